@@ -30,29 +30,30 @@ struct config_header {
 
 /* One sink of a route, after the route's defaults were applied. */
 struct config_sink {
-    char *name, *was;    /* was: NULL, or the name it had in the store */
+    char *name, *was; /* was: NULL, or the name it had in the store */
     struct config_place place;
-    size_t connection;   /* index into config.connections */
-    void *options;       /* connector->sink_options_bytes */
-    struct template *fields[CONNECTOR_FIELDS_MAX]; /* compiled OPTION_TEMPLATEs by slot, NULL: absent */
+    size_t connection; /* index into config.connections */
+    void *options;     /* connector->sink_options_bytes */
+    struct template
+        *fields[CONNECTOR_FIELDS_MAX]; /* compiled OPTION_TEMPLATEs by slot, NULL: absent */
     size_t field_count;
-    struct template *key;      /* NULL: the source's record key */
-    bool own_key;              /* key: stands on the sink itself, not on the route */
+    struct template *key; /* NULL: the source's record key */
+    bool own_key;         /* key: stands on the sink itself, not on the route */
     struct config_header *headers;
     size_t header_count;
     bool enabled;
-    bool fallback_only;        /* only: fallback */
-    size_t fallback;           /* index into the route's sinks, SIZE_MAX: none */
+    bool fallback_only; /* only: fallback */
+    size_t fallback;    /* index into the route's sinks, SIZE_MAX: none */
     enum config_begin begin;
-    int64_t begin_ms;          /* unix ms, CONFIG_BEGIN_TIME */
-    uint32_t max_attempts;     /* 0: for ever */
+    int64_t begin_ms;      /* unix ms, CONFIG_BEGIN_TIME */
+    uint32_t max_attempts; /* 0: for ever */
     struct backoff_spec retry;
     uint32_t failure_threshold;
     int64_t open_for_ms;
     enum config_ordering ordering;
     uint32_t max_in_flight_per_key; /* 0: no limit */
-    int64_t rate_limit;        /* events per 1000 s; 0: none */
-    int64_t expire_after_ms;   /* 0: never */
+    int64_t rate_limit;             /* events per 1000 s; 0: none */
+    int64_t expire_after_ms;        /* 0: never */
     int64_t window_events, window_bytes, confirm_timeout_ms;
     int64_t max_dead_letters;
 };
@@ -62,18 +63,23 @@ struct config_route {
     struct config_place place;
     size_t connection;
     void *source_options;
-    struct template *key;      /* the route's key:, NULL: the source's record key */
+    struct template *key; /* the route's key:, NULL: the source's record key */
     bool enabled;
-    bool dedupe_redelivered;   /* dedupe: redelivered */
+    bool dedupe_redelivered;             /* dedupe: redelivered */
     int64_t retain_age_ms, retain_bytes; /* -1: as the store's */
-    int64_t max_backlog;       /* bytes; 0: its fair share of max_size */
+    int64_t max_backlog;                 /* bytes; 0: its fair share of max_size */
     int64_t window_events, window_bytes; /* of its source */
     int64_t max_event_bytes;
     struct config_sink *sinks;
     size_t sink_count;
 };
 
-enum config_log_format { CONFIG_LOG_AUTO = 0, CONFIG_LOG_LOGFMT, CONFIG_LOG_JSON, CONFIG_LOG_JOURNAL };
+enum config_log_format {
+    CONFIG_LOG_AUTO = 0,
+    CONFIG_LOG_LOGFMT,
+    CONFIG_LOG_JSON,
+    CONFIG_LOG_JOURNAL
+};
 
 struct config {
     struct config_connection *connections;
@@ -83,10 +89,10 @@ struct config {
     char *store_path;
     int64_t store_max_size, retain_age_ms, retain_bytes;
     char *admin_socket, *admin_group;
-    int log_level;             /* enum log_level, base/log.h */
+    int log_level; /* enum log_level, base/log.h */
     enum config_log_format log_format;
-    char hash[65];             /* of all files read, hex; names this configuration */
-    char **files;              /* that were read, in order */
+    char hash[65]; /* of all files read, hex; names this configuration */
+    char **files;  /* that were read, in order */
     size_t file_count;
 };
 
@@ -105,11 +111,12 @@ struct config_problems {
     size_t n, error_count;
 };
 
-/* Reads PATH (a file; with it routes.d, all .yaml in it, beside it), or the COUNT files of PATHS as one
- * configuration. All problems of all files are found in one run. Returns 0 with *ret (there may be
- * warnings), or -1 when there are errors; *problems is filled either way and the caller's to free. */
-int config_load(const char *const *paths, size_t count, struct config **ret,
-    struct config_problems *problems);
+/* Reads PATH (a file; with it routes.d, all .yaml in it, beside it), or the COUNT files of PATHS as
+ * one configuration. All problems of all files are found in one run. Returns 0 with *ret (there may
+ * be warnings), or -1 when there are errors; *problems is filled either way and the caller's to
+ * free. */
+int config_load(
+    const char *const *paths, size_t count, struct config **ret, struct config_problems *problems);
 void config_free(struct config *c);
 void config_problems_done(struct config_problems *p);
 /* As a person reads it, with file:line:col, the line and a caret. */

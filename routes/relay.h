@@ -1,5 +1,6 @@
-/* The relay: all routes of one configuration moving events between links and one store. It is driven by
- * turns, on the loop thread, on a clock it is given; a whole one runs in a test on a fake clock. */
+/* The relay: all routes of one configuration moving events between links and one store. It is
+ * driven by turns, on the loop thread, on a clock it is given; a whole one runs in a test on a fake
+ * clock. */
 #ifndef BASCULE_RELAY_H
 #define BASCULE_RELAY_H
 
@@ -22,11 +23,11 @@ int relay_open(const struct relay_spec *spec, int64_t now_ms, int64_t unix_ms, s
     struct fault *why);
 void relay_free(struct relay *r);
 
-/* Descriptors to poll: at most `limit` are written, the number of all is returned. They stay the same
- * while the relay lives. */
+/* Descriptors to poll: at most `limit` are written, the number of all is returned. They stay the
+ * same while the relay lives. */
 size_t relay_pollfds(const struct relay *r, int *ret, size_t limit);
-/* One turn (design, section 3). Returns when to call it again at the latest (monotonic ms; now_ms when
- * there is more to do), or -1 with FAULT_BROKEN: the process must end. */
+/* One turn (design, section 3). Returns when to call it again at the latest (monotonic ms; now_ms
+ * when there is more to do), or -1 with FAULT_BROKEN: the process must end. */
 int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct fault *why);
 
 /* Takes nothing new, finishes what is in flight. relay_drained(): nothing is in flight, all
@@ -36,27 +37,32 @@ bool relay_drained(const struct relay *r);
 
 /* ---- status ---- */
 
-enum relay_breaker { RELAY_BREAKER_NONE = 0, RELAY_BREAKER_CLOSED, RELAY_BREAKER_OPEN, RELAY_BREAKER_HALF_OPEN };
+enum relay_breaker {
+    RELAY_BREAKER_NONE = 0,
+    RELAY_BREAKER_CLOSED,
+    RELAY_BREAKER_OPEN,
+    RELAY_BREAKER_HALF_OPEN
+};
 
 struct relay_sink_status {
-    const char *name, *connection;  /* lent from the config */
-    char place[128];                /* "topic orders" */
+    const char *name, *connection; /* lent from the config */
+    char place[128];               /* "topic orders" */
     struct link_status link;
     bool enabled, paused, draining, fallback_only;
-    int64_t paused_since_ms;        /* unix ms */
+    int64_t paused_since_ms; /* unix ms */
     char paused_by[128];
     enum relay_breaker breaker;
-    int64_t breaker_until_ms;       /* monotonic; open until */
+    int64_t breaker_until_ms; /* monotonic; open until */
     struct store_counts counts;
     uint64_t begin_seq, frontier;
-    uint64_t pending;               /* not finished, held ones too */
-    uint64_t parked;                /* of these: rows FOLLOWING */
+    uint64_t pending; /* not finished, held ones too */
+    uint64_t parked;  /* of these: rows FOLLOWING */
     uint64_t parked_keys;
     uint64_t in_flight;
-    int64_t oldest_pending_ms;      /* unix ms of receipt of the oldest unfinished one; 0 none */
-    double rate;                    /* delivered per second, over the last 10 s */
-    bool balanced;                  /* the conservation sum holds */
-    char error[256];                /* last trouble in plain words, "" when all is well */
+    int64_t oldest_pending_ms; /* unix ms of receipt of the oldest unfinished one; 0 none */
+    double rate;               /* delivered per second, over the last 10 s */
+    bool balanced;             /* the conservation sum holds */
+    char error[256];           /* last trouble in plain words, "" when all is well */
 };
 
 struct relay_route_status {
@@ -66,22 +72,23 @@ struct relay_route_status {
     bool enabled, paused;
     int64_t paused_since_ms;
     char paused_by[128];
-    char held_back[128];            /* why the source is not read though not paused by a person:
-                                     * "store is full", "backlog over its share"; "" */
-    uint64_t accepted;              /* since the route began */
-    uint64_t duplicates;            /* refused redeliveries */
-    uint64_t gaps;                  /* recorded since start */
+    char held_back[128]; /* why the source is not read though not paused by a person:
+                          * "store is full", "backlog over its share"; "" */
+    uint64_t accepted;   /* since the route began */
+    uint64_t duplicates; /* refused redeliveries */
+    uint64_t gaps;       /* recorded since start */
     uint64_t next_seq, first_seq;
     int64_t backlog_bytes, max_backlog_bytes;
-    int64_t last_received_ms;       /* unix ms */
-    double rate;                    /* accepted per second, over the last 10 s */
+    int64_t last_received_ms; /* unix ms */
+    double rate;              /* accepted per second, over the last 10 s */
     size_t sink_count;
     char error[256];
 };
 
 size_t relay_route_count(const struct relay *r);
 void relay_route_status(const struct relay *r, size_t route, struct relay_route_status *ret);
-void relay_sink_status(const struct relay *r, size_t route, size_t sink, struct relay_sink_status *ret);
+void relay_sink_status(
+    const struct relay *r, size_t route, size_t sink, struct relay_sink_status *ret);
 void relay_connection_status(const struct relay *r, size_t connection, struct link_status *ret);
 /* What the store holds under names that the configuration does not have. */
 size_t relay_orphans(const struct relay *r, const struct store_known **ret);
@@ -91,44 +98,54 @@ size_t relay_orphans(const struct relay *r, const struct store_known **ret);
 
 int relay_pause(struct relay *r, const char *route, const char *sink, bool paused, const char *who,
     int64_t unix_ms, struct fault *why);
-/* Stops taking new events for the route (or feeding the sink), goes on until nothing is in flight. */
+/* Stops taking new events for the route (or feeding the sink), goes on until nothing is in flight.
+ */
 int relay_drain_one(struct relay *r, const char *route, const char *sink, struct fault *why);
 /* open = true opens it by hand, false closes it. */
-int relay_breaker_set(struct relay *r, const char *route, const char *sink, bool open, struct fault *why);
+int relay_breaker_set(
+    struct relay *r, const char *route, const char *sink, bool open, struct fault *why);
 
 /* One dead letter as a query row names it. */
 struct relay_dead {
     uint64_t number, seq;
+    uint64_t job; /* 0: of a first delivery */
     const char *route, *sink;
     enum held_reason reason;
     int32_t code;
     const char *text;
     uint32_t attempts;
 };
-/* DEAD → RETRYING; the row goes on being counted dead until the broker confirmed it. FAULT_RETRY when
- * too many are on their way (try again later). */
-int relay_dead_retry(struct relay *r, const struct relay_dead *d, int64_t unix_ms, struct fault *why);
-int relay_dead_drop(struct relay *r, const struct relay_dead *d, int64_t unix_ms, struct fault *why);
+/* DEAD → RETRYING; the row goes on being counted dead until the broker confirmed it. FAULT_RETRY
+ * when too many are on their way (try again later). */
+int relay_dead_retry(
+    struct relay *r, const struct relay_dead *d, int64_t unix_ms, struct fault *why);
+int relay_dead_drop(
+    struct relay *r, const struct relay_dead *d, int64_t unix_ms, struct fault *why);
 /* The edited event is stored beside the received one; a retry sends it. */
 int relay_dead_edit(struct relay *r, const struct relay_dead *d, const struct event *edited,
     int64_t unix_ms, struct fault *why);
 
-/* Freezes a set: one leg per part and sink it goes to (parts' route's own sinks, or `sink` of them, or
- * to_route/to_sink). Leaves out what is still pending at a leg's own sink. *ret is the job's number;
- * it is stored as JOB_PLANNED, pinned for an hour. */
+/* Freezes a set: one leg per part and sink it goes to (parts' route's own sinks, or `sink` of them,
+ * or to_route/to_sink). Leaves out what is still pending at a leg's own sink. *ret is the job's
+ * number; it is stored as JOB_PLANNED, pinned for an hour. */
 struct relay_replay {
     const struct query_answer *plan;
-    const char *sink;                 /* NULL: all sinks of the part's route */
-    const char *to_route, *to_sink;   /* NULL: the original sinks */
-    const char *selection;            /* as asked, one line */
-    int64_t rate;                     /* events per 1000 s, 0: none */
+    const char *sink;               /* NULL: all sinks of the part's route */
+    const char *to_route, *to_sink; /* NULL: the original sinks */
+    const char *selection;          /* as asked, one line */
+    int64_t rate;                   /* events per 1000 s, 0: none */
     bool raw;
     int64_t uid;
 };
-int relay_replay_plan(struct relay *r, const struct relay_replay *ask, int64_t unix_ms, uint64_t *ret,
-    uint64_t *left_out, struct fault *why);
-enum relay_replay_verb { RELAY_REPLAY_NONE = 0, RELAY_REPLAY_RUN, RELAY_REPLAY_PAUSE, RELAY_REPLAY_RESUME,
-    RELAY_REPLAY_CANCEL };
+int relay_replay_plan(struct relay *r, const struct relay_replay *ask, int64_t unix_ms,
+    uint64_t *ret, uint64_t *left_out, struct fault *why);
+enum relay_replay_verb {
+    RELAY_REPLAY_NONE = 0,
+    RELAY_REPLAY_RUN,
+    RELAY_REPLAY_PAUSE,
+    RELAY_REPLAY_RESUME,
+    RELAY_REPLAY_CANCEL
+};
 int relay_replay_do(struct relay *r, uint64_t number, enum relay_replay_verb verb, int64_t unix_ms,
     struct fault *why);
 /* NULL when it is neither planned nor unfinished (then the store's query has it). */

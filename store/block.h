@@ -14,7 +14,7 @@
 struct block {
     atomic_uint references;
     uint64_t route_id;
-    uint64_t first_seq;  /* events are first_seq .. first_seq + count - 1 */
+    uint64_t first_seq; /* events are first_seq .. first_seq + count - 1 */
     uint32_t count;
     int64_t received_ms; /* unix ms of all its events */
     uint32_t *offsets;   /* count + 1; event i is data[offsets[i] .. offsets[i + 1] - 1] */
@@ -24,8 +24,8 @@ struct block {
 
 /* Encodes events (their seq, received_ms are ignored: the arguments count). One reference, the
  * caller's. Fails on memory and past BLOCK_EVENTS_MAX or UINT32_MAX bytes. */
-int block_open(uint64_t route_id, uint64_t first_seq, int64_t received_ms, const struct event *events,
-    size_t count, struct block **ret, struct fault *why);
+int block_open(uint64_t route_id, uint64_t first_seq, int64_t received_ms,
+    const struct event *events, size_t count, struct block **ret, struct fault *why);
 /* One event by its index (< count); its bytes are lent from the block. */
 void block_event(const struct block *b, uint32_t index, struct event *ret);
 struct block *block_ref(struct block *b);

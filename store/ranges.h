@@ -1,4 +1,5 @@
-/* A sorted set of disjoint ranges of sequence numbers: what is finished above a cursor's frontier. */
+/* A sorted set of disjoint ranges of sequence numbers: what is finished above a cursor's frontier.
+ */
 #ifndef BASCULE_RANGES_H
 #define BASCULE_RANGES_H
 

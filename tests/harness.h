@@ -1,5 +1,5 @@
-/* The test harness: every TEST is a sentence, runs in a process and an empty directory of its own, and
- * only failures print. */
+/* The test harness: every TEST is a sentence, runs in a process and an empty directory of its own,
+ * and only failures print. */
 #ifndef BASCULE_HARNESS_H
 #define BASCULE_HARNESS_H
 
@@ -21,42 +21,42 @@ void harness_fail(const char *file, int line, const char *format, ...)
 /* Ends the test as skipped, with the reason. */
 void harness_skip(const char *why) __attribute__((noreturn));
 
-#define TEST(name)                                                                                      \
-    static void test_##name(void);                                                                      \
-    __attribute__((constructor)) static void add_##name(void)                                           \
-    {                                                                                                   \
-        static struct harness_test t = { #name, __FILE__, test_##name, NULL };                          \
-        harness_add(&t);                                                                                \
-    }                                                                                                   \
+#define TEST(name)                                                                                 \
+    static void test_##name(void);                                                                 \
+    __attribute__((constructor)) static void add_##name(void)                                      \
+    {                                                                                              \
+        static struct harness_test t = { #name, __FILE__, test_##name, NULL };                     \
+        harness_add(&t);                                                                           \
+    }                                                                                              \
     static void test_##name(void)
 
-#define CHECK(condition)                                                                                \
-    do {                                                                                                \
-        if (!(condition))                                                                               \
-            harness_fail(__FILE__, __LINE__, "%s", #condition);                                         \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            harness_fail(__FILE__, __LINE__, "%s", #condition);                                    \
     } while (0)
 
-#define CHECK_INT(got, want)                                                                            \
-    do {                                                                                                \
-        long long got_ = (long long)(got), want_ = (long long)(want);                                   \
-        if (got_ != want_)                                                                              \
-            harness_fail(__FILE__, __LINE__, "%s is %lld, not %lld", #got, got_, want_);                \
+#define CHECK_INT(got, want)                                                                       \
+    do {                                                                                           \
+        long long got_ = (long long)(got), want_ = (long long)(want);                              \
+        if (got_ != want_)                                                                         \
+            harness_fail(__FILE__, __LINE__, "%s is %lld, not %lld", #got, got_, want_);           \
     } while (0)
 
-#define CHECK_TEXT(got, want)                                                                           \
-    do {                                                                                                \
-        const char *got_ = (got), *want_ = (want);                                                      \
-        if (!got_ || strcmp(got_, want_) != 0)                                                          \
-            harness_fail(__FILE__, __LINE__, "%s is '%s', not '%s'", #got, got_ ? got_ : "(null)",      \
-                want_);                                                                                 \
+#define CHECK_TEXT(got, want)                                                                      \
+    do {                                                                                           \
+        const char *got_ = (got), *want_ = (want);                                                 \
+        if (!got_ || strcmp(got_, want_) != 0)                                                     \
+            harness_fail(                                                                          \
+                __FILE__, __LINE__, "%s is '%s', not '%s'", #got, got_ ? got_ : "(null)", want_);  \
     } while (0)
 
-#define CHECK_CONTAINS(got, part)                                                                       \
-    do {                                                                                                \
-        const char *got_ = (got), *part_ = (part);                                                      \
-        if (!got_ || !strstr(got_, part_))                                                              \
-            harness_fail(__FILE__, __LINE__, "%s is '%s', without '%s'", #got,                          \
-                got_ ? got_ : "(null)", part_);                                                         \
+#define CHECK_CONTAINS(got, part)                                                                  \
+    do {                                                                                           \
+        const char *got_ = (got), *part_ = (part);                                                 \
+        if (!got_ || !strstr(got_, part_))                                                         \
+            harness_fail(__FILE__, __LINE__, "%s is '%s', without '%s'", #got,                     \
+                got_ ? got_ : "(null)", part_);                                                    \
     } while (0)
 
 #endif

@@ -16,7 +16,8 @@ struct backoff_spec {
 extern const struct backoff_spec backoff_connect;
 
 /* Wait before try number `tries` + 1 (tries >= 1 have failed): between 0 and
- * min(max, base * factor^(tries-1)) with jitter, that bound itself without; never less than 1 ms. */
+ * min(max, base * factor^(tries-1)) with jitter, that bound itself without; never less than 1 ms.
+ */
 int64_t backoff_wait_ms(const struct backoff_spec *spec, uint32_t tries, struct random *random);
 
 #endif

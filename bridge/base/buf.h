@@ -6,7 +6,8 @@
 #include "bridge/base/fault.h"
 
 /* Owned by whoever declared it. A put that would pass `max`, or finds no memory, sets `failed` and
- * changes nothing; later puts then do nothing too, so a writer may check `failed` once at its end. */
+ * changes nothing; later puts then do nothing too, so a writer may check `failed` once at its end.
+ */
 struct buf {
     uint8_t *at;
     size_t n, capacity, max;

@@ -19,8 +19,8 @@ struct fault {
     char text[496]; /* what was tried, on what, and what came back; cut at this length */
 };
 
-/* Fills *why (NULL is allowed: nobody wants to know) and returns -1, so that a function can end with
- * `return fault_set(...)`. */
+/* Fills *why (NULL is allowed: nobody wants to know) and returns -1, so that a function can end
+ * with `return fault_set(...)`. */
 int fault_set(struct fault *why, enum fault_kind kind, int code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

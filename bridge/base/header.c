@@ -13,7 +13,8 @@ static bool type_signed(enum header_type type)
 
 static bool type_bytes(enum header_type type)
 {
-    return type == HEADER_TEXT || type == HEADER_BYTES || type == HEADER_ARRAY || type == HEADER_TABLE;
+    return type == HEADER_TEXT || type == HEADER_BYTES || type == HEADER_ARRAY ||
+           type == HEADER_TABLE;
 }
 
 static uint64_t zigzag(int64_t v)
@@ -53,8 +54,8 @@ void header_put_item(struct buf *to, const struct header_value *value)
     }
 }
 
-void header_put(struct buf *to, enum header_scope scope, struct bytes name,
-    const struct header_value *value)
+void header_put(
+    struct buf *to, enum header_scope scope, struct bytes name, const struct header_value *value)
 {
     buf_put_byte(to, (uint8_t)scope);
     buf_put_varint(to, name.n);
@@ -64,7 +65,8 @@ void header_put(struct buf *to, enum header_scope scope, struct bytes name,
 
 void header_put_text(struct buf *to, enum header_scope scope, const char *name, struct bytes text)
 {
-    header_put(to, scope, bytes_text(name), &(struct header_value){ .type = HEADER_TEXT, .bytes = text });
+    header_put(
+        to, scope, bytes_text(name), &(struct header_value){ .type = HEADER_TEXT, .bytes = text });
 }
 
 static int get_float(struct bytes *from, struct header_value *ret)
@@ -126,10 +128,12 @@ int header_next(struct bytes *from, struct header *ret)
 
     if (from->n == 0)
         return 0;
-    if (bytes_get(from, 1, &scope) != 0 || scope.at[0] == HEADER_NONE || scope.at[0] > HEADER_BROKER)
+    if (bytes_get(from, 1, &scope) != 0 || scope.at[0] == HEADER_NONE ||
+        scope.at[0] > HEADER_BROKER)
         return -1;
     ret->scope = (enum header_scope)scope.at[0];
-    if (bytes_get_varint(from, &n) != 0 || n > from->n || bytes_get(from, (size_t)n, &ret->name) != 0)
+    if (bytes_get_varint(from, &n) != 0 || n > from->n ||
+        bytes_get(from, (size_t)n, &ret->name) != 0)
         return -1;
     return header_next_item(from, &ret->value) == 1 ? 1 : -1;
 }

@@ -12,9 +12,9 @@ enum header_scope {
     HEADER_NONE = 0,
     HEADER_USER,     /* among the message's headers or fields */
     HEADER_PROPERTY, /* a property of the broker's own frame, by its AMQP name: content-type,
-                      * content-encoding, correlation-id, reply-to, expiration, type, user-id, app-id,
-                      * cluster-id, priority (U8), delivery-mode (U8), exchange; message-id is
-                      * event.id, timestamp is event.time_ms */
+                      * content-encoding, correlation-id, reply-to, expiration, type, user-id,
+                      * app-id, cluster-id, priority (U8), delivery-mode (U8), exchange; message-id
+                      * is event.id, timestamp is event.time_ms */
     HEADER_BROKER,   /* owned by the broker (x-death, CC, BCC): kept in the log, not re-published */
 };
 
@@ -59,8 +59,8 @@ struct header {
 };
 
 /* Names may repeat and order is kept. */
-void header_put(struct buf *to, enum header_scope scope, struct bytes name,
-    const struct header_value *value);
+void header_put(
+    struct buf *to, enum header_scope scope, struct bytes name, const struct header_value *value);
 void header_put_text(struct buf *to, enum header_scope scope, const char *name, struct bytes text);
 /* An item of an array. */
 void header_put_item(struct buf *to, const struct header_value *value);

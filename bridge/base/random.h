@@ -1,10 +1,12 @@
-/* Random numbers from a seed: the core never asks the system for one, so a seed reproduces a run. */
+/* Random numbers from a seed: the core never asks the system for one, so a seed reproduces a run.
+ */
 #ifndef BASCULE_RANDOM_H
 #define BASCULE_RANDOM_H
 
 #include <stdint.h>
 
-/* SplitMix64 (Steele, Lea, Flood 2014): one word of state, good enough for jitter and simulation. */
+/* SplitMix64 (Steele, Lea, Flood 2014): one word of state, good enough for jitter and simulation.
+ */
 struct random {
     uint64_t state;
 };

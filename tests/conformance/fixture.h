@@ -1,5 +1,6 @@
-/* One kind of end that the conformance suite runs against: its connector, and independent means to feed
- * and read its real broker. A link adds a fixture file; the suite (suite.c) runs on all of them. */
+/* One kind of end that the conformance suite runs against: its connector, and independent means to
+ * feed and read its real broker. A link adds a fixture file; the suite (suite.c) runs on all of
+ * them. */
 #ifndef BASCULE_FIXTURE_H
 #define BASCULE_FIXTURE_H
 
@@ -11,13 +12,13 @@ enum fixture_flag {
 };
 
 struct fixture {
-    const char *name;       /* "redis_stream" */
-    const char *needs;      /* environment variable that tells that the broker runs, else skipped */
+    const char *name;  /* "redis_stream" */
+    const char *needs; /* environment variable that tells that the broker runs, else skipped */
     const struct connector *connector;
     unsigned flags;
-    /* Fill zeroed option structs for the running broker and a queue, topic, channel or stream of that
-     * name, which does not exist yet and is made where the broker wants that. Strings are malloced
-     * (option_done frees them). */
+    /* Fill zeroed option structs for the running broker and a queue, topic, channel or stream of
+     * that name, which does not exist yet and is made where the broker wants that. Strings are
+     * malloced (option_done frees them). */
     void (*link_options)(void *ret);
     void (*source_options)(const char *place, void *ret);
     void (*sink_options)(const char *place, void *ret);

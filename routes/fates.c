@@ -1,0 +1,446 @@
+/* What becomes of an event by the report of its sink. */
+#include "routes/outflow.h"
+
+#include "bridge/base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void outflow_dirty(struct outflow *o)
+{
+    if (!o->dirty)
+        o->dirty_since_ms = o->now_ms;
+    o->dirty = true;
+}
+
+/* Remembers that the cursor passes an event that was not delivered; without memory for it the trace
+ * would lie, so the row is put at once. */
+void outflow_mark(struct outflow *o, enum outcome outcome, uint64_t seq)
+{
+    struct seqs *s = &o->outcomes[outcome];
+
+    if (s->n == s->capacity) {
+        size_t capacity = s->capacity ? s->capacity * 2 : 64;
+        uint64_t *at = realloc(s->at, capacity * sizeof *at);
+
+        if (!at) {
+            store_outcome_put(o->spec.store, o->id, outcome, &seq, 1);
+            return;
+        }
+        s->at = at;
+        s->capacity = capacity;
+    }
+    s->at[s->n++] = seq;
+}
+
+static void put_attempt(
+    const struct flight *f, uint32_t number, int fate, int cause, int code, const char *text)
+{
+    const struct lane *l = f->lane;
+    struct outflow *o = l->o;
+    struct attempt a = {
+        .sink_id = o->id,
+        .seq = f->seq,
+        .job = f->entry ? f->entry->job : lane_job(l),
+        .generation = f->entry ? f->entry->generation : lane_generation(l),
+        .number = number,
+        .time_ms = o->unix_ms,
+        .fate = (uint8_t)fate,
+        .cause = (uint8_t)cause,
+        .code = code,
+        .text = text,
+    };
+
+    store_attempt_put(o->spec.store, &a);
+}
+
+/* The sink's own counts are of first deliveries; a job has its own in its leg. */
+static bool counts_for_sink(const struct flight *f)
+{
+    return f->entry ? f->entry->job == 0 : f->lane->kind == LANE_LIVE;
+}
+
+static void entry_counts_leave(struct flight *f)
+{
+    struct outflow *o = f->lane->o;
+
+    if (f->lane->kind != LANE_LIVE || !counts_for_sink(f))
+        return;
+    o->counts.held--;
+    o->held_bytes -= (int64_t)f->entry->bytes;
+}
+
+static void entry_end(struct flight *f)
+{
+    struct entry *e = f->entry;
+    struct lane *l = f->lane;
+
+    f->entry = NULL;
+    held_forget(l, e);
+}
+
+void fate_delivered(struct flight *f)
+{
+    struct lane *l = f->lane;
+    struct outflow *o = l->o;
+    struct entry *e = f->entry;
+
+    if (f->key && f->key->first && f->key->first->seq < f->seq)
+        o->counts.reordered++;
+    if (l->leg)
+        l->leg->delivered++;
+    if (counts_for_sink(f))
+        o->counts.delivered++;
+    if (!e) {
+        lane_finish(l, f->seq);
+    } else {
+        if (e->attempts || e->state == HELD_RETRYING)
+            put_attempt(f, e->attempts + 1, FATE_DELIVERED, CAUSE_NONE, 0, NULL);
+        entry_counts_leave(f);
+        if (e->state == HELD_RETRYING) {
+            if (e->job == 0)
+                o->counts.dead--;
+            e->state = HELD_RESOLVED;
+            e->attempts++;
+            held_write(l, e, NULL);
+        } else {
+            store_held_remove(o->spec.store, e->number);
+        }
+        entry_end(f);
+    }
+    outflow_dirty(o);
+    rate_add(&o->delivered_rate, o->now_ms, 1);
+    lane_flight_done(f);
+}
+
+static bool divert(struct flight *f, enum held_reason reason, int code, const char *text)
+{
+    struct outflow *o = f->lane->o, *to = o->fallback;
+    struct buf scratch;
+    struct bytes key;
+    uint64_t hash;
+    bool made;
+
+    if (!to || f->lane->kind != LANE_LIVE || reason == REASON_STEP || reason == REASON_TEMPLATE)
+        return false;
+    to->now_ms = o->now_ms;
+    to->unix_ms = o->unix_ms;
+    buf_init(&scratch, 1 << 20);
+    hash = outflow_key(to, &f->in, &scratch, &key);
+    buf_done(&scratch);
+    struct entry *e =
+        held_add(&to->live, f->seq, hash, HELD_WAITING, reason, code, text, 0, 0, NULL, &f->in);
+
+    made = e != NULL;
+    if (!made)
+        return false;
+    held_due(&to->live, e, 0);
+    to->counts.accepted++;
+    o->counts.diverted++;
+    if (f->entry) {
+        entry_counts_leave(f);
+        store_held_remove(o->spec.store, f->entry->number);
+        entry_end(f);
+    } else {
+        outflow_mark(o, OUTCOME_DIVERTED, f->seq);
+        lane_finish(f->lane, f->seq);
+    }
+    return true;
+}
+
+/* Its row becomes a dead letter. */
+static void entry_dies(struct flight *f, enum held_reason reason, int code, const char *text)
+{
+    struct lane *l = f->lane;
+    struct outflow *o = l->o;
+    struct entry *e = f->entry;
+
+    entry_counts_leave(f);
+    if (e->state != HELD_RETRYING) {
+        if (l->leg)
+            l->leg->dead++;
+        else if (e->job == 0)
+            o->counts.dead++;
+        l->following -= e->state == HELD_FOLLOWING;
+    }
+    e->state = HELD_DEAD;
+    e->reason = reason;
+    e->code = code;
+    e->unsure = f->unsure;
+    held_write(l, e, text);
+    entry_end(f);
+}
+
+static void row_dies(
+    struct flight *f, enum held_reason reason, int code, const char *text, uint32_t attempts)
+{
+    struct lane *l = f->lane;
+    struct outflow *o = l->o;
+    struct held row = {
+        .number = store_next_held(o->spec.store),
+        .route_id = l->route_id,
+        .sink_id = o->id,
+        .seq = f->seq,
+        .job = lane_job(l),
+        .generation = lane_generation(l),
+        .state = HELD_DEAD,
+        .reason = reason,
+        .code = code,
+        .text = text,
+        .attempts = attempts,
+        .expires_in_ms = -1,
+        .first_sent_ms = f->first_sent_ms,
+        .unsure = f->unsure,
+        .changed_ms = o->unix_ms,
+    };
+
+    store_held_put(o->spec.store, &row, &f->in);
+    replay_touch(l);
+    if (l->leg) {
+        l->leg->dead++;
+    } else {
+        outflow_mark(o, OUTCOME_HELD, f->seq);
+        o->counts.dead++;
+    }
+    lane_finish(l, f->seq);
+}
+
+static void die(
+    struct flight *f, enum held_reason reason, int code, const char *text, uint32_t attempts)
+{
+    struct outflow *o = f->lane->o;
+
+    if (!divert(f, reason, code, text)) {
+        log_say(LOG_LEVEL_WARN, o->spec.route->name, o->spec.config->name,
+            "%s@%" PRIu64 " is a dead letter: %s: %s", f->lane->route, f->seq,
+            held_reason_text(reason), text ? text : "");
+        if (f->entry)
+            entry_dies(f, reason, code, text);
+        else
+            row_dies(f, reason, code, text, attempts);
+    }
+    outflow_dirty(o);
+    lane_flight_done(f);
+}
+
+void fate_dead(struct flight *f, enum held_reason reason, int code, const char *text)
+{
+    die(f, reason, code, text, f->sent ? 1 : 0);
+}
+
+void fate_dropped(struct flight *f, enum outcome outcome)
+{
+    struct lane *l = f->lane;
+    struct outflow *o = l->o;
+    uint64_t *count = outcome == OUTCOME_LOOP ? &o->counts.dropped_loop : &o->counts.dropped_filter;
+
+    if (l->leg)
+        l->leg->dropped++;
+    if (counts_for_sink(f))
+        ++*count;
+    if (f->entry) {
+        entry_counts_leave(f);
+        if (f->entry->state == HELD_RETRYING) {
+            if (f->entry->job == 0)
+                o->counts.dead--;
+            ++*count;
+            f->entry->state = HELD_DROPPED;
+            held_write(l, f->entry, "filtered by today's steps");
+        } else {
+            store_held_remove(o->spec.store, f->entry->number);
+            if (l->kind == LANE_LIVE)
+                outflow_mark(o, outcome, f->seq);
+        }
+        entry_end(f);
+    } else {
+        if (l->kind == LANE_LIVE)
+            outflow_mark(o, outcome, f->seq);
+        lane_finish(l, f->seq);
+    }
+    outflow_dirty(o);
+    lane_flight_done(f);
+}
+
+static void wait_again(
+    struct flight *f, enum held_reason reason, int code, const char *text, uint32_t attempts)
+{
+    struct lane *l = f->lane;
+    struct outflow *o = l->o;
+    struct entry *e = f->entry;
+    uint32_t tries = attempts - (e ? e->attempts_before : 0);
+    int64_t wait = backoff_wait_ms(&o->spec.config->retry, tries, o->spec.random);
+
+    o->counts.retries++;
+    if (e) {
+        if (e->state == HELD_FOLLOWING) {
+            e->state = HELD_WAITING;
+            l->following--;
+        }
+        e->attempts = attempts;
+        e->reason = reason;
+        e->code = code;
+        e->unsure = f->unsure;
+        e->first_sent_ms = f->first_sent_ms;
+        e->due_ms = o->now_ms + wait;
+        held_write(l, e, text);
+    } else {
+        e = held_add(l, f->seq, f->key ? f->key->hash : 0, HELD_WAITING, reason, code, text,
+            attempts, wait, f, &f->in);
+        if (!e) {
+            lane_again(f); /* no memory to remember the attempt: it goes again as it is */
+            return;
+        }
+        if (l->kind == LANE_LIVE)
+            outflow_mark(o, OUTCOME_HELD, f->seq);
+        lane_finish(l, f->seq);
+    }
+    lane_flight_done(f);
+    held_due(l, e, wait);
+    outflow_dirty(o);
+}
+
+void fate_charged(struct flight *f, enum held_reason reason, int cause, int code, const char *text)
+{
+    struct entry *e = f->entry;
+    uint32_t attempts = (e ? e->attempts : 0) + 1;
+    uint32_t max = f->lane->o->spec.config->max_attempts;
+
+    put_attempt(
+        f, attempts, cause == CAUSE_TIMEOUT ? FATE_UNSURE : FATE_REFUSED, cause, code, text);
+    if (max == 0 || attempts - (e ? e->attempts_before : 0) < max) {
+        wait_again(f, reason, code, text, attempts);
+        return;
+    }
+    if (e)
+        e->attempts = attempts;
+    die(f, reason, code, text, attempts);
+}
+
+/* ---- reports ---- */
+
+static void breaker_counts(struct outflow *o, const struct flight *f, const char *text)
+{
+    if (!breaker_failed(&o->breaker, f->seq, o->now_ms))
+        return;
+    (void)snprintf(
+        o->error, sizeof o->error, "breaker open: %s", text ? text : "too many failures");
+    log_say(LOG_LEVEL_WARN, o->spec.route->name, o->spec.config->name,
+        "breaker opened for %" PRId64 " s: %s", o->breaker.open_for_ms / 1000, text ? text : "");
+    store_audit_put(
+        o->spec.store, o->unix_ms, -1, 0, "breaker_open", o->spec.config->name, text, "open");
+}
+
+static void delivered(struct flight *f)
+{
+    struct outflow *o = f->lane->o;
+
+    o->quiet_tries = 0;
+    if (breaker_delivered(&o->breaker)) {
+        o->error[0] = 0;
+        log_say(LOG_LEVEL_INFO, o->spec.route->name, o->spec.config->name, "breaker closed");
+        store_audit_put(o->spec.store, o->unix_ms, -1, 0, "breaker_closed", o->spec.config->name,
+            NULL, "closed");
+    }
+    fate_delivered(f);
+}
+
+/* Its state, not the event's fault: all wait a little, nobody is charged. */
+static void broker_waits(struct outflow *o, const char *text)
+{
+    if (o->now_ms < o->quiet_until_ms)
+        return;
+    o->quiet_until_ms =
+        o->now_ms + backoff_wait_ms(&backoff_connect, ++o->quiet_tries, o->spec.random);
+    (void)snprintf(o->error, sizeof o->error, "%s", text ? text : "the broker takes nothing now");
+}
+
+static void protocol_error(struct flight *f, const struct report *r)
+{
+    struct outflow *o = f->lane->o;
+
+    if (r->alone || r->fate == FATE_REFUSED) {
+        fate_dead(f, REASON_PROTOCOL, r->code, r->text);
+        return;
+    }
+    if (!f->suspect)
+        o->suspects++;
+    f->suspect = true;
+    f->unsure = true;
+    lane_again(f);
+}
+
+static void refused(struct flight *f, const struct report *r)
+{
+    struct outflow *o = f->lane->o;
+
+    switch (r->cause) {
+    case CAUSE_UNROUTABLE:
+        fate_charged(f, REASON_UNROUTABLE, r->cause, r->code, r->text);
+        break;
+    case CAUSE_ADDRESS:
+        fate_charged(f, REASON_ADDRESS, r->cause, r->code, r->text);
+        break;
+    case CAUSE_NACK:
+        breaker_counts(o, f, r->text);
+        if (f->probe)
+            lane_again(f);
+        else
+            fate_charged(f, REASON_NACKED, r->cause, r->code, r->text);
+        break;
+    case CAUSE_PROTOCOL:
+        protocol_error(f, r);
+        break;
+    default:
+        fate_dead(f, REASON_REFUSED, r->code, r->text);
+        break;
+    }
+}
+
+static void not_sent(struct flight *f, const struct report *r)
+{
+    struct outflow *o = f->lane->o;
+
+    if (r->fate == FATE_UNSURE)
+        f->unsure = true;
+    switch (r->cause) {
+    case CAUSE_PROTOCOL:
+        protocol_error(f, r);
+        return;
+    case CAUSE_BROKER:
+        breaker_counts(o, f, r->text);
+        broker_waits(o, r->text);
+        break;
+    case CAUSE_TIMEOUT:
+        breaker_counts(o, f, r->text ? r->text : "no confirmation in time");
+        if (r->later_confirmed && !f->probe) {
+            fate_charged(f, REASON_TIMEOUT, r->cause, r->code,
+                r->text ? r->text : "no confirmation in time");
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    lane_again(f);
+}
+
+void fate_report(struct outflow *o, const struct report *r)
+{
+    uint32_t slot = (uint32_t)r->ref;
+    struct flight *f = slot < o->slot_count ? o->slots[slot] : NULL;
+
+    if (!f || !f->lane || !f->sent || f->round != (uint32_t)(r->ref >> 32))
+        return;
+    switch (r->fate) {
+    case FATE_DELIVERED:
+        delivered(f);
+        break;
+    case FATE_REFUSED:
+        refused(f, r);
+        break;
+    default:
+        not_sent(f, r);
+        break;
+    }
+}

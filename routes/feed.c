@@ -1,0 +1,128 @@
+#include "routes/feed.h"
+
+#include <stdlib.h>
+
+void feed_init(struct feed *f, struct asks *asks, struct tail *tail, uint64_t route_id, bool live,
+    uint64_t next)
+{
+    *f = (struct feed){
+        .asks = asks, .tail = tail, .route_id = route_id, .live = live, .next = next
+    };
+}
+
+static void forget_ahead(struct feed *f)
+{
+    for (size_t i = f->ahead_i; i < f->ahead_n; i++)
+        block_unref(f->ahead[i]);
+    free(f->ahead);
+    f->ahead = NULL;
+    f->ahead_n = f->ahead_i = 0;
+}
+
+void feed_done(struct feed *f)
+{
+    asks_forget(f->asks, f);
+    forget_ahead(f);
+    block_unref(f->current);
+    f->current = NULL;
+}
+
+void feed_skip(struct feed *f, uint64_t seq)
+{
+    if (seq > f->next)
+        f->next = seq;
+}
+
+static void answered(void *asker, struct store_read *read)
+{
+    struct feed *f = asker;
+
+    f->asked = false;
+    if (read->failed && read->why.kind == FAULT_BROKEN) {
+        f->failed = true;
+        f->why = read->why;
+    }
+    if (read->failed)
+        return; /* a passing trouble is asked again */
+    forget_ahead(f);
+    f->ahead = read->blocks;
+    f->ahead_n = read->count;
+    read->blocks = NULL;
+    read->count = 0;
+}
+
+static bool holds(const struct block *b, uint64_t seq)
+{
+    return b && seq >= b->first_seq && seq < b->first_seq + b->count;
+}
+
+static bool take_ahead(struct feed *f)
+{
+    while (f->ahead_i < f->ahead_n) {
+        struct block *b = f->ahead[f->ahead_i++];
+
+        if (holds(b, f->next)) {
+            block_unref(f->current);
+            f->current = b;
+            return true;
+        }
+        if (b->first_seq > f->next) {
+            /* Retention removed what stood between; nothing below is unfinished. */
+            f->next = b->first_seq;
+            f->ahead_i--;
+            continue;
+        }
+        block_unref(b);
+    }
+    forget_ahead(f);
+    return false;
+}
+
+static void ask(struct feed *f)
+{
+    uint64_t tag;
+
+    if (f->asked)
+        return;
+    tag = asks_add(f->asks, answered, f);
+    if (tag == 0)
+        return;
+    f->asked = true;
+    store_read_blocks(f->asks->store, tag, f->route_id, f->next, FEED_READ_BYTES, f->live);
+}
+
+static bool find_block(struct feed *f)
+{
+    struct block *b;
+
+    if (holds(f->current, f->next))
+        return true;
+    b = tail_find(f->tail, f->next);
+    if (b) {
+        block_unref(f->current);
+        f->current = block_ref(b);
+        return true;
+    }
+    if (take_ahead(f))
+        return true;
+    if (f->next < f->tail->next_seq)
+        ask(f);
+    return false;
+}
+
+int feed_next(struct feed *f, struct event *ret, struct block **block)
+{
+    if (f->failed)
+        return -1;
+    if (f->next >= f->tail->next_seq || !find_block(f)) {
+        if (f->next >= f->tail->next_seq && f->current) {
+            block_unref(f->current);
+            f->current = NULL;
+        }
+        return 0;
+    }
+    block_event(f->current, (uint32_t)(f->next - f->current->first_seq), ret);
+    *block = f->current;
+    f->next++;
+    return 1;
+}

@@ -1,0 +1,72 @@
+/* The receiving side of one route: takes batches from its source, hands their events to the store,
+ * and settles them once they are on disk. */
+#ifndef BASCULE_INTAKE_H
+#define BASCULE_INTAKE_H
+
+#include "routes/asks.h"
+#include "routes/config.h"
+#include "routes/rate.h"
+#include "routes/tail.h"
+
+/* Batches received and not yet settled. */
+#define INTAKE_BATCHES_MAX 256
+/* Bytes of one chunk, before compression: a larger turn makes several. */
+#define INTAKE_CHUNK_BYTES (512 << 10)
+
+struct intake_spec {
+    const struct config_route *config;
+    const char *connection; /* its name: positions belong to (route, connection) */
+    const struct connector *connector;
+    struct link *link;
+    struct store *store;
+    struct tail *tail;
+    uint64_t route_id;
+    bool clean_start;
+};
+
+struct intake_batch {
+    struct batch *batch;
+    uint64_t txn; /* that holds it; 0: not yet given to the store */
+};
+
+struct intake_block {
+    struct block *block;
+    uint64_t txn;
+};
+
+struct intake {
+    struct intake_spec spec; /* all kept */
+    struct source *source;   /* NULL: disabled */
+    uint64_t next_seq;       /* of the next event given to the store */
+    int64_t last_received_ms;
+    struct intake_batch *batches; /* oldest first: given ones, then waiting ones */
+    size_t batch_n, given;
+    size_t waiting_events, waiting_bytes;
+    struct intake_block *blocks; /* given, not yet on disk; oldest first */
+    size_t block_n, block_capacity;
+    bool paused;  /* as the source was told */
+    bool stopped; /* draining: takes nothing more */
+    uint64_t accepted, gaps;
+    struct rate rate;
+    struct event *events; /* room for one chunk's */
+    size_t event_capacity;
+    struct buf keys; /* rendered ordering keys of one chunk */
+};
+
+int intake_open(const struct intake_spec *spec, const struct store_route *stored,
+    const struct store_position *positions, size_t position_count, struct intake **ret,
+    struct fault *why);
+void intake_free(struct intake *i);
+
+void intake_pause(struct intake *i, bool paused);
+/* Receives what is there, within its limits. Returns events and other entries received. */
+size_t intake_receive(struct intake *i, int64_t now_ms);
+/* Puts all that was received into the filling transaction. -1: no memory now; nothing was put of
+ * the rest. */
+int intake_flush(struct intake *i, int64_t unix_ms, struct fault *why);
+/* Settles what is on disk and shows its events to the sinks. Returns batches settled. */
+size_t intake_settle(struct intake *i);
+bool intake_waiting(const struct intake *i); /* received, not yet given to the store */
+bool intake_idle(const struct intake *i);    /* nothing received and unsettled */
+
+#endif

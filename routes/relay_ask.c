@@ -1,0 +1,324 @@
+#include "routes/relay_inside.h"
+
+#include "bridge/base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct outflow *relay_outflow_by_id(void *arg, uint64_t sink_id)
+{
+    struct relay *r = arg;
+
+    for (size_t i = 0; i < r->spec.config->route_count; i++)
+        for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
+            if (r->routes[i].outflows[s]->id == sink_id)
+                return r->routes[i].outflows[s];
+    return NULL;
+}
+
+struct tail *relay_tail_by_id(void *arg, uint64_t route_id, const char **name)
+{
+    struct relay *r = arg;
+
+    for (size_t i = 0; i < r->spec.config->route_count; i++) {
+        if (r->routes[i].id != route_id)
+            continue;
+        *name = r->routes[i].config->name;
+        return &r->routes[i].tail;
+    }
+    return NULL;
+}
+
+int relay_find(struct relay *r, const char *route, const char *sink, struct relay_route **ret_route,
+    struct outflow **ret_sink, struct fault *why)
+{
+    *ret_sink = NULL;
+    for (size_t i = 0; i < r->spec.config->route_count; i++) {
+        struct relay_route *at = &r->routes[i];
+
+        if (strcmp(at->config->name, route) != 0)
+            continue;
+        *ret_route = at;
+        if (!sink)
+            return 0;
+        for (size_t s = 0; s < at->config->sink_count; s++) {
+            if (strcmp(at->config->sinks[s].name, sink) != 0)
+                continue;
+            *ret_sink = at->outflows[s];
+            return 0;
+        }
+        return fault_set(why, FAULT_INPUT, 0, "route '%s' has no sink '%s'", route, sink);
+    }
+    return fault_set(why, FAULT_INPUT, 0, "there is no route '%s'", route);
+}
+
+static void pause_sink(
+    struct relay_route *route, struct outflow *o, bool paused, const char *who, int64_t unix_ms)
+{
+    o->paused = paused;
+    if (!paused)
+        o->draining = route->draining;
+    o->paused_since_ms = paused ? unix_ms : 0;
+    (void)snprintf(o->paused_by, sizeof o->paused_by, "%s", paused ? who : "");
+}
+
+int relay_pause(struct relay *r, const char *name, const char *sink, bool paused, const char *who,
+    int64_t unix_ms, struct fault *why)
+{
+    struct relay_route *route;
+    struct outflow *o;
+
+    if (relay_find(r, name, sink, &route, &o, why) != 0)
+        return -1;
+    if (o) {
+        pause_sink(route, o, paused, who, unix_ms);
+        store_pause_put(r->spec.store, route->id, o->id, paused, who, unix_ms);
+        return 0;
+    }
+    route->paused = paused;
+    route->paused_since_ms = paused ? unix_ms : 0;
+    (void)snprintf(route->paused_by, sizeof route->paused_by, "%s", paused ? who : "");
+    if (!paused)
+        route->draining = route->intake->stopped = false;
+    for (size_t s = 0; s < route->config->sink_count; s++) {
+        pause_sink(route, route->outflows[s], paused, who, unix_ms);
+        if (!paused)
+            store_pause_put(r->spec.store, route->id, route->outflows[s]->id, false, who, unix_ms);
+    }
+    store_pause_put(r->spec.store, route->id, 0, paused, who, unix_ms);
+    return 0;
+}
+
+int relay_drain_one(struct relay *r, const char *name, const char *sink, struct fault *why)
+{
+    struct relay_route *route;
+    struct outflow *o;
+
+    if (relay_find(r, name, sink, &route, &o, why) != 0)
+        return -1;
+    if (o)
+        o->draining = true;
+    else
+        route->draining = true;
+    return 0;
+}
+
+int relay_breaker_set(
+    struct relay *r, const char *name, const char *sink, bool open, struct fault *why)
+{
+    struct relay_route *route;
+    struct outflow *o;
+
+    if (relay_find(r, name, sink, &route, &o, why) != 0)
+        return -1;
+    if (!o)
+        return fault_set(why, FAULT_INPUT, 0, "name a sink: %s/SINK", name);
+    outflow_breaker_set(o, open);
+    return 0;
+}
+
+static int dead_sink(struct relay *r, const struct relay_dead *d, int64_t unix_ms,
+    struct outflow **ret, struct fault *why)
+{
+    struct relay_route *route;
+
+    if (!d->route || !d->sink)
+        return fault_set(why, FAULT_INPUT, 0, "dead letter %" PRIu64 " names no sink", d->number);
+    if (relay_find(r, d->route, d->sink, &route, ret, why) != 0)
+        return -1;
+    (*ret)->now_ms = r->now_ms;
+    (*ret)->unix_ms = unix_ms;
+    return 0;
+}
+
+int relay_dead_retry(
+    struct relay *r, const struct relay_dead *d, int64_t unix_ms, struct fault *why)
+{
+    struct outflow *o;
+
+    return dead_sink(r, d, unix_ms, &o, why) != 0 ? -1 : outflow_dead_retry(o, d, why);
+}
+
+int relay_dead_drop(struct relay *r, const struct relay_dead *d, int64_t unix_ms, struct fault *why)
+{
+    struct outflow *o;
+
+    if (dead_sink(r, d, unix_ms, &o, why) != 0)
+        return -1;
+    outflow_dead_drop(o, d);
+    return 0;
+}
+
+int relay_dead_edit(struct relay *r, const struct relay_dead *d, const struct event *edited,
+    int64_t unix_ms, struct fault *why)
+{
+    struct outflow *o;
+
+    if (dead_sink(r, d, unix_ms, &o, why) != 0)
+        return -1;
+    store_held_edit(r->spec.store, d->number, edited);
+    return 0;
+}
+
+/* ---- replay ---- */
+
+int relay_job_add(struct relay *r, struct store_job *job, struct fault *why)
+{
+    struct replay_world world = { relay_outflow_by_id, relay_tail_by_id, r };
+    struct replay *j;
+
+    if (replay_open(job, &world, &j, why) != 0)
+        return -1;
+    j->next = r->replays;
+    r->replays = j;
+    return 0;
+}
+
+static uint64_t ranges_cut_out(struct ranges *from, uint64_t first, uint64_t last)
+{
+    struct ranges kept = { 0 };
+    uint64_t before = ranges_count(from);
+
+    for (size_t i = 0; i < from->n; i++) {
+        struct range x = from->at[i];
+
+        if (x.last < first || x.first > last) {
+            (void)ranges_add(&kept, x.first, x.last);
+            continue;
+        }
+        if (x.first < first)
+            (void)ranges_add(&kept, x.first, first - 1);
+        if (x.last > last)
+            (void)ranges_add(&kept, last + 1, x.last);
+    }
+    ranges_done(from);
+    *from = kept;
+    return before - ranges_count(from);
+}
+
+/* What its own sink has not finished yet goes there anyway: a replay leaves it out. */
+static uint64_t leave_out_pending(struct ranges *set, const struct outflow *o)
+{
+    uint64_t from = o->live.frontier, left = 0;
+
+    for (size_t i = 0; i < o->live.above.n; i++) {
+        if (o->live.above.at[i].first > from)
+            left += ranges_cut_out(set, from, o->live.above.at[i].first - 1);
+        from = o->live.above.at[i].last + 1;
+    }
+    left += ranges_cut_out(set, from, UINT64_MAX);
+    for (size_t i = 0; i < o->live.heap_n; i++)
+        left += ranges_cut_out(set, o->live.heap[i]->seq, o->live.heap[i]->seq);
+    return left;
+}
+
+static int add_leg(struct store_job *job, const struct plan_part *part, const struct outflow *o,
+    bool own, uint64_t *left_out, struct fault *why)
+{
+    struct store_leg *legs = realloc(job->legs, (job->leg_count + 1) * sizeof *legs);
+    struct store_leg *leg;
+
+    if (!legs)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    job->legs = legs;
+    leg = &legs[job->leg_count];
+    *leg = (struct store_leg){ .route_id = part->route_id, .sink_id = o->id };
+    if (ranges_copy(&part->set, &leg->set) != 0)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    job->leg_count++;
+    if (own)
+        *left_out += leave_out_pending(&leg->set, o);
+    leg->selected = ranges_count(&leg->set);
+    leg->frontier = leg->set.n ? leg->set.at[0].first : 1;
+    return 0;
+}
+
+static int add_part(struct relay *r, struct store_job *job, const struct relay_replay *ask,
+    const struct plan_part *part, uint64_t *left_out, struct fault *why)
+{
+    struct relay_route *route;
+    struct outflow *o;
+    size_t before = job->leg_count;
+
+    if (ask->to_route) {
+        if (relay_find(r, ask->to_route, ask->to_sink, &route, &o, why) != 0)
+            return -1;
+        if (!o)
+            return fault_set(why, FAULT_INPUT, 0, "name a sink: --to-sink %s/SINK", ask->to_route);
+        return add_leg(job, part, o, false, left_out, why);
+    }
+    if (relay_find(r, part->route, NULL, &route, &o, why) != 0)
+        return -1;
+    for (size_t s = 0; s < route->config->sink_count; s++) {
+        const struct config_sink *c = &route->config->sinks[s];
+
+        if (ask->sink ? strcmp(c->name, ask->sink) != 0 : c->fallback_only)
+            continue;
+        if (add_leg(job, part, route->outflows[s], !c->fallback_only, left_out, why) != 0)
+            return -1;
+    }
+    if (ask->sink && job->leg_count == before)
+        return fault_set(
+            why, FAULT_INPUT, 0, "route '%s' has no sink '%s'", part->route, ask->sink);
+    return 0;
+}
+
+int relay_replay_plan(struct relay *r, const struct relay_replay *ask, int64_t unix_ms,
+    uint64_t *ret, uint64_t *left_out, struct fault *why)
+{
+    struct store_job job = {
+        .state = JOB_PLANNED,
+        .created_ms = unix_ms,
+        .changed_ms = unix_ms,
+        .expires_ms = unix_ms + 3600 * 1000,
+        .rate = ask->rate,
+        .raw = ask->raw,
+        .uid = ask->uid,
+        .digest = ask->plan->digest,
+        .selection = strdup(ask->selection ? ask->selection : ""),
+    };
+    int result = job.selection ? 0 : fault_set(why, FAULT_RETRY, 0, "out of memory");
+
+    *left_out = 0;
+    for (size_t i = 0; result == 0 && i < ask->plan->part_count; i++) {
+        result = add_part(r, &job, ask, &ask->plan->parts[i], left_out, why);
+        job.bytes += ask->plan->parts[i].bytes;
+    }
+    if (result == 0) {
+        job.number = store_next_job(r->spec.store);
+        job.generation = store_next_generation(r->spec.store);
+        *ret = job.number;
+        store_job_put(r->spec.store, &job);
+        result = relay_job_add(r, &job, why);
+    }
+    store_job_done(&job);
+    return result;
+}
+
+static struct replay *job_find(const struct relay *r, uint64_t number)
+{
+    struct replay *j = r->replays;
+
+    while (j && j->job.number != number)
+        j = j->next;
+    return j;
+}
+
+int relay_replay_do(struct relay *r, uint64_t number, enum relay_replay_verb verb, int64_t unix_ms,
+    struct fault *why)
+{
+    struct replay *j = job_find(r, number);
+
+    if (!j)
+        return fault_set(why, FAULT_INPUT, 0,
+            "there is no replay %" PRIu64 " that is planned or unfinished", number);
+    return replay_do(j, verb, unix_ms, why);
+}
+
+const struct store_job *relay_replay_find(const struct relay *r, uint64_t number)
+{
+    const struct replay *j = job_find(r, number);
+
+    return j ? &j->job : NULL;
+}

@@ -1,0 +1,62 @@
+/* What the files of the relay share: relay.c opens and turns, relay_status.c tells, relay_ask.c
+ * does what people ask for. */
+#ifndef BASCULE_RELAY_INSIDE_H
+#define BASCULE_RELAY_INSIDE_H
+
+#include "routes/intake.h"
+#include "routes/outflow.h"
+#include "routes/relay.h"
+#include "routes/replay.h"
+
+/* Cursor moves wait this long for a transaction to go with (guarantee 4). */
+#define RELAY_CURSOR_MS 50
+#define RELAY_SECOND_MS 1000
+/* A route, or the store, that was over its limit goes on below this share of it, in percent. */
+#define RELAY_RESUME_PERCENT 90
+#define RELAY_FULL_PERCENT 97
+
+struct relay_link {
+    const struct config_connection *config;
+    struct link *link; /* NULL: no enabled route uses it */
+    int64_t wake_ms;
+};
+
+struct relay_route {
+    struct relay *relay;
+    const struct config_route *config;
+    uint64_t id, first_seq;
+    struct tail tail;
+    struct intake *intake;
+    struct outflow **outflows; /* by the config's order */
+    bool paused, draining;
+    int64_t paused_since_ms;
+    char paused_by[128];
+    const char *held_back; /* NULL: read; else why not */
+    int64_t backlog_bytes;
+    bool backlog_asked, drained;
+};
+
+struct relay {
+    struct relay_spec spec;
+    struct asks asks;
+    struct random random;
+    struct relay_link *links; /* by the config's connections */
+    struct relay_route *routes;
+    struct replay *replays;
+    struct store_known *orphans;
+    size_t orphan_count;
+    bool draining, store_was_full;
+    int64_t second_ms;     /* monotonic: the last time the once-a-second work was done */
+    int64_t clock_base_ms; /* unix minus monotonic when it was last believed */
+    int64_t now_ms, unix_ms;
+};
+
+struct outflow *relay_outflow_by_id(void *relay, uint64_t sink_id);
+struct tail *relay_tail_by_id(void *relay, uint64_t route_id, const char **name);
+/* FAULT_INPUT when there is no such route or sink. sink NULL: *ret_sink becomes NULL. */
+int relay_find(struct relay *r, const char *route, const char *sink, struct relay_route **ret_route,
+    struct outflow **ret_sink, struct fault *why);
+int64_t relay_backlog_limit(const struct relay_route *route);
+int relay_job_add(struct relay *r, struct store_job *job, struct fault *why);
+
+#endif
