@@ -1,6 +1,8 @@
 /* Runs all tests linked in, or those whose name contains an argument. Usage: BINARY [-v] [PART…].
  * Last line: "N passed, N failed, N skipped". */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "tests/harness.h"
 
 #include <errno.h>

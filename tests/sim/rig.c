@@ -1,0 +1,250 @@
+#include "tests/sim/rig.h"
+
+#include "tests/harness.h"
+
+#include <inttypes.h>
+#include <unistd.h>
+
+#define STORE "store.db"
+
+static void sink_defaults(struct rig *g, size_t i)
+{
+    static const char *const names[] = { "one", "two", "three", "four" };
+    struct config_sink *c = &g->sinks[i];
+    struct fault why;
+
+    *c = (struct config_sink){
+        .name = (char *)(uintptr_t)names[i],
+        .options = &g->options[i],
+        .field_count = 1,
+        .enabled = true,
+        .fallback = SIZE_MAX,
+        .begin = CONFIG_BEGIN_OLDEST,
+        .max_attempts = 4,
+        .retry = { .base_ms = 20, .max_ms = 200, .factor = 2, .jitter = true },
+        .failure_threshold = 5,
+        .open_for_ms = 100,
+        .ordering = CONFIG_ORDER_KEY,
+        .window_events = 128,
+        .window_bytes = 1 << 20,
+        .confirm_timeout_ms = 1000,
+        .max_dead_letters = 100000,
+    };
+    CHECK_INT(template_open("to.${key:-none}", &c->fields[0], &why), 0);
+    g->options[i].index = (int64_t)i;
+    g->world.sinks[i].up = true;
+    g->world.sinks[i].session = 1;
+}
+
+void rig_init(struct rig *g, uint64_t seed, size_t sinks)
+{
+    memset(g, 0, sizeof *g);
+    g->world.random.state = seed;
+    g->world.source_up = true;
+    g->world.sink_count = sinks;
+    g->now_ms = 1000000;
+    g->unix_ms = 1700000000000;
+    g->max_size = 64 << 20;
+    g->connection = (struct config_connection){ .name = (char *)(uintptr_t)"world",
+        .connector = &connector_scripted };
+    g->route = (struct config_route){
+        .name = (char *)(uintptr_t)"orders",
+        .enabled = true,
+        .retain_age_ms = -1,
+        .retain_bytes = -1,
+        .window_events = 256,
+        .window_bytes = 1 << 20,
+        .max_event_bytes = 1 << 20,
+        .sinks = g->sinks,
+        .sink_count = sinks,
+    };
+    for (size_t i = 0; i < sinks; i++)
+        sink_defaults(g, i);
+}
+
+void rig_start(struct rig *g)
+{
+    struct store_spec store = {
+        .path = STORE,
+        .max_size = g->max_size,
+        .readers = 2,
+        .inline_io = true,
+        .seed = random_next(&g->world.random),
+    };
+    struct relay_spec relay = { .config = &g->config, .seed = random_next(&g->world.random) };
+    struct fault why;
+
+    world_now = &g->world;
+    g->config = (struct config){
+        .connections = &g->connection,
+        .connection_count = 1,
+        .routes = &g->route,
+        .route_count = 1,
+        .store_max_size = g->max_size,
+        .retain_age_ms = 7 * 86400000LL,
+        .retain_bytes = 1 << 30,
+    };
+    if (store_open(&store, g->unix_ms, &g->store, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "store_open: %s", why.text);
+    relay.store = g->store;
+    if (relay_open(&relay, g->now_ms, g->unix_ms, &g->relay, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "relay_open: %s", why.text);
+}
+
+void rig_turn(struct rig *g, bool store_stuck)
+{
+    struct fault why;
+    int64_t step = 1 + (int64_t)random_below(&g->world.random, 10);
+
+    if (!store_stuck)
+        store_step(g->store);
+    g->now_ms += step;
+    g->unix_ms += step;
+    g->turns++;
+    if (relay_turn(g->relay, g->now_ms, g->unix_ms, &why) < 0)
+        harness_fail(__FILE__, __LINE__, "relay_turn: %s", why.text);
+}
+
+void rig_crash(struct rig *g)
+{
+    relay_free(g->relay);
+    store_free(g->store, false);
+    g->relay = NULL;
+    g->store = NULL;
+    g->crashes++;
+    for (size_t i = 0; i < g->world.sink_count; i++)
+        g->world.sinks[i].session++;
+    world_source_lost(&g->world);
+}
+
+void rig_stop(struct rig *g)
+{
+    relay_drain(g->relay);
+    for (int i = 0; i < 10000 && !relay_drained(g->relay); i++)
+        rig_turn(g, false);
+    CHECK(relay_drained(g->relay));
+    relay_free(g->relay);
+    store_free(g->store, true);
+    g->relay = NULL;
+    g->store = NULL;
+    world_source_lost(&g->world);
+}
+
+struct relay_sink_status rig_sink(const struct rig *g, size_t sink)
+{
+    struct relay_sink_status s;
+
+    relay_sink_status(g->relay, 0, sink, &s);
+    return s;
+}
+
+static bool all_received(const struct rig *g)
+{
+    for (size_t i = 0; i < g->world.count; i++)
+        if (!g->world.events[i].acknowledged)
+            return false;
+    return true;
+}
+
+bool rig_settle(struct rig *g, size_t turns)
+{
+    for (; turns; turns--) {
+        bool pending = !all_received(g);
+
+        for (size_t s = 0; s < g->route.sink_count; s++)
+            pending = pending || rig_sink(g, s).pending || rig_sink(g, s).in_flight;
+        if (!pending)
+            return true;
+        rig_turn(g, false);
+    }
+    return false;
+}
+
+void rig_done(struct rig *g)
+{
+    if (g->relay)
+        rig_crash(g);
+    for (size_t i = 0; i < g->route.sink_count; i++)
+        for (size_t f = 0; f < g->sinks[i].field_count; f++)
+            template_free(g->sinks[i].fields[f]);
+}
+
+void rig_query(struct rig *g, const struct query_spec *spec, struct query_answer *ret)
+{
+    store_query(g->store, 7, spec);
+    for (int i = 0; i < 1000; i++) {
+        rig_turn(g, false);
+        if (store_query_next(g->store, ret)) {
+            if (ret->failed)
+                harness_fail(__FILE__, __LINE__, "query: %s", ret->why.text);
+            return;
+        }
+    }
+    harness_fail(__FILE__, __LINE__, "no answer to a query");
+}
+
+/* Events that have a dead letter at the sink. */
+static void find_dead(struct rig *g, size_t sink, bool *dead)
+{
+    struct query_spec spec = {
+        .kind = QUERY_DEAD_SHOW,
+        .where = { .sink = g->sinks[sink].name, .route = "orders" },
+        .limit = 10000,
+        .deadline_ms = 100000,
+        .all = true,
+    };
+    struct query_answer a;
+
+    spec.kind = QUERY_DEAD;
+    rig_query(g, &spec, &a);
+    for (size_t r = 0; r < a.rows.row_count; r++)
+        for (size_t c = 0; c < a.rows.column_count; c++) {
+            const struct cell *cell = &a.rows.cells[r * a.rows.column_count + c];
+            char text[64] = { 0 };
+            size_t number;
+
+            if (strcmp(a.rows.columns[c], "id") != 0)
+                continue;
+            memcpy(text, cell->bytes.at, cell->bytes.n < 63 ? cell->bytes.n : 63);
+            CHECK_INT(sscanf(text, "origin-%zu", &number), 1);
+            dead[number] = true;
+        }
+    query_answer_done(&a);
+}
+
+static void check_order(const struct rig *g, size_t sink)
+{
+    const struct world_sink *s = &g->world.sinks[sink];
+    uint32_t last[WORLD_KEYS] = { 0 };
+
+    for (size_t i = 0; i < g->world.count; i++) {
+        int key = g->world.events[i].key;
+
+        if (key == 0 || s->first_order[i] == 0)
+            continue;
+        if (s->first_order[i] < last[key])
+            harness_fail(__FILE__, __LINE__, "sink %zu: event %zu of key %d came before its elder",
+                sink, i, key);
+        last[key] = s->first_order[i];
+    }
+}
+
+void rig_check(struct rig *g, bool ordered)
+{
+    static bool dead[WORLD_EVENTS_MAX];
+
+    for (size_t s = 0; s < g->route.sink_count; s++) {
+        const struct world_sink *to = &g->world.sinks[s];
+        struct relay_sink_status status = rig_sink(g, s);
+
+        memset(dead, 0, sizeof dead);
+        find_dead(g, s, dead);
+        for (size_t i = 0; i < g->world.count; i++)
+            if (g->world.events[i].acknowledged && !to->arrived[i] && !dead[i] &&
+                !g->sinks[s].fallback_only && g->sinks[s].fallback == SIZE_MAX)
+                harness_fail(__FILE__, __LINE__, "sink %zu: event %zu is lost", s, i);
+        CHECK(status.balanced);
+        if (ordered)
+            check_order(g, s);
+    }
+}

@@ -1,0 +1,45 @@
+/* A whole bridge in one process on a fake clock: one route from the world's source to up to four sinks,
+ * with the real store underneath. */
+#ifndef BASCULE_RIG_H
+#define BASCULE_RIG_H
+
+#include "routes/relay.h"
+#include "tests/sim/world.h"
+
+struct rig {
+    struct world world;
+    struct config config;
+    struct config_connection connection;
+    struct config_route route;
+    struct config_sink sinks[WORLD_SINKS_MAX];
+    struct scripted_sink_options options[WORLD_SINKS_MAX];
+    struct store *store;
+    struct relay *relay;
+    int64_t now_ms, unix_ms;
+    uint64_t crashes, turns;
+    int64_t max_size;
+};
+
+/* Fills the configuration with defaults for `sinks` sinks; change it before rig_start(). */
+void rig_init(struct rig *g, uint64_t seed, size_t sinks);
+/* Opens store and relay in the current directory. */
+void rig_start(struct rig *g);
+/* One turn; the store does its queued work first, unless `store_stuck`. The clock moves by 1 to 10 ms. */
+void rig_turn(struct rig *g, bool store_stuck);
+/* As kill -9: nothing is finished in order. */
+void rig_crash(struct rig *g);
+/* As SIGTERM: drains and closes. */
+void rig_stop(struct rig *g);
+/* Turns until every event is finished at every sink, at most `turns`. Returns whether it came to that. */
+bool rig_settle(struct rig *g, size_t turns);
+void rig_done(struct rig *g);
+
+/* Runs a query on the live store, turning it until the answer is there. */
+void rig_query(struct rig *g, const struct query_spec *spec, struct query_answer *ret);
+struct relay_sink_status rig_sink(const struct rig *g, size_t sink);
+
+/* Fails the test unless: everything acknowledged arrived or is a dead letter, the sums hold, first
+ * arrivals of each key came in order (when `ordered`). */
+void rig_check(struct rig *g, bool ordered);
+
+#endif

@@ -1,0 +1,405 @@
+#include "tests/sim/world.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct world *world_now;
+
+void world_publish(struct world *w, size_t n)
+{
+    for (; n && w->count < WORLD_EVENTS_MAX; n--, w->count++)
+        w->events[w->count].key = (int)random_below(&w->random, WORLD_KEYS);
+}
+
+void world_source_lost(struct world *w)
+{
+    w->next = 0;
+    for (size_t i = 0; i < w->count; i++)
+        w->events[i].lent = false;
+}
+
+int world_number(struct bytes body)
+{
+    char text[32] = { 0 };
+    int number;
+
+    memcpy(text, body.at, body.n < sizeof text ? body.n : sizeof text - 1);
+    return sscanf(text, "event %d", &number) == 1 ? number : -1;
+}
+
+/* ---- link ---- */
+
+struct link {
+    int64_t now_ms;
+};
+
+static int link_open(const struct link_spec *spec, struct link **ret, struct fault *why)
+{
+    (void)spec;
+    *ret = calloc(1, sizeof **ret);
+    return *ret ? 0 : fault_set(why, FAULT_RETRY, 0, "out of memory");
+}
+
+static void link_free(struct link *l)
+{
+    free(l);
+}
+
+static int link_pollfd(const struct link *l)
+{
+    (void)l;
+    return -1;
+}
+
+static int64_t link_step(struct link *l, int64_t now_ms, int64_t unix_ms)
+{
+    (void)unix_ms;
+    l->now_ms = now_ms;
+    return now_ms + 5;
+}
+
+static void link_status(const struct link *l, struct link_status *ret)
+{
+    (void)l;
+    *ret = (struct link_status){ .state = LINK_UP, .lag = -1 };
+}
+
+/* ---- source ---- */
+
+struct lent {
+    struct batch batch;
+    struct event events[64];
+    char texts[64][3][24];
+    size_t numbers[64];
+    struct position position;
+    char value[24];
+};
+
+struct source {
+    bool paused, drained;
+    size_t out; /* batches */
+    int64_t window, lent_events;
+};
+
+static int source_open(struct link *l, const struct source_spec *spec, struct source **ret,
+    struct fault *why)
+{
+    struct world *w = world_now;
+    struct source *s = calloc(1, sizeof *s);
+
+    (void)l;
+    if (!s)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    s->window = spec->window_events;
+    world_source_lost(w);
+    if (w->keep_position && spec->position_count) {
+        char text[24] = { 0 };
+
+        memcpy(text, spec->positions[0].value.at, spec->positions[0].value.n);
+        w->next = strtoul(text, NULL, 10);
+    }
+    *ret = s;
+    return 0;
+}
+
+static void fill(struct lent *t, size_t slot, size_t number)
+{
+    struct world_event *e = &world_now->events[number];
+
+    (void)snprintf(t->texts[slot][0], 24, "event %zu", number);
+    (void)snprintf(t->texts[slot][1], 24, "key-%d", e->key);
+    (void)snprintf(t->texts[slot][2], 24, "origin-%zu", number);
+    t->numbers[slot] = number;
+    t->events[slot] = (struct event){
+        .address = bytes_text("from"),
+        .key = e->key ? bytes_text(t->texts[slot][1]) : BYTES_NONE,
+        .origin = bytes_text(t->texts[slot][2]),
+        .body = bytes_text(t->texts[slot][0]),
+        .flags = e->receipts ? EVENT_REDELIVERED : 0,
+    };
+    e->lent = true;
+    e->receipts++;
+}
+
+static struct batch *source_receive(struct source *s, size_t limit)
+{
+    struct world *w = world_now;
+    size_t most = 1 + random_below(&w->random, 64);
+    struct lent *t;
+
+    if (s->paused || s->drained || !w->source_up || s->lent_events >= s->window)
+        return NULL;
+    t = calloc(1, sizeof *t);
+    assert(t);
+    for (; w->next < w->count && t->batch.count < most && t->batch.count < limit; w->next++)
+        if (w->keep_position || !w->events[w->next].acknowledged)
+            fill(t, t->batch.count++, w->next);
+    if (t->batch.count == 0) {
+        free(t);
+        return NULL;
+    }
+    t->batch.events = t->events;
+    t->batch.bytes = t->batch.count * 40;
+    (void)snprintf(t->value, sizeof t->value, "%zu", w->next);
+    t->position = (struct position){ bytes_text("p/0"), bytes_text(t->value) };
+    if (w->keep_position) {
+        t->batch.positions = &t->position;
+        t->batch.position_count = 1;
+    }
+    s->lent_events += (int64_t)t->batch.count;
+    s->out++;
+    return &t->batch;
+}
+
+static void source_settle(struct source *s, struct batch *batch, bool kept)
+{
+    struct lent *t = (struct lent *)(void *)batch;
+
+    assert(s->out > 0);
+    s->out--;
+    s->lent_events -= (int64_t)batch->count;
+    for (size_t i = 0; kept && i < batch->count; i++)
+        world_now->events[t->numbers[i]].acknowledged = true;
+    free(t);
+}
+
+static void source_pause(struct source *s, bool paused)
+{
+    s->paused = paused;
+}
+
+static bool source_drain(struct source *s)
+{
+    s->drained = true;
+    return s->out == 0;
+}
+
+static void source_status(const struct source *s, struct link_status *ret)
+{
+    (void)s;
+    *ret = (struct link_status){ .state = LINK_UP, .lag = -1 };
+}
+
+static void source_free(struct source *s)
+{
+    free(s); /* batches still out leak in a crash, as memory does: see rig.c */
+}
+
+/* ---- sink ---- */
+
+#define IN_FLIGHT_MAX 512
+
+struct sent {
+    uint64_t ref, session;
+    int number;
+    bool replay, alone;
+    int64_t due_ms;
+};
+
+struct sink {
+    struct link *link;
+    struct world_sink *to;
+    struct sent sent[IN_FLIGHT_MAX];
+    size_t n, window;
+    uint64_t session;
+};
+
+static int sink_open(struct link *l, const struct sink_spec *spec, struct sink **ret, struct fault *why)
+{
+    const struct scripted_sink_options *options = spec->options;
+    struct sink *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    s->link = l;
+    s->to = &world_now->sinks[options->index];
+    s->session = s->to->session;
+    s->window = (size_t)spec->window_events < IN_FLIGHT_MAX ? (size_t)spec->window_events
+                                                            : IN_FLIGHT_MAX;
+    *ret = s;
+    return 0;
+}
+
+static size_t sink_publish(struct sink *s, const struct message *messages, size_t n)
+{
+    size_t i;
+
+    if (!s->to->up || s->to->blocked || s->session != s->to->session)
+        return 0;
+    for (i = 0; i < n && s->n < s->window; i++) {
+        assert(messages[i].token.n > 0);
+        assert(bytes_present(messages[i].fields[0]));
+        s->sent[s->n++] = (struct sent){
+            .ref = messages[i].ref,
+            .session = s->session,
+            .number = world_number(messages[i].event->body),
+            .replay = messages[i].flags & MESSAGE_REPLAY,
+            .alone = messages[i].flags & MESSAGE_ALONE,
+            .due_ms = s->link->now_ms + (int64_t)random_below(&world_now->random, 8),
+        };
+    }
+    return i;
+}
+
+static void arrive(struct world_sink *to, const struct sent *m)
+{
+    if (m->replay) {
+        to->replayed++;
+        return;
+    }
+    if (to->arrived[m->number]++ == 0)
+        to->first_order[m->number] = ++to->order;
+}
+
+static bool chance(int per_thousand)
+{
+    return (int)random_below(&world_now->random, 1000) < per_thousand;
+}
+
+static struct report answer(struct sink *s, const struct sent *m)
+{
+    struct world_sink *to = s->to;
+    struct report r = { .ref = m->ref, .fate = FATE_REFUSED };
+
+    if (m->session != to->session) {
+        r.fate = FATE_UNSURE;
+        r.cause = CAUSE_LOST;
+        if (chance(400))
+            arrive(to, m);
+    } else if (to->refuse_every && m->number % to->refuse_every == 3) {
+        r.cause = CAUSE_FINAL;
+        r.code = 311;
+        r.text = "too large";
+    } else if (chance(to->unroutable)) {
+        r.cause = CAUSE_UNROUTABLE;
+    } else if (chance(to->nack) || to->sick) {
+        r.cause = CAUSE_NACK;
+    } else if (chance(to->broker_state)) {
+        r.fate = FATE_UNSENT;
+        r.cause = CAUSE_BROKER;
+    } else if (chance(to->timeout)) {
+        r.fate = FATE_UNSURE;
+        r.cause = CAUSE_TIMEOUT;
+        r.later_confirmed = chance(500);
+        if (chance(500))
+            arrive(to, m);
+    } else {
+        r.fate = FATE_DELIVERED;
+        arrive(to, m);
+    }
+    return r;
+}
+
+/* A poisoned message closes the session: all in flight are told so, none was named. */
+static bool closes(const struct sink *s, const struct sent *m)
+{
+    return s->to->poison_every && m->number % s->to->poison_every == 5;
+}
+
+static size_t close_all(struct sink *s, struct report *ret, size_t limit)
+{
+    size_t n = 0;
+    bool alone = s->n == 1;
+
+    if (s->n > limit)
+        return 0;
+    for (size_t i = 0; i < s->n; i++) {
+        ret[n++] = (struct report){
+            .ref = s->sent[i].ref,
+            .fate = alone ? FATE_REFUSED : FATE_UNSURE,
+            .cause = CAUSE_PROTOCOL,
+            .code = 406,
+            .alone = alone,
+            .text = "PRECONDITION_FAILED",
+        };
+    }
+    s->n = 0;
+    s->to->session++;
+    return n;
+}
+
+static size_t sink_collect(struct sink *s, struct report *ret, size_t limit)
+{
+    size_t n = 0, left = 0;
+
+    for (size_t i = 0; i < s->n; i++)
+        if (s->session == s->to->session && closes(s, &s->sent[i]) &&
+            s->sent[i].due_ms <= s->link->now_ms)
+            return close_all(s, ret, limit);
+    if (chance(s->to->lose))
+        s->to->session++;
+    for (size_t i = 0; i < s->n; i++) {
+        struct sent m = s->sent[i];
+
+        if (n < limit && (m.due_ms <= s->link->now_ms || m.session != s->to->session))
+            ret[n++] = answer(s, &m);
+        else
+            s->sent[left++] = m;
+    }
+    s->n = left;
+    if (s->n == 0 && s->to->up)
+        s->session = s->to->session;
+    return n;
+}
+
+static void sink_abandon(struct sink *s)
+{
+    s->to->session++;
+}
+
+static void sink_status(const struct sink *s, struct link_status *ret)
+{
+    *ret = (struct link_status){ .state = s->to->up ? LINK_UP : LINK_DOWN, .lag = -1 };
+}
+
+static void sink_free(struct sink *s)
+{
+    free(s);
+}
+
+static struct traits no_traits(const void *options)
+{
+    (void)options;
+    return (struct traits){ 0 };
+}
+
+static void no_place(const void *options, char *ret, size_t n)
+{
+    (void)options;
+    (void)snprintf(ret, n, "world");
+}
+
+static const struct option sink_options[] = {
+    { .name = "address", .type = OPTION_TEMPLATE },
+    { .name = "index", .type = OPTION_INT, .offset = sizeof(struct option_template) },
+    { .name = NULL },
+};
+
+const struct connector connector_scripted = {
+    .type = "scripted",
+    .sink_options = sink_options,
+    .sink_options_bytes = sizeof(struct scripted_sink_options),
+    .source_traits = no_traits,
+    .sink_traits = no_traits,
+    .source_place = no_place,
+    .sink_place = no_place,
+    .link_open = link_open,
+    .link_free = link_free,
+    .link_pollfd = link_pollfd,
+    .link_step = link_step,
+    .link_status = link_status,
+    .source_open = source_open,
+    .source_receive = source_receive,
+    .source_settle = source_settle,
+    .source_pause = source_pause,
+    .source_drain = source_drain,
+    .source_status = source_status,
+    .source_free = source_free,
+    .sink_open = sink_open,
+    .sink_publish = sink_publish,
+    .sink_collect = sink_collect,
+    .sink_abandon = sink_abandon,
+    .sink_status = sink_status,
+    .sink_free = sink_free,
+};

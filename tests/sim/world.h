@@ -1,0 +1,60 @@
+/* The world outside the bridge in a simulation: brokers that live on when the daemon dies, and scripted
+ * connectors to them whose trouble comes from a seed. No thread, no clock, no socket. */
+#ifndef BASCULE_WORLD_H
+#define BASCULE_WORLD_H
+
+#include "bridge/base/random.h"
+#include "bridge/connector.h"
+
+#define WORLD_EVENTS_MAX 4096
+#define WORLD_SINKS_MAX 4
+#define WORLD_KEYS 7
+
+/* One published event: number i of the source broker, key k(i), body "event i". */
+struct world_event {
+    int key;           /* 0: no key */
+    bool acknowledged; /* the bridge settled it (kept) */
+    bool lent;
+    uint32_t receipts; /* times handed to the bridge */
+};
+
+/* What one sink's broker got. */
+struct world_sink {
+    uint32_t arrived[WORLD_EVENTS_MAX];  /* times */
+    uint32_t first_order[WORLD_EVENTS_MAX]; /* 1-based order of its first arrival */
+    uint32_t order;
+    uint32_t replayed; /* arrivals flagged as replay */
+    bool up, blocked, sick;
+    uint64_t session;
+    /* Chances per 1000 for a message: */
+    int nack, unroutable, lose, broker_state, timeout, poison_every;
+    /* Events that this broker always refuses: number % refuse_every == 3. */
+    int refuse_every;
+};
+
+struct world {
+    struct random random;
+    struct world_event events[WORLD_EVENTS_MAX];
+    size_t count, next;  /* published; next to hand over in this session */
+    bool keep_position;  /* like Kafka: goes on from a stored position */
+    bool source_up;
+    struct world_sink sinks[WORLD_SINKS_MAX];
+    size_t sink_count;
+};
+
+extern struct world *world_now; /* that the scripted connector talks to */
+
+void world_publish(struct world *w, size_t n);
+/* The source's broker takes back what was not acknowledged: the daemon died or its session ended. */
+void world_source_lost(struct world *w);
+/* The number in a body, -1 when it is not one of ours. */
+int world_number(struct bytes body);
+
+extern const struct connector connector_scripted;
+
+struct scripted_sink_options {
+    struct option_template address;
+    int64_t index;
+};
+
+#endif
