@@ -1,0 +1,27 @@
+/* Between the files of routes/config*.c: a configuration while it is read. */
+#ifndef BASCULE_CONFIG_BUILD_H
+#define BASCULE_CONFIG_BUILD_H
+
+#include "routes/options.h"
+
+struct config_build {
+    struct config *config;
+    struct config_problems *problems;
+    struct yaml_file *file; /* being read now; its path is one of config->files */
+};
+
+/* `connections:` of one file. */
+void config_build_connections(struct config_build *b, const struct yaml_node *map);
+/* `routes:` of one file, after all connections are known. */
+void config_build_routes(struct config_build *b, const struct yaml_node *list);
+/* A name's form; a problem is added when it is not good. */
+void config_build_name(struct config_build *b, struct config_place place, const char *name);
+/* The place of `key` in the mapping, else of the mapping itself. */
+struct config_place config_build_place(
+    const struct config_build *b, const struct yaml_node *map, const char *key);
+/* Runs a link's own check and adds what it says. */
+void config_build_check(struct config_build *b, const struct yaml_node *map,
+    int (*check)(const void *options, const char **key, struct fault *why), const void *options);
+void config_route_done(struct config_route *r, const struct config *c);
+
+#endif
