@@ -1,0 +1,185 @@
+#include "routes/check.h"
+#include "routes/problem.h"
+#include "tests/harness.h"
+
+#include <sys/stat.h>
+
+#define CONNECTIONS                                                                                \
+    "connections:\n"                                                                               \
+    "  rabbit: { type: rabbitmq, url: \"amqp://localhost\" }\n"                                    \
+    "  kafka: { type: kafka, brokers: \"localhost:9092\" }\n"                                      \
+    "  cache: { type: redis, url: \"redis://localhost\" }\n"
+#define ROUTE "  - { name: r, from: { connection: rabbit, queue: q }, to: "
+
+struct loaded {
+    struct config *config;
+    struct config_problems problems;
+    struct buf text;
+};
+
+static void file_write(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static struct loaded load(const char *text)
+{
+    const char *path = "bascule.yaml";
+    struct loaded l = { 0 };
+
+    file_write(path, text);
+    (void)config_load(&path, 1, &l.config, &l.problems);
+    buf_init(&l.text, 1 << 20);
+    for (size_t i = 0; i < l.problems.n; i++)
+        config_problem_print(&l.problems.at[i], &l.text);
+    (void)buf_text(&l.text);
+    return l;
+}
+
+static void done(struct loaded *l)
+{
+    config_free(l->config);
+    config_problems_done(&l->problems);
+    buf_done(&l->text);
+}
+
+#define CHECK_PROBLEM(yaml, part)                                                                  \
+    do {                                                                                           \
+        struct loaded l_ = load(yaml);                                                             \
+        CHECK_CONTAINS(buf_text(&l_.text), part);                                                  \
+        done(&l_);                                                                                 \
+    } while (0)
+
+TEST(config_defaults_are_right_for_people_who_configure_nothing)
+{
+    struct loaded l = load(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: t } }\n");
+    const struct config_sink *s;
+
+    CHECK(l.config != NULL);
+    s = &l.config->routes[0].sinks[0];
+    CHECK_INT(s->max_attempts, 8);
+    CHECK_INT(s->retry.base_ms, 1000);
+    CHECK_INT(s->retry.max_ms, 60000);
+    CHECK(s->retry.factor == 2 && s->retry.jitter && s->enabled);
+    CHECK_INT(s->failure_threshold, 5);
+    CHECK_INT(s->open_for_ms, 60000);
+    CHECK_INT(s->window_events, 10000);
+    CHECK_INT(s->window_bytes, 16 << 20);
+    CHECK_INT(s->confirm_timeout_ms, 30000);
+    CHECK_INT(s->max_dead_letters, 100000);
+    CHECK_INT(s->ordering, CONFIG_ORDER_KEY);
+    CHECK_INT(s->begin, CONFIG_BEGIN_NOW);
+    CHECK(s->fallback == SIZE_MAX && !s->key);
+    CHECK_INT(l.config->routes[0].window_events, 20000);
+    CHECK_INT(l.config->routes[0].retain_age_ms, -1);
+    CHECK_INT(l.config->retain_age_ms, 7 * 86400000LL);
+    CHECK_INT(l.config->store_max_size, 20LL << 30);
+    CHECK_INT(l.config->log_level, 3);
+    CHECK_TEXT(l.config->store_path, "/var/lib/bascule/bascule.db");
+    CHECK_TEXT(l.config->admin_socket, "/run/bascule/admin.sock");
+    CHECK_TEXT(l.config->admin_group, "bascule");
+    CHECK_INT(strlen(l.config->hash), 64);
+    done(&l);
+}
+
+TEST(config_route_defaults_are_overridden_by_a_sink_key_by_key)
+{
+    struct loaded l = load(CONNECTIONS
+        "routes:\n  - name: r\n    retry: { max_attempts: 3, base_delay: 2s }\n    key: \"${id}\"\n"
+        "    rate_limit: 500/s\n    from: { connection: rabbit, queue: q }\n    to:\n"
+        "      - { name: a, connection: kafka, topic: t, retry: { max_attempts: 9 } }\n"
+        "      - { name: b, connection: kafka, topic: t, key: \"${key}\", begin: 2026-01-31T08:00:00+01:00 }\n");
+    const struct config_sink *s;
+
+    CHECK(l.config != NULL);
+    s = l.config->routes[0].sinks;
+    CHECK_INT(s[0].max_attempts, 9);
+    CHECK_INT(s[0].retry.base_ms, 2000);
+    CHECK_INT(s[0].rate_limit, 500000);
+    CHECK(s[0].key && !s[0].own_key && s[1].own_key);
+    CHECK_INT(s[1].max_attempts, 3);
+    CHECK_INT(s[1].begin_ms, 1769842800000LL);
+    done(&l);
+}
+
+TEST(config_problems_of_all_files_are_told_in_one_run_with_line_caret_and_nearest_key)
+{
+    struct loaded l;
+
+    CHECK_INT(mkdir("routes.d", 0700), 0);
+    file_write("routes.d/a.yaml", "routes:\n  - { name: x, fromm: 1 }\n");
+    file_write("routes.d/b.yaml", "routes: [\n");
+    l = load(CONNECTIONS "stroe: { path: x }\n");
+    CHECK(!l.config);
+    CHECK_CONTAINS(buf_text(&l.text),
+        "bascule.yaml:5:1: error BSC-0110: 'stroe' is not a key of the configuration\n"
+        "    stroe: { path: x }\n    ^\n    did you mean 'store'?\n");
+    CHECK_CONTAINS(buf_text(&l.text), "routes.d/a.yaml:2:16: error BSC-0110: 'fromm'");
+    CHECK_CONTAINS(buf_text(&l.text), "routes.d/b.yaml:2:1: error BSC-0103");
+    done(&l);
+}
+
+TEST(config_tells_what_is_wrong_with_a_route)
+{
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafak, topic: t } }\n",
+        "did you mean 'kafka'?");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: t, queue: q } }\n",
+        "it is a key of rabbitmq sources");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka } }\n",
+        "a kafka sink needs 'topic'");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: \"${adress}\" } }\n",
+        "did you mean 'address'?");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: S!, connection: kafka, topic: t } }\n", "BSC-0132");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: t, fallback: z } }\n",
+        "has no sink 'z'");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE
+                              "{ name: s, connection: kafka, topic: t, confirm_timeout: 10 } }\n",
+        "'10' is not a duration");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: t } }\n" ROUTE
+                              "{ name: s, connection: kafka, topic: t } }\n",
+        "route 'r' stands in bascule.yaml:6:5 too");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n  - { name: r, from: { connection: cache, stream: s, channels: c }, "
+                              "to: { name: s, connection: kafka, topic: t } }\n",
+        "give channels or stream, not both");
+    CHECK_PROBLEM("connections: { a: { type: kafkaa } }\n", "did you mean 'kafka'?");
+}
+
+TEST(config_secrets_are_loaded_and_never_shown)
+{
+    struct loaded l;
+
+    file_write("open.txt", "geheim\n");
+    CHECK_INT(chmod("open.txt", 0644), 0);
+    l = load("connections: { a: { type: kafka, password: hunter2, nonsense: 1 } }\n");
+    CHECK_CONTAINS(buf_text(&l.text), "warning BSC-0122");
+    CHECK_CONTAINS(buf_text(&l.text), "error BSC-0110: 'nonsense'");
+    CHECK(!strstr(buf_text(&l.text), "hunter2"));
+    done(&l);
+    CHECK_PROBLEM("connections: { a: { type: kafka, password: \"${env:BSC_NONE}\" } }\n",
+        "environment variable 'BSC_NONE' is not set");
+    CHECK_PROBLEM("connections: { a: { type: kafka, password: \"${file:open.txt}\" } }\n", "warning BSC-0121");
+    CHECK_PROBLEM("connections: { a: { type: kafka, password: \"${credential:x}\" } }\n",
+        "CREDENTIALS_DIRECTORY is not set");
+    CHECK_PROBLEM("connections: { a: { type: kafka, url: \"${address}\" } }\n", "is a value of the event");
+    CHECK_PROBLEM("connections: { a: { type: kafka, url: \"${evn:X}\" } }\n", "did you mean 'env'?");
+}
+
+TEST(config_tells_the_guarantee_of_a_route_and_why)
+{
+    struct loaded l = load(CONNECTIONS "routes:\n  - { name: r, from: { connection: cache, channels: [a] }, to: ["
+                                       "{ name: s, connection: cache, stream: x }, { name: p, connection: cache, channel: a } ] }\n");
+    struct buf text;
+
+    buf_init(&text, 4096);
+    CHECK(l.config != NULL);
+    CHECK_INT(check_guarantee(l.config, 0, &text), 0);
+    CHECK_CONTAINS(buf_text(&text),
+        "at least once from the moment it is received: Redis pub/sub does not keep messages");
+    CHECK_CONTAINS(buf_text(&text), "s: at least once; repeats after a crash are refused by token");
+    CHECK_CONTAINS(buf_text(&text), "p: at most once beyond the send");
+    CHECK_CONTAINS(buf_text(&l.text), "warning BSC-0143");
+    buf_done(&text);
+    done(&l);
+}
