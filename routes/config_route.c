@@ -471,8 +471,10 @@ static void sink_read(struct config_build *b, struct config_sink *s, const struc
     common_keep(s, &common);
     shared_keep(s, &shared);
     s->own_key = yaml_get(node, "key") != NULL;
-    s->key =
-        template_of(b, value_place(b, s->own_key ? node : route, "key"), "key", shared.key.text);
+    if (s->own_key)
+        s->key = template_of(b, value_place(b, node, "key"), "key", shared.key.text);
+    else if (shared.key.text) /* a bad one was told at the route */
+        (void)template_open(shared.key.text, &s->key, NULL);
     if (c)
         fields_compile(b, s, c, node);
     headers_compile(b, s, &common.headers, node);

@@ -25,12 +25,18 @@ struct fake_end {
 #define END(m) offsetof(struct fake_end, m)
 
 static const struct option tls_table[] = {
-    { .name = "ca_file", .type = OPTION_TEXT, .offset = LINK(tls.ca_file) - LINK(tls), .flags = OPTION_FILE },
+    { .name = "ca_file",
+        .type = OPTION_TEXT,
+        .offset = LINK(tls.ca_file) - LINK(tls),
+        .flags = OPTION_FILE },
     { 0 },
 };
 
 static const struct option link_table[] = {
-    { .name = "urls", .type = OPTION_TEXT_LIST, .offset = LINK(urls), .flags = OPTION_CREDENTIAL_URL },
+    { .name = "urls",
+        .type = OPTION_TEXT_LIST,
+        .offset = LINK(urls),
+        .flags = OPTION_CREDENTIAL_URL },
     { .name = "brokers", .type = OPTION_TEXT_LIST, .offset = LINK(urls) },
     { .name = "url", .type = OPTION_TEXT, .offset = LINK(url), .flags = OPTION_CREDENTIAL_URL },
     { .name = "password", .type = OPTION_TEXT, .offset = LINK(password), .flags = OPTION_SECRET },
@@ -43,7 +49,11 @@ static const struct option rabbit_source[] = {
     { .name = "queue", .type = OPTION_TEXT, .offset = END(queue), .flags = OPTION_REQUIRED },
     { .name = "exchange", .type = OPTION_TEXT, .offset = END(topic) },
     { .name = "binding_keys", .type = OPTION_TEXT_LIST, .offset = END(names) },
-    { .name = "prefetch", .type = OPTION_INT, .offset = END(prefetch), .default_text = "1000", .min = 1,
+    { .name = "prefetch",
+        .type = OPTION_INT,
+        .offset = END(prefetch),
+        .default_text = "1000",
+        .min = 1,
         .max = 65535 },
     { 0 },
 };
@@ -136,14 +146,15 @@ static void sink_place(const void *options, char *ret, size_t n)
 
 #define FAKE(name, source, sink)                                                                   \
     .type = name, .link_options = link_table, .source_options = source, .sink_options = sink,      \
-    .link_options_bytes = sizeof(struct fake_link), .source_options_bytes = sizeof(struct fake_end), \
+    .link_options_bytes = sizeof(struct fake_link),                                                \
+    .source_options_bytes = sizeof(struct fake_end),                                               \
     .sink_options_bytes = sizeof(struct fake_end), .source_place = source_place,                   \
     .sink_place = sink_place
 
 static const struct connector rabbit = { FAKE("rabbitmq", rabbit_source, rabbit_sink),
     .source_traits = keeps, .sink_traits = confirms };
-static const struct connector kafka = { FAKE("kafka", kafka_source, kafka_sink), .source_traits = keeps,
-    .sink_traits = confirms };
+static const struct connector kafka = { FAKE("kafka", kafka_source, kafka_sink),
+    .source_traits = keeps, .sink_traits = confirms };
 static const struct connector redis = { FAKE("redis", redis_source, redis_sink),
     .source_traits = redis_source_traits, .sink_traits = redis_sink_traits,
     .source_check = redis_source_check };

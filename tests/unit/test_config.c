@@ -54,7 +54,8 @@ static void done(struct loaded *l)
 
 TEST(config_defaults_are_right_for_people_who_configure_nothing)
 {
-    struct loaded l = load(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: t } }\n");
+    struct loaded l =
+        load(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: t } }\n");
     const struct config_sink *s;
 
     CHECK(l.config != NULL);
@@ -90,7 +91,8 @@ TEST(config_route_defaults_are_overridden_by_a_sink_key_by_key)
         "routes:\n  - name: r\n    retry: { max_attempts: 3, base_delay: 2s }\n    key: \"${id}\"\n"
         "    rate_limit: 500/s\n    from: { connection: rabbit, queue: q }\n    to:\n"
         "      - { name: a, connection: kafka, topic: t, retry: { max_attempts: 9 } }\n"
-        "      - { name: b, connection: kafka, topic: t, key: \"${key}\", begin: 2026-01-31T08:00:00+01:00 }\n");
+        "      - { name: b, connection: kafka, topic: t, key: \"${key}\", begin: "
+        "2026-01-31T08:00:00+01:00 }\n");
     const struct config_sink *s;
 
     CHECK(l.config != NULL);
@@ -125,14 +127,18 @@ TEST(config_tells_what_is_wrong_with_a_route)
 {
     CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafak, topic: t } }\n",
         "did you mean 'kafka'?");
-    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: t, queue: q } }\n",
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE
+                              "{ name: s, connection: kafka, topic: t, queue: q } }\n",
         "it is a key of rabbitmq sources");
     CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka } }\n",
         "a kafka sink needs 'topic'");
-    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: \"${adress}\" } }\n",
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE
+                              "{ name: s, connection: kafka, topic: \"${adress}\" } }\n",
         "did you mean 'address'?");
-    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: S!, connection: kafka, topic: t } }\n", "BSC-0132");
-    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: t, fallback: z } }\n",
+    CHECK_PROBLEM(
+        CONNECTIONS "routes:\n" ROUTE "{ name: S!, connection: kafka, topic: t } }\n", "BSC-0132");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE
+                              "{ name: s, connection: kafka, topic: t, fallback: z } }\n",
         "has no sink 'z'");
     CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE
                               "{ name: s, connection: kafka, topic: t, confirm_timeout: 10 } }\n",
@@ -140,8 +146,9 @@ TEST(config_tells_what_is_wrong_with_a_route)
     CHECK_PROBLEM(CONNECTIONS "routes:\n" ROUTE "{ name: s, connection: kafka, topic: t } }\n" ROUTE
                               "{ name: s, connection: kafka, topic: t } }\n",
         "route 'r' stands in bascule.yaml:6:5 too");
-    CHECK_PROBLEM(CONNECTIONS "routes:\n  - { name: r, from: { connection: cache, stream: s, channels: c }, "
-                              "to: { name: s, connection: kafka, topic: t } }\n",
+    CHECK_PROBLEM(CONNECTIONS
+        "routes:\n  - { name: r, from: { connection: cache, stream: s, channels: c }, "
+        "to: { name: s, connection: kafka, topic: t } }\n",
         "give channels or stream, not both");
     CHECK_PROBLEM("connections: { a: { type: kafkaa } }\n", "did you mean 'kafka'?");
 }
@@ -159,17 +166,22 @@ TEST(config_secrets_are_loaded_and_never_shown)
     done(&l);
     CHECK_PROBLEM("connections: { a: { type: kafka, password: \"${env:BSC_NONE}\" } }\n",
         "environment variable 'BSC_NONE' is not set");
-    CHECK_PROBLEM("connections: { a: { type: kafka, password: \"${file:open.txt}\" } }\n", "warning BSC-0121");
+    CHECK_PROBLEM("connections: { a: { type: kafka, password: \"${file:open.txt}\" } }\n",
+        "warning BSC-0121");
     CHECK_PROBLEM("connections: { a: { type: kafka, password: \"${credential:x}\" } }\n",
         "CREDENTIALS_DIRECTORY is not set");
-    CHECK_PROBLEM("connections: { a: { type: kafka, url: \"${address}\" } }\n", "is a value of the event");
-    CHECK_PROBLEM("connections: { a: { type: kafka, url: \"${evn:X}\" } }\n", "did you mean 'env'?");
+    CHECK_PROBLEM(
+        "connections: { a: { type: kafka, url: \"${address}\" } }\n", "is a value of the event");
+    CHECK_PROBLEM(
+        "connections: { a: { type: kafka, url: \"${evn:X}\" } }\n", "did you mean 'env'?");
 }
 
 TEST(config_tells_the_guarantee_of_a_route_and_why)
 {
-    struct loaded l = load(CONNECTIONS "routes:\n  - { name: r, from: { connection: cache, channels: [a] }, to: ["
-                                       "{ name: s, connection: cache, stream: x }, { name: p, connection: cache, channel: a } ] }\n");
+    struct loaded l =
+        load(CONNECTIONS "routes:\n  - { name: r, from: { connection: cache, channels: [a] }, to: ["
+                         "{ name: s, connection: cache, stream: x }, { name: p, connection: cache, "
+                         "channel: a } ] }\n");
     struct buf text;
 
     buf_init(&text, 4096);
@@ -181,5 +193,15 @@ TEST(config_tells_the_guarantee_of_a_route_and_why)
     CHECK_CONTAINS(buf_text(&text), "p: at most once beyond the send");
     CHECK_CONTAINS(buf_text(&l.text), "warning BSC-0143");
     buf_done(&text);
+    done(&l);
+}
+
+TEST(config_tells_a_bad_key_of_a_route_once)
+{
+    struct loaded l = load(CONNECTIONS "routes:\n  - name: r\n    key: \"${nope}\"\n"
+                                       "    from: { connection: rabbit, queue: q }\n"
+                                       "    to: { name: s, connection: kafka, topic: t }\n");
+
+    CHECK_INT(l.problems.error_count, 1);
     done(&l);
 }
