@@ -123,6 +123,7 @@ static int dead_sink(struct relay *r, const struct relay_dead *d, int64_t unix_m
 {
     struct relay_route *route;
 
+    *ret = NULL;
     if (!d->route || !d->sink)
         return fault_set(why, FAULT_INPUT, 0, "dead letter %" PRIu64 " names no sink", d->number);
     if (relay_find(r, d->route, d->sink, &route, ret, why) != 0)

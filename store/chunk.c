@@ -1,0 +1,237 @@
+#include "store/chunk.h"
+
+#include <stdlib.h>
+#include <zstd.h>
+
+#define ZSTD_LEVEL 1
+#define VARINT_MAX 10
+#define FILTER_BITS 10
+#define FILTER_PROBES 4
+
+enum has {
+    HAS_KEY = 1u << 0,
+    HAS_ID = 1u << 1,
+    HAS_BODY = 1u << 2,
+    HAS_ORDER_KEY = 1u << 3,
+    HAS_TIME = 1u << 4,
+    HAS_HOPS = 1u << 5,
+    HAS_HEADERS = 1u << 6,
+    FLAGS_SHIFT = 8,
+};
+
+size_t chunk_event_bytes(const struct event *e)
+{
+    return event_bytes(e) + 10 * VARINT_MAX;
+}
+
+static uint8_t *put_varint(uint8_t *to, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        *to++ = (uint8_t)(v | 0x80);
+    *to++ = (uint8_t)v;
+    return to;
+}
+
+static uint8_t *put_bytes(uint8_t *to, struct bytes b)
+{
+    if (b.n)
+        memcpy(to, b.at, b.n);
+    return to + b.n;
+}
+
+static uint64_t flags_of(const struct event *e)
+{
+    uint64_t flags = (uint64_t)e->flags << FLAGS_SHIFT;
+
+    flags |= bytes_present(e->key) ? HAS_KEY : 0;
+    flags |= bytes_present(e->id) ? HAS_ID : 0;
+    flags |= bytes_present(e->body) ? HAS_BODY : 0;
+    flags |= bytes_present(e->order_key) ? HAS_ORDER_KEY : 0;
+    flags |= e->time_ms ? HAS_TIME : 0;
+    flags |= e->hops ? HAS_HOPS : 0;
+    flags |= e->headers.n ? HAS_HEADERS : 0;
+    return flags;
+}
+
+size_t chunk_event_put(uint8_t *to, const struct event *e)
+{
+    const uint8_t *start = to;
+    uint64_t flags = flags_of(e);
+
+    to = put_varint(to, flags);
+    to = put_varint(to, e->address.n);
+    to = put_varint(to, e->origin.n);
+    if (flags & HAS_KEY)
+        to = put_varint(to, e->key.n);
+    if (flags & HAS_ID)
+        to = put_varint(to, e->id.n);
+    if (flags & HAS_HEADERS)
+        to = put_varint(to, e->headers.n);
+    if (flags & HAS_BODY)
+        to = put_varint(to, e->body.n);
+    if (flags & HAS_ORDER_KEY)
+        to = put_varint(to, e->order_key.n);
+    if (flags & HAS_TIME)
+        to = put_varint(to, (uint64_t)e->time_ms);
+    if (flags & HAS_HOPS)
+        to = put_varint(to, e->hops);
+    to = put_bytes(to, e->address);
+    to = put_bytes(to, e->origin);
+    to = put_bytes(to, e->key);
+    to = put_bytes(to, e->id);
+    to = put_bytes(to, e->headers);
+    to = put_bytes(to, e->body);
+    to = put_bytes(to, e->order_key);
+    return (size_t)(to - start);
+}
+
+static int get_length(struct bytes *from, bool present, size_t *ret)
+{
+    uint64_t v = 0;
+
+    if (present && bytes_get_varint(from, &v) != 0)
+        return -1;
+    if (v > CHUNK_BYTES_MAX)
+        return -1;
+    *ret = (size_t)v;
+    return 0;
+}
+
+static int get_run(struct bytes *from, bool present, size_t n, struct bytes *ret)
+{
+    if (!present) {
+        *ret = BYTES_NONE;
+        return 0;
+    }
+    return bytes_get(from, n, ret);
+}
+
+int chunk_event_get(struct bytes *from, struct event *ret)
+{
+    size_t address, origin, key, id, headers, body, order_key;
+    uint64_t flags, time_ms = 0, hops = 0;
+
+    if (bytes_get_varint(from, &flags) != 0 || get_length(from, true, &address) != 0 ||
+        get_length(from, true, &origin) != 0 || get_length(from, flags & HAS_KEY, &key) != 0 ||
+        get_length(from, flags & HAS_ID, &id) != 0 ||
+        get_length(from, flags & HAS_HEADERS, &headers) != 0 ||
+        get_length(from, flags & HAS_BODY, &body) != 0 ||
+        get_length(from, flags & HAS_ORDER_KEY, &order_key) != 0 ||
+        ((flags & HAS_TIME) && bytes_get_varint(from, &time_ms) != 0) ||
+        ((flags & HAS_HOPS) && bytes_get_varint(from, &hops) != 0))
+        return -1;
+    *ret = (struct event){
+        .time_ms = (int64_t)time_ms,
+        .flags = (uint32_t)(flags >> FLAGS_SHIFT),
+        .hops = (uint32_t)hops,
+    };
+    if (get_run(from, true, address, &ret->address) != 0 ||
+        get_run(from, true, origin, &ret->origin) != 0 ||
+        get_run(from, flags & HAS_KEY, key, &ret->key) != 0 ||
+        get_run(from, flags & HAS_ID, id, &ret->id) != 0 ||
+        get_run(from, flags & HAS_HEADERS, headers, &ret->headers) != 0 ||
+        get_run(from, flags & HAS_BODY, body, &ret->body) != 0 ||
+        get_run(from, flags & HAS_ORDER_KEY, order_key, &ret->order_key) != 0)
+        return -1;
+    return 0;
+}
+
+int chunk_frame(void *context, const struct block *b, struct buf *to, struct fault *why)
+{
+    ZSTD_CCtx *z = context;
+    size_t bound = ZSTD_compressBound(b->bytes), n;
+    uint8_t *at;
+
+    buf_put_byte(to, CHUNK_VERSION);
+    at = buf_reserve(to, bound);
+    if (!at)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory for a frame of %zu bytes", bound);
+    (void)ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, ZSTD_LEVEL);
+    (void)ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
+    n = ZSTD_compress2(z, at, bound, b->data, b->bytes);
+    if (ZSTD_isError(n))
+        return fault_set(why, FAULT_RETRY, 0, "zstd: %s", ZSTD_getErrorName(n));
+    to->n += n;
+    return 0;
+}
+
+int chunk_unframe(struct bytes frame, size_t raw_bytes, uint8_t **ret, struct fault *why)
+{
+    uint8_t *data;
+    size_t n;
+
+    if (frame.n < 1 || frame.at[0] != CHUNK_VERSION)
+        return fault_set(why, FAULT_BROKEN, 0, "its format version is unknown");
+    if (raw_bytes > CHUNK_BYTES_MAX)
+        return fault_set(why, FAULT_BROKEN, 0, "its length of %zu bytes cannot be", raw_bytes);
+    data = malloc(raw_bytes ? raw_bytes : 1);
+    if (!data)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory for a chunk of %zu bytes", raw_bytes);
+    n = ZSTD_decompress(data, raw_bytes, frame.at + 1, frame.n - 1);
+    if (ZSTD_isError(n) || n != raw_bytes) {
+        free(data);
+        return fault_set(why, FAULT_BROKEN, 0, "its frame is damaged: %s",
+            ZSTD_isError(n) ? ZSTD_getErrorName(n) : "wrong length");
+    }
+    *ret = data;
+    return 0;
+}
+
+/* ---- filter ---- */
+
+static uint64_t mix(uint64_t h)
+{
+    h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdu;
+    return h ^ (h >> 29);
+}
+
+uint64_t chunk_hash_id(struct bytes id)
+{
+    return mix(bytes_hash(id));
+}
+
+uint64_t chunk_hash_key(struct bytes key)
+{
+    return mix(bytes_hash(key) ^ 0x9e3779b97f4a7c15u);
+}
+
+static void filter_add(uint8_t *bits, size_t bit_count, uint64_t hash)
+{
+    for (int i = 0; i < FILTER_PROBES; i++) {
+        size_t bit = (size_t)((hash + (uint64_t)i * (hash >> 32 | 1)) % bit_count);
+
+        bits[bit / 8] |= (uint8_t)(1u << (bit % 8));
+    }
+}
+
+void chunk_filter(const struct block *b, struct buf *to)
+{
+    size_t bytes = ((size_t)b->count * 2 * FILTER_BITS + 7) / 8;
+    uint8_t *bits = buf_reserve(to, bytes);
+
+    if (!bits)
+        return;
+    memset(bits, 0, bytes);
+    to->n += bytes;
+    for (uint32_t i = 0; i < b->count; i++) {
+        struct event e;
+
+        block_event(b, i, &e);
+        filter_add(bits, bytes * 8, chunk_hash_id(event_id(&e)));
+        if (bytes_present(e.key))
+            filter_add(bits, bytes * 8, chunk_hash_key(e.key));
+    }
+}
+
+bool chunk_filter_may(struct bytes filter, uint64_t hash)
+{
+    if (filter.n == 0)
+        return true;
+    for (int i = 0; i < FILTER_PROBES; i++) {
+        size_t bit = (size_t)((hash + (uint64_t)i * (hash >> 32 | 1)) % (filter.n * 8));
+
+        if (!(filter.at[bit / 8] & (1u << (bit % 8))))
+            return false;
+    }
+    return true;
+}

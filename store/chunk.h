@@ -1,0 +1,40 @@
+/* The chunk format: events as bytes, many of them as one compressed frame, and a small filter that
+ * tells which ids and keys a chunk cannot hold. Pure functions; what they read may be damaged. */
+#ifndef BASCULE_CHUNK_H
+#define BASCULE_CHUNK_H
+
+#include "store/block.h"
+
+#include "bridge/base/buf.h"
+
+/* One event: varint of flags, varint lengths of address, key, id, origin, headers, body and order
+ * key (those that are present), varints of time and hops where there are any, then the bytes in
+ * that order. Version 1; the version stands in the frame's first byte, before the zstd frame. */
+#define CHUNK_VERSION 1
+/* Decoded bytes of one frame that are believed: a larger number is damage. */
+#define CHUNK_BYTES_MAX ((size_t)1 << 30)
+
+/* An upper bound of what chunk_event_put() writes. */
+size_t chunk_event_bytes(const struct event *e);
+/* Returns the bytes written. seq and received_ms are the block's, not written. */
+size_t chunk_event_put(uint8_t *to, const struct event *e);
+/* The next event off *from; its bytes are lent from there. -1: damaged. */
+int chunk_event_get(struct bytes *from, struct event *ret);
+
+/* Compresses; -1 when there is no memory. `context` is a ZSTD_CCtx kept by the caller. */
+int chunk_frame(void *context, const struct block *b, struct buf *to, struct fault *why);
+/* Verifies the checksum. *ret is malloced. FAULT_BROKEN: damaged. */
+int chunk_unframe(struct bytes frame, size_t raw_bytes, uint8_t **ret, struct fault *why);
+
+/* A Bloom filter over event ids and keys (10 bits each, 4 probes: about 1 % false positives). */
+void chunk_filter(const struct block *b, struct buf *to);
+/* False: no event in it has that id or key. An absent filter says true. */
+bool chunk_filter_may(struct bytes filter, uint64_t hash);
+uint64_t chunk_hash_id(struct bytes id);
+uint64_t chunk_hash_key(struct bytes key);
+
+/* block.c: takes over `data` (malloced) on success. */
+int block_from_data(uint64_t route_id, uint64_t first_seq, int64_t received_ms, uint32_t count,
+    uint8_t *data, size_t bytes, struct block **ret, struct fault *why);
+
+#endif

@@ -1,0 +1,66 @@
+/* The only file pair that knows SQLite: connections, statements, and what its errors mean. */
+#ifndef BASCULE_DB_H
+#define BASCULE_DB_H
+
+#include "bridge/base/buf.h"
+#include "bridge/base/fault.h"
+
+struct db;
+struct statement; /* prepared once per connection and text, kept by the connection */
+
+enum db_mode { DB_NONE = 0, DB_WRITE, DB_READ };
+
+/* DB_WRITE creates the file when it is not there. vfs NULL: the default. FAULT_BROKEN: no database,
+ * or damaged; FAULT_INPUT: made by a newer version. */
+int db_open(
+    const char *path, enum db_mode mode, const char *vfs, struct db **ret, struct fault *why);
+void db_close(struct db *d);
+/* Brings the schema to this version. *made: the file was new. */
+int db_migrate(struct db *d, bool *made, struct fault *why);
+/* Several statements of plain SQL. */
+int db_exec(struct db *d, const char *sql, struct fault *why);
+/* Copies the whole WAL into the database and syncs it; false in *whole when a reader was in the
+ * way. */
+int db_checkpoint(struct db *d, bool *whole, struct fault *why);
+/* Pages in the WAL after the last commit, and bytes a page. */
+int64_t db_wal_pages(const struct db *d);
+int64_t db_page_bytes(struct db *d);
+/* Pages that hold something. */
+int64_t db_used_pages(struct db *d);
+/* Ends what runs on this connection with FAULT_RETRY. Any thread. */
+void db_interrupt(struct db *d);
+/* Steps end with FAULT_RETRY after that monotonic time (0: none). */
+void db_deadline(struct db *d, int64_t monotonic_ms);
+/* A whole-file structure check; damages go to `say`. Returns their number or -1. */
+int db_integrity(
+    struct db *d, void (*say)(void *arg, const char *line), void *arg, struct fault *why);
+
+/* The statement for that text, reset and without bindings. The text's address is its name: use
+ * literals. NULL with *why. */
+struct statement *db_prepare(struct db *d, const char *sql, struct fault *why);
+void db_bind_int(struct statement *s, int at, int64_t value);
+void db_bind_text(struct statement *s, int at, const char *text); /* NULL allowed; lent until run */
+void db_bind_bytes(
+    struct statement *s, int at, struct bytes bytes); /* absent: NULL; lent until run */
+/* 1 a row, 0 done, -1 fault. */
+int db_step(struct statement *s, struct fault *why);
+/* Step to the end, expecting no row. */
+int db_run(struct statement *s, struct fault *why);
+void db_reset(struct statement *s);
+int64_t db_int(struct statement *s, int column);
+const char *db_text(struct statement *s, int column); /* NULL when null; lent until the next step */
+struct bytes db_bytes(struct statement *s, int column); /* absent when null; likewise */
+struct rows;
+/* Adds the column to the row as what it is. */
+void db_copy_cell(struct statement *s, int column, struct rows *to);
+int64_t db_changes(struct db *d);
+int64_t db_last_id(struct db *d);
+
+/* Online copy, a step at a time on the connection that writes. */
+struct db_copy;
+int db_copy_start(struct db *from, const char *to_path, struct db_copy **ret, struct fault *why);
+/* 1 more to do, 0 done, -1. */
+int db_copy_step(struct db_copy *c, int pages, int *left, int *total, struct fault *why);
+void db_copy_end(struct db_copy *c);
+
+#endif

@@ -1,0 +1,207 @@
+/* What the files of the store share. */
+#ifndef BASCULE_STORE_INSIDE_H
+#define BASCULE_STORE_INSIDE_H
+
+#include "store/db.h"
+#include "store/query.h"
+#include "store/store.h"
+
+#include <pthread.h>
+
+/* seq fits 40 bits: 10^12 events a route. */
+#define CHUNK_SEQ_BITS 40
+#define CHUNK_ID(route, seq) ((int64_t)((route) << CHUNK_SEQ_BITS | (seq)))
+#define CHUNK_SEQ(id) ((uint64_t)(id) & (((uint64_t)1 << CHUNK_SEQ_BITS) - 1))
+#define CHUNK_ROUTE(id) ((uint64_t)(id) >> CHUNK_SEQ_BITS)
+
+enum op_kind {
+    OP_NONE = 0,
+    OP_APPEND, /* the first three wait when the disk is full */
+    OP_POSITION,
+    OP_GAP,
+    OP_CURSOR,
+    OP_OUTCOME,
+    OP_HELD,
+    OP_HELD_REMOVE,
+    OP_HELD_EDIT,
+    OP_ATTEMPT,
+    OP_PAUSE,
+    OP_AUDIT,
+    OP_JOB,
+};
+
+/* A run of the transaction's bytes. Absent: n SIZE_MAX. */
+struct run {
+    size_t at, n;
+};
+
+struct op {
+    enum op_kind kind;
+    uint64_t route_id, sink_id;
+    union {
+        struct block *block; /* a reference */
+        struct {
+            struct run connection, name, value, cause;
+            int64_t start_ms, end_ms;
+            uint64_t count;
+        } source; /* positions and gaps */
+        struct {
+            uint64_t frontier;
+            struct run above;
+            struct store_counts counts;
+        } cursor;
+        struct {
+            enum outcome what;
+            uint64_t first, last;
+            struct run seqs;
+        } outcome;
+        struct {
+            struct held row;
+            struct run text, order_key, event, id;
+            int64_t received_ms;
+        } held;
+        struct {
+            struct attempt row;
+            struct run text;
+        } attempt;
+        struct {
+            bool paused;
+            int64_t unix_ms;
+            struct run who;
+        } pause;
+        struct {
+            int64_t unix_ms, uid, pid;
+            struct run what, object, detail, result;
+        } audit;
+        struct {
+            struct store_job row; /* without legs and selection */
+            struct run selection, legs;
+        } job;
+    };
+};
+
+struct txn {
+    uint64_t number;
+    int64_t unix_ms;
+    struct op *ops;
+    size_t n, capacity;
+    struct buf bytes;
+    size_t appends; /* ops that wait on a full disk */
+    bool failed;    /* no memory while it was filled */
+};
+
+/* What is asked of a reader, and what it answers. */
+struct question {
+    struct question *next;
+    struct store_read read; /* kind and tag filled by the asker */
+    uint64_t route_id, from_seq;
+    size_t max_bytes;
+    uint64_t *numbers;
+    size_t number_count;
+    bool for_sink, is_query;
+    struct query_spec query; /* owns its strings */
+    struct query_answer answer;
+};
+
+struct questions {
+    struct question *first, *last;
+};
+
+struct reader {
+    struct store *store;
+    struct db *db;
+    pthread_t thread;
+    bool started, for_sinks;
+};
+
+#define READERS_MAX 8
+
+struct known_route {
+    uint64_t id;
+    int64_t retain_age_ms, retain_bytes;
+    int64_t stored_bytes; /* of all chunks ever, for before_bytes */
+};
+
+struct store {
+    struct store_spec spec;
+    char *path;
+    char id[17];
+    int lock_fd, event_fd;
+    bool was_clean, stop;
+    struct db *db; /* the writer's; other threads only while it is idle, under db_mutex */
+    pthread_mutex_t db_mutex;
+    void *zstd;
+
+    /* Loop side. */
+    struct txn *filling, *running;
+    uint64_t committed, appended;
+    uint64_t next_held, next_generation, next_job;
+    bool full;
+    struct store_usage usage;
+
+    /* Between the threads, under `mutex`. */
+    pthread_mutex_t mutex;
+    pthread_cond_t writer_wake, reader_wake;
+    pthread_t writer;
+    bool writer_started;
+    struct txn *queued; /* for the writer */
+    struct txn *done;   /* from the writer */
+    bool broken;
+    struct fault broken_why;
+    uint64_t done_number;  /* the last transaction that was committed */
+    uint64_t appended_now; /* all appends up to this transaction are on disk */
+    bool full_now, housekeep, clock_ok;
+    int64_t housekeep_ms;
+    struct store_usage usage_now;
+    struct questions asked, asked_by_sinks, answered;
+
+    /* Writer's own. */
+    struct txn **waiting; /* on a full disk: transactions whose appends are to be done, in order */
+    size_t waiting_n;
+    struct known_route *routes;
+    size_t route_n;
+    int64_t wal_bytes;
+    struct db_copy *copy;
+    int copy_progress; /* under mutex */
+    struct fault copy_why;
+    int64_t last_minute;
+
+    struct reader readers[READERS_MAX];
+    size_t reader_n;
+    struct questions taken_reads, taken_queries; /* loop: answers to hand out */
+};
+
+/* txn.c */
+struct txn *txn_open(void);
+void txn_free(struct txn *t);
+struct bytes txn_bytes(const struct txn *t, struct run r);
+const char *txn_text(const struct txn *t, struct run r); /* NULL when absent */
+/* writer.c */
+int writer_start(struct store *s, struct fault *why);
+void writer_stop(struct store *s);
+/* The queued transaction and what waits, on this thread. */
+void writer_work(struct store *s);
+struct known_route *writer_route(struct store *s, uint64_t route_id);
+void store_signal(struct store *s);
+/* apply.c: one op on the writer's connection */
+int apply_op(struct store *s, const struct txn *t, const struct op *op, struct fault *why);
+/* retain.c */
+int retain_step(struct store *s, int64_t unix_ms, bool clock_ok, struct fault *why);
+/* reader.c */
+int readers_start(struct store *s, struct fault *why);
+void readers_stop(struct store *s);
+void reader_work(struct store *s, struct db *db, struct question *q);
+struct question *question_take(struct questions *from);
+void question_put(struct questions *to, struct question *q);
+void question_free(struct question *q);
+/* The block of a chunk row: id, count, received_ms, raw_bytes, frame in columns 0-4. */
+int read_chunk(struct statement *row, struct block **ret, struct fault *why);
+/* names.c: unfinished jobs with their legs */
+int job_legs_decode(struct bytes from, struct store_job *j);
+int jobs_load(struct db *db, struct store_job **ret, size_t *count, struct fault *why);
+/* store.c */
+int store_lock_file(const char *path, int *ret, struct fault *why);
+/* query.c */
+void query_run(struct db *db, const struct query_spec *spec, struct query_answer *ret);
+
+#endif

@@ -1,0 +1,396 @@
+/* The writer: the only connection that changes the file, and the only one to checkpoint it. */
+#include "store/inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* The WAL is copied into the database when it has grown to this; then it is written from its start.
+ */
+#define WAL_BYTES 16777216
+/* Deleted when even finishing has no room left, so that finishing goes on on a full disk. */
+#define RESERVE_BYTES 4194304
+
+void store_signal(struct store *s)
+{
+    uint64_t one = 1;
+
+    if (s->event_fd >= 0)
+        (void)!write(s->event_fd, &one, sizeof one);
+}
+
+struct known_route *writer_route(struct store *s, uint64_t route_id)
+{
+    struct known_route *routes;
+    struct statement *st;
+
+    for (size_t i = 0; i < s->route_n; i++)
+        if (s->routes[i].id == route_id)
+            return &s->routes[i];
+    routes = realloc(s->routes, (s->route_n + 1) * sizeof *routes);
+    if (!routes)
+        return NULL;
+    s->routes = routes;
+    routes[s->route_n] =
+        (struct known_route){ .id = route_id, .retain_age_ms = -1, .retain_bytes = -1 };
+    st = db_prepare(s->db,
+        "SELECT before_bytes + stored_bytes FROM chunk WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC "
+        "LIMIT 1",
+        NULL);
+    if (!st)
+        return NULL;
+    db_bind_int(st, 1, CHUNK_ID(route_id, 0));
+    db_bind_int(st, 2, CHUNK_ID(route_id + 1, 0) - 1);
+    if (db_step(st, NULL) == 1)
+        routes[s->route_n].stored_bytes = db_int(st, 0);
+    db_reset(st);
+    return &s->routes[s->route_n++];
+}
+
+/* After a rollback the running sums are read again. */
+static void forget_sums(struct store *s)
+{
+    for (size_t i = 0; i < s->route_n; i++) {
+        struct known_route kept = s->routes[i], *again;
+
+        s->routes[i].id = 0;
+        again = writer_route(s, kept.id);
+        if (again) {
+            s->routes[i] = kept;
+            s->routes[i].stored_bytes = again->stored_bytes;
+            s->route_n--;
+        } else {
+            s->routes[i] = kept;
+        }
+    }
+}
+
+static bool waits_when_full(const struct op *op)
+{
+    return op->kind == OP_APPEND || op->kind == OP_POSITION || op->kind == OP_GAP;
+}
+
+static int apply_some(
+    struct store *s, const struct txn *t, bool appends, bool rest, struct fault *why)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if ((waits_when_full(&t->ops[i]) ? appends : rest) && apply_op(s, t, &t->ops[i], why) != 0)
+            return -1;
+    return 0;
+}
+
+static int64_t used_bytes(struct store *s)
+{
+    return (db_used_pages(s->db) + db_wal_pages(s->db)) * db_page_bytes(s->db);
+}
+
+static int put_counter(struct store *s, const char *name, uint64_t value, struct fault *why)
+{
+    struct statement *st =
+        db_prepare(s->db, "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", why);
+
+    if (!st)
+        return -1;
+    db_bind_text(st, 1, name);
+    db_bind_int(st, 2, (int64_t)value);
+    return db_run(st, why);
+}
+
+static int put_counters(struct store *s, struct fault *why)
+{
+    /* Numbers handed out so far: read without a lock on purpose would race, so the loop leaves a
+     * copy. */
+    uint64_t held, generation, job;
+
+    (void)pthread_mutex_lock(&s->mutex);
+    held = s->next_held;
+    generation = s->next_generation;
+    job = s->next_job;
+    (void)pthread_mutex_unlock(&s->mutex);
+    return put_counter(s, "next_held", held, why) != 0 ||
+                   put_counter(s, "next_generation", generation, why) != 0 ||
+                   put_counter(s, "next_job", job, why) != 0
+               ? -1
+               : 0;
+}
+
+static bool needs_counters(const struct txn *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (t->ops[i].kind == OP_HELD || t->ops[i].kind == OP_JOB)
+            return true;
+    return false;
+}
+
+/* One SQLite transaction: what waits, in order, and t. */
+static int try_all(struct store *s, struct txn *t, struct fault *why)
+{
+    if (db_exec(s->db, "BEGIN IMMEDIATE", why) != 0)
+        return -1;
+    for (size_t i = 0; i < s->waiting_n; i++)
+        if (apply_some(s, s->waiting[i], true, false, why) != 0)
+            return -1;
+    if (t && apply_some(s, t, true, true, why) != 0)
+        return -1;
+    if (t && needs_counters(t) && put_counters(s, why) != 0)
+        return -1;
+    return db_exec(s->db, "COMMIT", why);
+}
+
+static int try_rest(struct store *s, struct txn *t, struct fault *why)
+{
+    if (db_exec(s->db, "BEGIN IMMEDIATE", why) != 0)
+        return -1;
+    if (apply_some(s, t, false, true, why) != 0)
+        return -1;
+    if (needs_counters(t) && put_counters(s, why) != 0)
+        return -1;
+    return db_exec(s->db, "COMMIT", why);
+}
+
+static void rollback(struct store *s)
+{
+    (void)db_exec(s->db, "ROLLBACK", NULL);
+    forget_sums(s);
+}
+
+static void reserve_path(const struct store *s, char *ret, size_t n)
+{
+    (void)snprintf(ret, n, "%s.reserve", s->path);
+}
+
+static void reserve_make(const struct store *s)
+{
+    static const char zeros[65536];
+    char path[4200];
+    FILE *f;
+
+    reserve_path(s, path, sizeof path);
+    if (s->spec.inline_io || access(path, F_OK) == 0)
+        return;
+    f = fopen(path, "we");
+    if (!f)
+        return;
+    for (int i = 0; i < RESERVE_BYTES / (int)sizeof zeros; i++)
+        if (fwrite(zeros, sizeof zeros, 1, f) != 1)
+            break;
+    if (fclose(f) != 0)
+        (void)unlink(path);
+}
+
+static void reserve_free(const struct store *s)
+{
+    char path[4200];
+
+    reserve_path(s, path, sizeof path);
+    (void)unlink(path);
+}
+
+static void waiting_done(struct store *s)
+{
+    for (size_t i = 0; i < s->waiting_n; i++)
+        txn_free(s->waiting[i]);
+    s->waiting_n = 0;
+}
+
+static int wait_for_space(struct store *s, struct txn *t, struct fault *why)
+{
+    struct txn **waiting = realloc(s->waiting, (s->waiting_n + 1) * sizeof(struct txn *));
+
+    if (!waiting)
+        return fault_set(why, FAULT_BROKEN, 0, "out of memory on a full disk");
+    s->waiting = waiting;
+    waiting[s->waiting_n++] = t;
+    return 0;
+}
+
+/* Commits t, or what of it does not need space for new events. *kept: t's appends wait, t is kept.
+ */
+static int commit(struct store *s, struct txn *t, bool *kept, struct fault *why)
+{
+    bool over =
+        s->spec.max_size > 0 && (t->appends || s->waiting_n) && used_bytes(s) > s->spec.max_size;
+
+    *kept = false;
+    if (!over) {
+        if (try_all(s, t, why) == 0) {
+            waiting_done(s);
+            return 0;
+        }
+        rollback(s);
+        if (why->kind != FAULT_FULL)
+            return -1;
+    }
+    if (try_rest(s, t, why) != 0) {
+        rollback(s);
+        if (why->kind != FAULT_FULL)
+            return -1;
+        reserve_free(s);
+        if (try_rest(s, t, why) != 0) {
+            rollback(s);
+            return -1;
+        }
+    }
+    if (t->appends == 0)
+        return 0;
+    *kept = true;
+    return wait_for_space(s, t, why);
+}
+
+static int checkpoint(struct store *s, int64_t above_bytes, struct fault *why)
+{
+    bool whole;
+
+    if (db_wal_pages(s->db) * db_page_bytes(s->db) < above_bytes)
+        return 0;
+    return db_checkpoint(s->db, &whole, why);
+}
+
+static void retry_waiting(struct store *s)
+{
+    struct fault why;
+
+    if (s->waiting_n == 0 || (s->spec.max_size > 0 && used_bytes(s) > s->spec.max_size))
+        return;
+    if (try_all(s, NULL, &why) == 0) {
+        waiting_done(s);
+        reserve_make(s);
+    } else {
+        rollback(s);
+    }
+}
+
+static void copy_step(struct store *s)
+{
+    struct fault why;
+    int left, total, got, progress;
+
+    if (!s->copy)
+        return;
+    got = db_copy_step(s->copy, 256, &left, &total, &why);
+    progress = got < 0 ? -1 : got == 0 ? 1001 : total ? 1000 * (total - left) / total : 0;
+    if (got <= 0) {
+        db_copy_end(s->copy);
+        s->copy = NULL;
+    }
+    (void)pthread_mutex_lock(&s->mutex);
+    s->copy_progress = progress;
+    if (got < 0)
+        s->copy_why = why;
+    (void)pthread_mutex_unlock(&s->mutex);
+}
+
+static int housekeep(struct store *s, int64_t unix_ms, bool clock_ok, struct fault *why)
+{
+    if (retain_step(s, unix_ms, clock_ok, why) != 0 && why->kind != FAULT_FULL)
+        return -1;
+    retry_waiting(s);
+    return 0;
+}
+
+static void tell(struct store *s, struct txn *done, bool kept, int result, const struct fault *why)
+{
+    (void)pthread_mutex_lock(&s->mutex);
+    if (result != 0) {
+        s->broken = true;
+        s->broken_why = *why;
+        s->broken_why.kind = FAULT_BROKEN;
+    }
+    s->full_now = s->waiting_n > 0;
+    s->usage_now.used_bytes = used_bytes(s);
+    s->usage_now.wal_bytes = db_wal_pages(s->db) * db_page_bytes(s->db);
+    if (done && result == 0) {
+        s->usage_now.commits++;
+        s->done_number = done->number;
+    }
+    if (result == 0)
+        s->appended_now = s->waiting_n ? s->waiting[0]->number - 1 : s->done_number;
+    (void)pthread_mutex_unlock(&s->mutex);
+    if (done && !kept)
+        txn_free(done);
+    store_signal(s);
+}
+
+void writer_work(struct store *s)
+{
+    struct fault why = { 0 };
+    struct txn *t;
+    bool keep, clock_ok, kept = false;
+    int64_t unix_ms;
+    int result = 0;
+
+    (void)pthread_mutex_lock(&s->mutex);
+    t = s->queued;
+    s->queued = NULL;
+    keep = s->housekeep;
+    s->housekeep = false;
+    unix_ms = s->housekeep_ms;
+    clock_ok = s->clock_ok;
+    (void)pthread_mutex_unlock(&s->mutex);
+    if (s->broken || (!t && !keep && !s->copy))
+        return;
+    (void)pthread_mutex_lock(&s->db_mutex);
+    if (t)
+        result = commit(s, t, &kept, &why);
+    /* What waits on the commit hears of it before the checkpoint. */
+    if (t) {
+        tell(s, t, kept, result, &why);
+        t = NULL;
+    }
+    if (result == 0 && keep)
+        result = housekeep(s, unix_ms, clock_ok, &why);
+    if (result == 0)
+        result = checkpoint(s, WAL_BYTES, &why);
+    copy_step(s);
+    (void)pthread_mutex_unlock(&s->db_mutex);
+    if (keep || result != 0)
+        tell(s, NULL, false, result, &why);
+}
+
+static void *writer_main(void *arg)
+{
+    struct store *s = arg;
+
+    for (;;) {
+        bool stop;
+
+        (void)pthread_mutex_lock(&s->mutex);
+        while (!s->queued && !s->housekeep && !s->stop && !s->copy)
+            (void)pthread_cond_wait(&s->writer_wake, &s->mutex);
+        stop = s->stop && !s->queued;
+        (void)pthread_mutex_unlock(&s->mutex);
+        if (stop)
+            return NULL;
+        writer_work(s);
+    }
+}
+
+int writer_start(struct store *s, struct fault *why)
+{
+    reserve_make(s);
+    if (s->spec.inline_io)
+        return 0;
+    if (pthread_create(&s->writer, NULL, writer_main, s) != 0)
+        return fault_set(why, FAULT_RETRY, 0, "store: cannot start the writer thread");
+    s->writer_started = true;
+    return 0;
+}
+
+void writer_stop(struct store *s)
+{
+    if (s->writer_started) {
+        (void)pthread_mutex_lock(&s->mutex);
+        s->stop = true;
+        (void)pthread_cond_broadcast(&s->writer_wake);
+        (void)pthread_mutex_unlock(&s->mutex);
+        (void)pthread_join(s->writer, NULL);
+        s->writer_started = false;
+    }
+    if (s->copy)
+        db_copy_end(s->copy);
+    s->copy = NULL;
+    waiting_done(s);
+    free(s->waiting);
+    s->waiting = NULL;
+}
