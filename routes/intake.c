@@ -244,7 +244,8 @@ static void show_blocks(struct intake *i, uint64_t done)
 
     while (n < i->block_n && i->blocks[n].txn <= done)
         tail_push(i->spec.tail, i->blocks[n++].block);
-    memmove(i->blocks, i->blocks + n, (i->block_n - n) * sizeof *i->blocks);
+    if (n)
+        memmove(i->blocks, i->blocks + n, (i->block_n - n) * sizeof *i->blocks);
     i->block_n -= n;
 }
 

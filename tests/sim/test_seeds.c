@@ -64,6 +64,25 @@ static void disturb(struct rig *g, int crash_per_mille)
     rig_start(g);
 }
 
+static void tell(const struct rig *g)
+{
+    size_t waiting = 0;
+
+    for (size_t i = 0; i < g->world.count; i++)
+        waiting += !g->world.events[i].acknowledged;
+    fprintf(stderr, "%zu of %zu events not acknowledged, %" PRIu64 " crashes, %" PRIu64 " turns\n", waiting,
+        g->world.count, g->crashes, g->turns);
+    for (size_t i = 0; i < g->route.sink_count; i++) {
+        struct relay_sink_status s = rig_sink(g, i);
+
+        fprintf(stderr,
+            "sink %s: pending %" PRIu64 ", in flight %" PRIu64 ", held %" PRIu64 ", parked %" PRIu64
+            ", dead %" PRIu64 ", breaker %d, frontier %" PRIu64 ", error '%s'\n",
+            s.name, s.pending, s.in_flight, s.counts.held, s.parked, s.counts.dead, (int)s.breaker,
+            s.frontier, s.error);
+    }
+}
+
 static void run_seed(uint64_t seed)
 {
     struct rig g;
@@ -86,8 +105,10 @@ static void run_seed(uint64_t seed)
         disturb(&g, 15);
     }
     quiet(&g);
-    if (!rig_settle(&g, 20000))
+    if (!rig_settle(&g, 20000)) {
+        tell(&g);
         harness_fail(__FILE__, __LINE__, "seed %" PRIu64 ": not all is finished", seed);
+    }
     /* A source without positions gives what was not yet acknowledged again after a crash, as a new
      * event that comes late; order is promised within one receipt. */
     ordered = g.world.keep_position || g.crashes == 0;

@@ -98,6 +98,9 @@ static int source_open(struct link *l, const struct source_spec *spec, struct so
 
         memcpy(text, spec->positions[0].value.at, spec->positions[0].value.n);
         w->next = strtoul(text, NULL, 10);
+        /* The stored position is the promise here; the group's own commit may have been lost. */
+        for (size_t i = 0; i < w->next; i++)
+            w->events[i].acknowledged = true;
     }
     *ret = s;
     return 0;
