@@ -305,7 +305,7 @@ static void fill_message(struct flight *f, struct message *m)
         .token = bytes_text(f->token),
         .first_sent_ms = f->unsure ? (f->first_sent_ms ? f->first_sent_ms : f->in.received_ms) : 0,
         .flags = (f->unsure ? (unsigned)MESSAGE_RESEND : 0u) |
-                 (f->suspect ? (unsigned)MESSAGE_ALONE : 0u) |
+                 (f->lane->o->suspects ? (unsigned)MESSAGE_ALONE : 0u) |
                  (f->lane->kind == LANE_REPLAY ? (unsigned)MESSAGE_REPLAY : 0u),
     };
     memcpy(m->fields, f->fields, sizeof m->fields);
@@ -345,20 +345,15 @@ static struct lane *lane_next(struct outflow *o, struct lane *l)
     return l == &o->retry ? o->replays : l->next;
 }
 
-/* One of those that may have closed the channel, with nothing else in flight. */
-static void choose_suspect(struct outflow *o, struct pass *p)
+/* One after the other from the first on, with nothing else in flight, until those that may have closed
+ * the channel are through: in the order of the lane, so that no key overtakes itself. */
+static void choose_alone(struct outflow *o, struct pass *p)
 {
-    if (o->in_flight)
+    if (o->in_flight || p->limit == 0)
         return;
-    for (struct lane *l = &o->live; l && p->n == 0; l = lane_next(o, l)) {
-        struct flight *next;
-
-        for (struct flight *f = l->ready_first; f && p->n == 0; f = next) {
-            next = f->next;
-            if (f->suspect)
-                choose(o, p, f);
-        }
-    }
+    p->limit = 1;
+    for (struct lane *l = &o->live; l && p->n == 0; l = lane_next(o, l))
+        choose_lane(o, p, l);
 }
 
 /* One to see whether the sink is well again: another one than last time, where there is one. */
@@ -366,22 +361,27 @@ static void choose_probe(struct outflow *o, struct pass *p)
 {
     struct flight *first = NULL;
 
-    if (o->in_flight)
+    if (o->in_flight || p->limit == 0)
         return;
     for (struct lane *l = &o->live; l && p->n == 0; l = lane_next(o, l)) {
         struct flight *next;
 
         for (struct flight *f = l->ready_first; f && p->n == 0; f = next) {
             next = f->next;
-            if (f->seq > o->breaker.last_probe)
+            if (f->seq > o->breaker.last_probe) {
                 choose(o, p, f);
-            else if (!first)
+                continue;
+            }
+            if (f->key)
+                f->key->skipped = o->pass; /* the younger ones of its key stay behind it */
+            if (!first)
                 first = f;
         }
     }
     if (p->n == 0) {
         o->breaker.last_probe = 0;
-        if (first && first->lane && !first->sent)
+        o->pass++;
+        if (first)
             choose(o, p, first);
     }
     if (p->n) {
@@ -502,7 +502,7 @@ size_t outflow_send(struct outflow *o, int64_t now_ms, int64_t unix_ms)
         p.n = 0;
         p.limit = allowance(o);
         if (o->suspects) {
-            choose_suspect(o, &p);
+            choose_alone(o, &p);
         } else if (o->breaker.state == RELAY_BREAKER_HALF_OPEN) {
             choose_probe(o, &p);
         } else {
