@@ -118,7 +118,11 @@ check-conformance: test-binaries ## every link against its real broker
 SANITIZED = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/$@
 asan: ## unit tests and simulation under address and undefined behaviour sanitizers
 	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' check-unit
-ubsan: ## the same under the undefined behaviour sanitizer alone
+asan-e2e: ## one pair of real brokers end to end with the program under asan and ubsan
+	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/asan \
+		CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
+		check-e2e ONLY=pair_rabbitmq_to_kafka
+ubsan: ## unit tests and simulation under the undefined behaviour sanitizer alone
 	@$(SANITIZED) CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' check-unit
 tsan: ## the same under the thread sanitizer
 	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread' check-unit
@@ -140,6 +144,6 @@ help: ## this list
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
 .PHONY: all ready deps install uninstall clean demo check test-binaries check-unit check-e2e \
-	check-conformance asan ubsan tsan valgrind lint format help FORCE
+	check-conformance asan asan-e2e ubsan tsan valgrind lint format help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
