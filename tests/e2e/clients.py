@@ -221,3 +221,10 @@ class StreamListener(Listener):
                     self.put(fields.get(self.body_field, b""), address=self.stream,
                              headers={k.decode(): v for k, v in fields.items()},
                              id=fields.get(b"id", b"").decode())
+
+
+def answers_redis(port):
+    try:
+        return redis_client(port).ping()
+    except redis.ConnectionError:
+        return False

@@ -1,5 +1,6 @@
 """The program under test: a configuration file, the daemon, its command line."""
 import grp
+import http.client
 import json
 import os
 import signal
@@ -15,6 +16,17 @@ TOP = Path(__file__).resolve().parent.parent.parent
 PROGRAM = (TOP / os.environ.get("BUILD", "build") / "bascule").resolve()
 START_SECONDS = 60
 STOP_SECONDS = 60
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=60)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
 
 
 class Verb:
@@ -112,8 +124,35 @@ class Daemon:
     def json(self, *args):
         return self.verb(*args, "--json").json()
 
+    def rows(self, *args):
+        """A list's rows, whether it comes as one object or as JSON lines."""
+        got = self.json(*args)
+        return got["rows"] if isinstance(got, dict) and "rows" in got else as_list(got)
+
+    def dead(self):
+        return self.rows("dlq", "ls")
+
+    def route(self, name):
+        """The route's part of `status`."""
+        got = self.json("status")
+        return next(r for r in got["routes"] if r["name"] == name)
+
+    def wait_dead(self, count, seconds=120):
+        wait_until(lambda: len(self.dead()) >= count, f"{count} dead letters", seconds, self.process)
+        return self.dead()
+
+    def http(self, method, path, body=None):
+        """The admin socket's answer, without the command line."""
+        c = UnixConnection(str(self.socket))
+        c.request(method, path, body)
+        return c.getresponse()
+
     def text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+def as_list(got):
+    return got if isinstance(got, list) else [got]
 
 
 def indent(text):
