@@ -117,7 +117,7 @@ def example(t, path):
                 t.ends(heard[-1][1].stop)
     e.daemon.start(e.env)
     check_equal(e.daemon.verb("check", env=e.env).code, 0, "exit code of check")
-    wait_until(lambda: all(r["source"]["state"] == "up" for r in e.daemon.json("status")["routes"]),
+    wait_until(lambda: all(r["link"]["state"] == "up" for r in e.daemon.json("status")["routes"]),
                "sources up", 60, e.daemon.process)
     for route in e.routes:
         e.feed(route["from"])

@@ -200,7 +200,7 @@ def queue_deleted_is_said_and_the_other_route_goes_on(t):
     heard.wait_count(1)
     gone.rabbit.channel.queue_delete(gone.place)
     wait_until(lambda: gone.place in d.verb("status", "--json").out and
-               d.route("gone")["source"]["state"] != "up", "status telling of the deleted queue")
+               d.route("gone")["link"]["state"] != "up", "status telling of the deleted queue")
     list(good.feed([("2", "k", b"two")]))
     heard.wait_count(2)
     gone.rabbit.queue(gone.place)
