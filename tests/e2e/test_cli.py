@@ -95,7 +95,7 @@ def cli_trace_tells_an_events_way(t):
 def cli_replay_sends_a_chosen_set_again(t):
     d, _, heard = flowing(t)
     wait_until(lambda: "delivered" in d.verb("trace", "r@10", "--json").out, "the last one finished")
-    plan = d.json("replay", "plan", "--route", "r", "--seq", "3..5")
+    plan = d.json("replay", "plan", "--route", "r", "--seq", "3-5")
     check_equal(plan["selected"], 3, "selected")
     d.verb("replay", "run", plan["number"], "--yes")
     heard.wait_count(13)
