@@ -1,49 +1,149 @@
 # Bascule. `make help` lists the targets.
 PREFIX ?= /usr
+DESTDIR ?=
 BUILD ?= build
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 CFLAGS ?= -O2 -g
+JOBS ?= 2
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 PACKAGES := rdkafka librabbitmq hiredis sqlite3 libzstd yaml-0.1 libmicrohttpd openssl jansson
 
 VERSION := 0.1.0
+# Asked once, and only when something is compiled: `make check` installs pkg-config itself.
+PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES)))$(PACKAGE_CFLAGS)
+PACKAGE_LIBS = $(eval PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES)))$(PACKAGE_LIBS)
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) -I. -D_GNU_SOURCE -DBASCULE_VERSION='"$(VERSION)"' \
-	-pthread $(shell pkg-config --cflags $(PACKAGES))
-LIBS = $(shell pkg-config --libs $(PACKAGES)) -pthread -lm
+	-pthread $(PACKAGE_CFLAGS)
+LIBS = $(PACKAGE_LIBS) -pthread -lm
 
 SOURCES := $(filter-out bridge/cli/main.c,$(wildcard bridge/*.c bridge/*/*.c bridge/*/*/*.c routes/*.c store/*.c schemas/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 UNIT := $(wildcard tests/unit/*.c)
 SIM := $(wildcard tests/sim/*.c)
 CONFORMANCE := $(wildcard tests/conformance/*.c)
+BENCH := $(wildcard tests/bench/*.c)
+# What a suite needs beside its own files. Test programs link only what they have.
+TEST_BINARIES := $(if $(UNIT),$(BUILD)/tests/unit.bin) $(if $(SIM),$(BUILD)/tests/sim.bin) \
+	$(if $(CONFORMANCE),$(BUILD)/tests/conformance.bin) $(TOOLS)
+TOOLS := $(patsubst tests/brokers/%.c,$(BUILD)/tests/brokers/%,$(wildcard tests/brokers/*.c))
+LINTED := $(wildcard bridge/*.c bridge/*/*.c bridge/*/*/*.c routes/*.c store/*.c schemas/*.c tests/*.c tests/*/*.c)
+FORMATTED := $(LINTED) $(wildcard bridge/*.h bridge/*/*.h bridge/*/*/*.h routes/*.h store/*.h schemas/*.h tests/*.h tests/*/*.h)
 
-all: $(BUILD)/bascule
+##@ Build
+all: $(BUILD)/bascule ## build the program (build/bascule)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/libbascule.a: $(OBJECTS)
+# The list of members is part of it: a source that is gone must go from the archive too.
+$(BUILD)/libbascule.a: $(OBJECTS) $(BUILD)/members
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) rcs $@ $(OBJECTS)
 
 $(BUILD)/bascule: $(BUILD)/bridge/cli/main.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 
 $(BUILD)/tests/unit.bin: $(UNIT:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/libbascule.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
 $(BUILD)/tests/sim.bin: $(SIM:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/libbascule.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
 $(BUILD)/tests/conformance.bin: $(CONFORMANCE:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/libbascule.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
+# Helpers of the tests that are one file each.
+$(TOOLS): $(BUILD)/tests/brokers/%: $(BUILD)/tests/brokers/%.o
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 
 # Changed flags rebuild everything.
-$(BUILD)/flags: FORCE
+$(BUILD)/flags: FORCE | ready
 	@mkdir -p $(BUILD)
 	@echo '$(CC) $(ALL_CFLAGS) $(LDFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(LDFLAGS)' >$@
+$(BUILD)/members: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(SOURCES)' | cmp -s - $@ || echo '$(SOURCES)' >$@
 
--include $(OBJECTS:.o=.d) $(UNIT:%.c=$(BUILD)/%.d) $(SIM:%.c=$(BUILD)/%.d) $(CONFORMANCE:%.c=$(BUILD)/%.d)
+# Libraries may come from elsewhere than Debian's packages; only when they are not found at all is the
+# package list asked.
+ready:
+	@command -v $(firstword $(CC)) >/dev/null && pkg-config --exists $(PACKAGES) 2>/dev/null || \
+		{ packaging/install-deps --missing build && \
+		  echo "make: $(firstword $(CC)) or one of these is not there: $(PACKAGES)" >&2; exit 1; }
 
-.PHONY: all FORCE
+-include $(OBJECTS:.o=.d) $(BUILD)/bridge/cli/main.d $(UNIT:%.c=$(BUILD)/%.d) $(SIM:%.c=$(BUILD)/%.d) \
+	$(CONFORMANCE:%.c=$(BUILD)/%.d) $(BENCH:%.c=$(BUILD)/%.d) $(TOOLS:=.d) $(BUILD)/tests/harness.d
+
+deps: ## install the packages that build, tests, demo and lint need
+	packaging/install-deps
+
+install: all ## install program and examples below DESTDIR/PREFIX
+	install -D -m 755 $(BUILD)/bascule $(DESTDIR)$(PREFIX)/bin/bascule
+	install -d $(DESTDIR)$(PREFIX)/share/doc/bascule/examples
+	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/bascule/
+	install -m 644 $(wildcard routes/examples/*.yaml) $(DESTDIR)$(PREFIX)/share/doc/bascule/examples/
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/bascule
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/bascule
+
+clean: ## remove what was built
+	rm -rf $(BUILD)
+
+##@ Try
+demo: ## install what is missing, then show a relay with real brokers (KEEP=1 leaves it running)
+	@packaging/install-deps build brokers demo
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all $(TOOLS)
+	@BUILD=$(BUILD) KEEP=$(KEEP) packaging/demo
+
+##@ Test
+check: ## install what is missing, then run all tests
+	@packaging/install-deps build brokers test
+	@$(MAKE) --no-print-directory -s -j$(JOBS) test-binaries
+	@BUILD=$(BUILD) tests/run-suites unit sim conformance e2e
+
+test-binaries: all $(TEST_BINARIES)
+
+check-unit: $(filter %/unit.bin %/sim.bin,$(TEST_BINARIES)) ## unit tests and simulation: no broker needed
+	@BUILD=$(BUILD) tests/run-suites unit sim
+
+check-e2e: all $(TOOLS) ## end to end with real brokers; ONLY="PART…" runs tests whose names contain one
+	@BUILD=$(BUILD) tests/e2e/run $(ONLY)
+
+check-conformance: test-binaries ## every link against its real broker
+	@BUILD=$(BUILD) tests/run-suites conformance
+
+SANITIZED = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/$@
+asan: ## unit tests and simulation under address and undefined behaviour sanitizers
+	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' check-unit
+asan-e2e: ## one pair of real brokers end to end with the program under asan and ubsan
+	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/asan \
+		CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
+		check-e2e ONLY=pair_rabbitmq_to_kafka
+ubsan: ## unit tests and simulation under the undefined behaviour sanitizer alone
+	@$(SANITIZED) CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' check-unit
+tsan: ## the same under the thread sanitizer
+	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread' check-unit
+valgrind: ## the same under valgrind
+	@packaging/install-deps build valgrind
+	@$(SANITIZED) CFLAGS='-O1 -g' WRAP='valgrind -q --error-exitcode=9 --leak-check=full' check-unit
+
+##@ Keep tidy
+lint: ## clang-tidy, format, include layers, shellcheck, Python syntax
+	@packaging/install-deps build lint
+	@JOBS=$(JOBS) CFLAGS='-std=gnu11 $(filter-out -Werror,$(WARNINGS)) -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS)' \
+		FORMATTED='$(FORMATTED)' tests/lint/run $(LINTED)
+
+format: ## format all C files
+	clang-format -i $(FORMATTED)
+
+help: ## this list
+	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 22
+	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
+
+.PHONY: all ready deps install uninstall clean demo check test-binaries check-unit check-e2e \
+	check-conformance asan asan-e2e ubsan tsan valgrind lint format help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

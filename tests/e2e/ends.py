@@ -1,0 +1,234 @@
+"""The ends of a route as tests see them: made at a broker, told in YAML, fed and listened to.
+
+A source end has make(), yaml() and feed(events), where an event is (name, key, body) and feed returns the
+names that the broker has confirmed. A sink end has make(), yaml() and listen()."""
+import base64
+
+import clients
+import pika
+from broker import wait_until
+
+
+def connections(world, *names):
+    """YAML of the connections that these brokers have."""
+    texts = {"rabbitmq": lambda p: f'rabbitmq: {{ type: rabbitmq, url: "amqp://app:secret@127.0.0.1:{p}/" }}',
+             "kafka": lambda p: f'kafka: {{ type: kafka, brokers: ["127.0.0.1:{p}"] }}',
+             "redis": lambda p: f'redis: {{ type: redis, url: "redis://127.0.0.1:{p}/0" }}'}
+    return "\n".join(texts[n](world.port(n)) for n in sorted(set(names)))
+
+
+class End:
+    """`place` is the name of the queue, topic, channel or stream, of this test alone."""
+    broker = None
+    confirms = True     # a source: what feed() returned is kept by the broker until it is acknowledged
+    exact = True        # feed() can send any bytes
+    has_key = True      # carries the event's key so that order can be asked for
+
+    def __init__(self, t, suffix=""):
+        self.t, self.place = t, f"{t.name}{suffix}"
+        self.port = t.world.port(self.broker)
+        self.make()
+
+    def make(self):
+        pass
+
+    def ready(self):
+        """Waits until the running route would get what is fed now."""
+
+
+# ---- sources ----
+
+class RabbitSource(End):
+    broker = "rabbitmq"
+    order_key = "${address}"
+    quorum = False
+
+    def make(self):
+        self.rabbit = clients.Rabbit(self.port)
+        self.t.ends(self.rabbit.close)
+        self.rabbit.exchange(self.place)
+        self.rabbit.queue(self.place, quorum=self.quorum)
+        self.rabbit.bind(self.place, self.place)
+
+    def yaml(self):
+        return f"{{ connection: rabbitmq, queue: {self.place} }}"
+
+    def feed(self, events):
+        for name, key, body in events:
+            self.rabbit.publish(self.place, key, body, message_id=name, headers={"key": key})
+            yield name
+
+
+class QuorumSource(RabbitSource):
+    """Here the program declares queue and bindings itself."""
+    quorum = True
+
+    def make(self):
+        self.rabbit = clients.Rabbit(self.port)
+        self.t.ends(self.rabbit.close)
+        self.rabbit.exchange(self.place)
+
+    def yaml(self):
+        return (f'{{ connection: rabbitmq, queue: {self.place}, exchange: {self.place}, '
+                f'binding_keys: ["#"] }}')
+
+    def ready(self):
+        def bound():
+            # Passive, on a channel of its own: a missing queue closes it.
+            probe = self.rabbit.connection.channel()
+            try:
+                probe.queue_declare(self.place, passive=True)
+                return True
+            except pika.exceptions.ChannelClosedByBroker:
+                return False
+            finally:
+                if probe.is_open:
+                    probe.close()
+        wait_until(bound, f"queue {self.place}", clients.PATIENCE_SECONDS)
+
+    def feed(self, events):
+        for name, key, body in events:
+            wait_until(lambda n=name, k=key, b=body: self._routed(n, k, b), "binding",
+                       clients.PATIENCE_SECONDS)
+            yield name
+
+    def _routed(self, name, key, body):
+        try:
+            self.rabbit.publish(self.place, key, body, message_id=name, headers={"key": key})
+            return True
+        except pika.exceptions.UnroutableError:
+            return False  # the queue is there, its binding not yet
+
+
+class KafkaSource(End):
+    broker = "kafka"
+    order_key = None  # the record's own
+    exact = False     # kcat ends a record at a newline
+    BATCH = 200
+
+    def make(self):
+        wait_until(lambda: clients.kafka_offsets(self.port, self.place), f"topic {self.place}")
+
+    def yaml(self):
+        return (f"{{ connection: kafka, topics: [{self.place}], group: {self.place}, start: earliest }}")
+
+    def feed(self, events):
+        for i in range(0, len(events), self.BATCH):
+            part = events[i:i + self.BATCH]
+            clients.kafka_produce(self.port, self.place, [(key, body) for _, key, body in part])
+            yield from (name for name, _, _ in part)
+
+
+class ChannelSource(End):
+    broker = "redis"
+    order_key = "${address}"
+    confirms = False
+
+    def make(self):
+        self.redis = clients.redis_client(self.port)
+        self.t.ends(self.redis.close)
+
+    def yaml(self):
+        return f'{{ connection: redis, channels: ["{self.place}.*"] }}'
+
+    def feed(self, events):
+        for number, (name, key, body) in enumerate(events):
+            if number == 0:  # until the program has subscribed, it would go to nobody
+                wait_until(lambda k=key, b=body: self.publish(k, b), "subscription",
+                           clients.PATIENCE_SECONDS)
+                yield name
+            elif self.publish(key, body):
+                yield name
+
+    def publish(self, key, body):
+        return self.redis.publish(f"{self.place}.{key}", body) > 0
+
+
+class StreamSource(End):
+    broker = "redis"
+    order_key = "${header.key}"
+
+    def make(self):
+        self.redis = clients.redis_client(self.port)
+        self.t.ends(self.redis.close)
+
+    def yaml(self):
+        return f"{{ connection: redis, stream: {self.place}, group: {self.place} }}"
+
+    def feed(self, events):
+        for name, key, body in events:
+            self.redis.xadd(self.place, {"body": body, "id": name, "key": key})
+            yield name
+
+
+# ---- sinks ----
+
+class RabbitSink(End):
+    broker = "rabbitmq"
+
+    def make(self):
+        r = clients.Rabbit(self.port)
+        r.exchange(self.place, "fanout")
+        r.queue(self.place + ".copy")
+        r.bind(self.place + ".copy", self.place)
+        r.close()
+
+    def yaml(self, name="out"):
+        return f'{{ name: {name}, connection: rabbitmq, exchange: {self.place}, routing_key: "${{address}}" }}'
+
+    def listen(self):
+        return self._ending(clients.RabbitListener(self.port, self.place + ".copy"))
+
+    def _ending(self, listener):
+        self.t.ends(listener.stop)
+        return listener
+
+
+class KafkaSink(RabbitSink):
+    broker = "kafka"
+
+    def make(self):
+        wait_until(lambda: clients.kafka_offsets(self.port, self.place), f"topic {self.place}")
+
+    def yaml(self, name="out"):
+        return f"{{ name: {name}, connection: kafka, topic: {self.place} }}"
+
+    def listen(self):
+        return self._ending(clients.KafkaListener(self.port, self.place))
+
+
+class ChannelSink(RabbitSink):
+    broker = "redis"
+
+    def make(self):
+        pass
+
+    def yaml(self, name="out"):
+        return f"{{ name: {name}, connection: redis, channel: {self.place} }}"
+
+    def listen(self):
+        return self._ending(clients.ChannelListener(self.port, self.place))
+
+
+class StreamSink(ChannelSink):
+    def yaml(self, name="out"):
+        return f"{{ name: {name}, connection: redis, stream: {self.place} }}"
+
+    def listen(self):
+        return self._ending(clients.StreamListener(self.port, self.place))
+
+
+SOURCES = {"rabbitmq": RabbitSource, "quorum": QuorumSource, "kafka": KafkaSource,
+           "channel": ChannelSource, "stream": StreamSource}
+SINKS = {"rabbitmq": RabbitSink, "kafka": KafkaSink, "channel": ChannelSink, "stream": StreamSink}
+
+
+def printable(events, oracle):
+    """The same events with bodies that a line-based client can send; the oracle is told."""
+    ret = []
+    for name, key, body in events:
+        text = base64.b64encode(body[len(name) + 1:])
+        body = name.encode() + b" " + text
+        oracle.sent[name] = oracle.sent[name]._replace(body=body)
+        ret.append((name, key, body))
+    return ret

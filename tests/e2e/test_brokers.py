@@ -1,0 +1,38 @@
+"""The test clients themselves, each from its producer to its listener without the program between."""
+import clients
+from ends import SINKS
+from frame import check_equal, test
+
+
+@test
+def client_rabbitmq_hears_what_it_says(t):
+    sink = SINKS["rabbitmq"](t)
+    heard = sink.listen()
+    r = clients.Rabbit(sink.port)
+    t.ends(r.close)
+    r.publish(sink.place, "a.b", b"x\x00y", message_id="1", headers={"n": 5})
+    heard.wait_count(1)
+    check_equal(heard.messages[0], clients.Message(b"x\x00y", "a.b", None, {"n": 5}, "1"), "message")
+
+
+@test
+def client_kafka_hears_what_it_says(t):
+    sink = SINKS["kafka"](t)
+    heard = sink.listen()
+    clients.kafka_produce(sink.port, sink.place, [("k1", b"one"), ("k2", b"two")], {"h": "v"})
+    heard.wait_count(2)
+    check_equal(sorted(heard.bodies()), [b"one", b"two"], "bodies")
+    check_equal(heard.messages[0].headers, {"h": "v"}, "headers")
+
+
+@test
+def client_redis_hears_what_it_says(t):
+    channel, stream = SINKS["channel"](t), SINKS["stream"](t, ".s")
+    heard, read = channel.listen(), stream.listen()
+    r = clients.redis_client(channel.port)
+    t.ends(r.close)
+    r.publish(channel.place, b"one")
+    r.xadd(stream.place, {"body": b"two", "id": "7"})
+    heard.wait_count(1)
+    read.wait_count(1)
+    check_equal((heard.bodies(), read.bodies(), read.messages[0].id), ([b"one"], [b"two"], "7"), "heard")

@@ -1,0 +1,127 @@
+"""Every file of routes/examples/ is run as it stands: what goes in at its source comes out at its sinks."""
+import re
+
+import clients
+import yaml
+from broker import wait_until
+from daemon import TOP, Daemon
+from frame import check_equal, tests_over
+
+EVENTS = 20
+HEADERS = {"customer_id": "c1", "sensor": "s1", "country": "nl"}
+
+
+def bodies():
+    return [b"event %d" % n for n in range(EVENTS)]
+
+
+class Example:
+    """One example with the shared brokers for its servers."""
+
+    def __init__(self, t, path):
+        self.t, text = t, path.read_text()
+        doc = yaml.safe_load(text)
+        self.routes, self.kinds = doc["routes"], {n: c["type"] for n, c in doc["connections"].items()}
+        port = t.world.port
+        self.env = {}
+        for kind in set(self.kinds.values()):
+            self.env.update({"rabbitmq": lambda: {
+                "BASCULE_RABBIT_URL": f"amqp://app:secret@127.0.0.1:{port('rabbitmq')}/"},
+                "kafka": lambda: {"BASCULE_KAFKA": f"127.0.0.1:{port('kafka')}"},
+                "redis": lambda: {"BASCULE_REDIS_URL": f"redis://127.0.0.1:{port('redis')}/0"}}[kind]())
+        self.daemon = Daemon(t.directory, "", "")
+        own = "".join(line + "\n" for line in self.daemon.config.read_text().splitlines()
+                      if line.startswith(("store:", "admin:", "log:")))
+        self.daemon.config.write_text(text + own)
+        t.logs.append(self.daemon.log)
+        t.ends(self.daemon.kill)
+
+    def rabbit(self):
+        r = clients.Rabbit(self.t.world.port("rabbitmq"))
+        self.t.ends(r.close)
+        return r
+
+    def redis(self):
+        r = clients.redis_client(self.t.world.port("redis"))
+        self.t.ends(r.close)
+        return r
+
+    def listen(self, sink, address):
+        """A listener at the sink, which is made where the route does not make it."""
+        kind, name = self.kinds[sink["connection"]], sink["name"]
+        port = self.t.world.port(kind)
+
+        def place(key):
+            return re.sub(r"\$\{address\}", address, sink[key])
+        if kind == "rabbitmq":
+            r = self.rabbit()
+            queue = r.queue(f"{self.t.name}.{name}")
+            r.exchange(sink["exchange"])
+            r.bind(queue, sink["exchange"])
+            return clients.RabbitListener(port, queue)
+        if kind == "kafka":
+            wait_until(lambda: clients.kafka_offsets(port, sink["topic"]), f"topic {sink['topic']}")
+            return clients.KafkaListener(port, sink["topic"])
+        if "channel" in sink:
+            return clients.ChannelListener(port, place("channel"))
+        return clients.StreamListener(port, place("stream"))
+
+    def address_of(self, source):
+        """Where an event is sent so that the source gets it."""
+        if "exchange" in source:
+            return source["binding_keys"][0].replace("*", "made").replace("#", "made")
+        if "topics" in source:
+            return source["topics"][0]
+        if "channels" in source:
+            return source["channels"][0].replace("*", "made")
+        return source.get("stream") or source["queue"]
+
+    def prepare(self, source):
+        if "exchange" in source:
+            self.rabbit().exchange(source["exchange"])
+        elif "queue" in source:
+            self.rabbit().queue(source["queue"])
+        elif "topics" in source:
+            port = self.t.world.port("kafka")
+            wait_until(lambda: clients.kafka_offsets(port, source["topics"][0]), "topic")
+
+    def feed(self, source):
+        address = self.address_of(source)
+        if self.kinds[source["connection"]] == "rabbitmq":
+            r = self.rabbit()
+            for body in bodies():
+                r.publish(source.get("exchange", ""), address, body, headers=HEADERS)
+        elif "topics" in source:
+            clients.kafka_produce(self.t.world.port("kafka"), address, [("k", b) for b in bodies()], HEADERS)
+        elif "channels" in source:
+            r = self.redis()
+            for body in bodies():
+                r.publish(address, body)
+        else:
+            r = self.redis()
+            for body in bodies():
+                r.xadd(address, {"body": body, **HEADERS})
+
+
+@tests_over(sorted((TOP / "routes/examples").glob("*.yaml")), lambda path: f"example_{path.stem}")
+def example(t, path):
+    e = Example(t, path)
+    heard = []
+    for route in e.routes:
+        e.prepare(route["from"])
+        sinks = route["to"] if isinstance(route["to"], list) else [route["to"]]
+        for sink in sinks:
+            if sink.get("only") != "fallback":
+                heard.append((f"{route['name']}/{sink['name']}",
+                              e.listen(sink, e.address_of(route["from"]))))
+                t.ends(heard[-1][1].stop)
+    e.daemon.start(e.env)
+    check_equal(e.daemon.verb("check", env=e.env).code, 0, "exit code of check")
+    wait_until(lambda: all(r["link"]["state"] == "up" for r in e.daemon.json("status")["routes"]),
+               "sources up", 60, e.daemon.process)
+    for route in e.routes:
+        e.feed(route["from"])
+    for name, listener in heard:
+        listener.wait_count(EVENTS)
+        check_equal(sorted(listener.bodies()), sorted(bodies()), name)
+    check_equal(e.daemon.stop(), 0, "exit code after SIGTERM")

@@ -1,0 +1,304 @@
+"""What must happen when something is wrong: one test for each row of the table of failures."""
+import os
+import subprocess
+
+import clients
+from broker import free_port, wait_until
+from daemon import Daemon
+from ends import RabbitSink, RabbitSource, StreamSink, StreamSource, connections
+from frame import Skip, check, check_equal, test
+from test_pairs import Relay
+from world import port_of
+
+QUICK = "retry: { max_attempts: 2, base_delay: 10ms, max_delay: 20ms }"
+
+
+def daemon_of(t, routes, *brokers, more="", store=""):
+    d = Daemon(t.directory, connections(t.world, *brokers) + "\n" + more, routes, store)
+    t.logs.append(d.log)
+    t.ends(d.kill)
+    return d
+
+
+def only(rows):
+    check_equal(len(rows), 1, "number of dead letters")
+    return rows[0]
+
+
+@test
+def broker_absent_at_start_then_coming(t):
+    """Its own route waits and burns nothing; a neighbour flows; when it comes everything arrives."""
+    source, good = RabbitSource(t), StreamSink(t, ".good")
+    late = free_port()
+    d = daemon_of(t, f"""
+- name: late
+  from: {source.yaml()}
+  to: [ {good.yaml("good")}, {{ name: late, connection: late, stream: {t.name} }} ]
+  {QUICK}""", "rabbitmq", "redis", more=f'late: {{ type: redis, url: "redis://127.0.0.1:{late}/0" }}')
+    d.start()
+    heard = good.listen()
+    list(source.feed([(f"n{i}", "k", b"body %d" % i) for i in range(20)]))
+    heard.wait_count(20)
+    check_equal(d.dead(), [], "dead letters while the broker is absent")
+    log = open(t.directory / "redis.log", "ab")
+    t.ends(log.close)
+    process = subprocess.Popen(["redis-server", "--port", str(late), "--bind", "127.0.0.1", "--save", "",
+                                "--dir", str(t.directory)], stdout=log, stderr=log)
+    t.ends(process.wait)
+    t.ends(process.terminate)
+    wait_until(lambda: clients.answers_redis(late), "the late redis", process=process)
+    arrived = clients.StreamListener(late, t.name)
+    t.ends(arrived.stop)
+    arrived.wait_count(20)
+    check_equal(arrived.bodies(), [b"body %d" % i for i in range(20)], "bodies")
+    check_equal(d.dead(), [], "dead letters")
+
+
+@test
+def broker_that_dies_and_comes_back(t):
+    """A killed Redis: the source is read on into the log, nothing is dead-lettered, all arrives after."""
+    own = t.world.fresh("redis", t.directory / "redis")
+    t.ends(own.stop)
+    port = port_of(own, "redis")
+    source = RabbitSource(t)
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {{ name: s, connection: own, stream: {t.name} }} ]
+  {QUICK}""", "rabbitmq", more=f'own: {{ type: redis, url: "redis://127.0.0.1:{port}/0" }}')
+    d.start()
+    list(source.feed([(f"a{i}", "k", b"a%d" % i) for i in range(10)]))
+    wait_until(lambda: clients.redis_client(port).xlen(t.name) == 10, "the first ten")
+    own.kill()
+    list(source.feed([(f"b{i}", "k", b"b%d" % i) for i in range(10)]))
+    wait_until(lambda: source.rabbit.depth(source.place) == 0, "an empty queue")
+    own.start()
+    arrived = clients.StreamListener(port, t.name)
+    t.ends(arrived.stop)
+    arrived.wait(lambda bodies: {b"b%d" % i for i in range(10)} <= set(bodies), "the second ten")
+    check_equal(d.dead(), [], "dead letters")
+
+
+@test
+def unroutable_is_a_dead_letter_and_neighbours_go_on(t):
+    source = StreamSource(t)
+    rabbit = clients.Rabbit(t.world.port("rabbitmq"))
+    t.ends(rabbit.close)
+    rabbit.exchange(t.name, "direct")
+    rabbit.queue(t.name)
+    rabbit.bind(t.name, t.name, "good")
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {{ name: bus, connection: rabbitmq, exchange: {t.name}, routing_key: "${{header.key}}" }} ]
+  {QUICK}""", "rabbitmq", "redis")
+    d.start()
+    list(source.feed([("1", "good", b"one"), ("2", "nowhere", b"two"), ("3", "good", b"three")]))
+    heard = clients.RabbitListener(t.world.port("rabbitmq"), t.name)
+    t.ends(heard.stop)
+    heard.wait_count(2)
+    row = only(d.wait_dead(1))
+    check_equal((row["reason"], row["id"], row["attempts"]), ("unroutable", "2", 2), "dead letter")
+    rabbit.bind(t.name, t.name, "nowhere")
+    d.verb("dlq", "retry", row["number"], "--yes")
+    heard.wait_count(3)
+    wait_until(lambda: d.dead() == [], "resolved")
+    check_equal(heard.bodies(), [b"one", b"three", b"two"], "bodies")
+
+
+@test
+def nacked_is_a_dead_letter(t):
+    """A full queue that refuses: nacks are tried max_attempts times, then kept."""
+    source = StreamSource(t)
+    rabbit = clients.Rabbit(t.world.port("rabbitmq"))
+    t.ends(rabbit.close)
+    rabbit.exchange(t.name, "fanout")
+    rabbit.queue(t.name, {"x-max-length": 1, "x-overflow": "reject-publish"})
+    rabbit.bind(t.name, t.name)
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {{ name: bus, connection: rabbitmq, exchange: {t.name}, routing_key: x }} ]
+  {QUICK}
+  ordering: none""", "rabbitmq", "redis")
+    d.start()
+    list(source.feed([("1", "k", b"one"), ("2", "k", b"two")]))
+    row = only(d.wait_dead(1))
+    check_equal(row["reason"], "nacked", "reason")
+    check_equal(rabbit.depth(t.name), 1, "messages in the full queue")
+
+
+@test
+def wrong_type_is_a_dead_letter_at_once(t):
+    """The stream's name is taken by a string: refused for good, not tried again."""
+    source = RabbitSource(t)
+    r = clients.redis_client(t.world.port("redis"))
+    t.ends(r.close)
+    r.set(t.name + ".out", "not a stream")
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {{ name: s, connection: redis, stream: {t.name}.out }} ]""", "rabbitmq", "redis")
+    d.start()
+    list(source.feed([("1", "k", b"one")]))
+    row = only(d.wait_dead(1))
+    check_equal(row["reason"], "refused", "reason")
+    check("WRONGTYPE" in row["text"], f"the broker's words are missing in {row['text']!r}")
+
+
+@test
+def oversize_for_kafka_is_a_dead_letter_and_the_next_arrives(t):
+    source = RabbitSource(t)
+    clients.kafka_offsets(t.world.port("kafka"), t.name + ".out")
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {{ name: k, connection: kafka, topic: {t.name}.out }} ]
+  {QUICK}""", "rabbitmq", "kafka")
+    d.start()
+    heard = clients.KafkaListener(t.world.port("kafka"), t.name + ".out")
+    t.ends(heard.stop)
+    list(source.feed([("1", "k", os.urandom(9 << 20)), ("2", "k", b"small")]))
+    heard.wait_count(1)
+    check_equal(heard.bodies(), [b"small"], "bodies")
+    row = only(d.wait_dead(1))
+    check(row["reason"] in ("refused", "oversize"), f"reason {row['reason']}")
+
+
+@test
+def bodies_of_any_bytes_are_kept_exactly(t):
+    """0 B, NULs, invalid UTF-8, 16 MiB, through RabbitMQ to a queue and to a stream."""
+    bodies = [b"", b"\x00", b"a\x00b\x00", b"\xff\xfe\xc0\x80", bytes(range(256)) * 3, os.urandom(16 << 20)]
+    source, bus, stream = RabbitSource(t), RabbitSink(t, ".bus"), StreamSink(t, ".s")
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {bus.yaml("bus")}, {stream.yaml("s")} ]
+  ordering: source""", "rabbitmq", "redis")
+    heard, read = bus.listen(), stream.listen()
+    d.start()
+    list(source.feed([(f"n{i}", "k", b) for i, b in enumerate(bodies)]))
+    heard.wait_count(len(bodies))
+    read.wait_count(len(bodies))
+    check(heard.bodies() == bodies, f"queue: sizes {[len(b) for b in heard.bodies()]}")
+    check(read.bodies() == bodies, f"stream: sizes {[len(b) for b in read.bodies()]}")
+
+
+@test
+def queue_deleted_is_said_and_the_other_route_goes_on(t):
+    gone, good, out = RabbitSource(t, ".gone"), RabbitSource(t, ".good"), StreamSink(t, ".out")
+    d = daemon_of(t, f"""
+- name: gone
+  from: {{ connection: rabbitmq, queue: {gone.place}, declare: passive }}
+  to: [ {out.yaml()} ]
+- name: good
+  from: {good.yaml()}
+  to: [ {out.yaml()} ]""", "rabbitmq", "redis")
+    d.start()
+    heard = out.listen()
+    list(gone.feed([("1", "k", b"one")]))
+    heard.wait_count(1)
+    gone.rabbit.channel.queue_delete(gone.place)
+    wait_until(lambda: gone.place in d.verb("status", "--json").out and
+               d.route("gone")["link"]["state"] != "up", "status telling of the deleted queue")
+    list(good.feed([("2", "k", b"two")]))
+    heard.wait_count(2)
+    gone.rabbit.queue(gone.place)
+    gone.rabbit.bind(gone.place, gone.place)
+    list(gone.feed([("3", "k", b"three")]))
+    heard.wait_count(3)
+
+
+@test
+def exchange_deleted_is_an_outage_not_a_dead_letter(t):
+    source, sink = StreamSource(t), RabbitSink(t, ".out")
+    rabbit = clients.Rabbit(sink.port)
+    t.ends(rabbit.close)
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {sink.yaml()} ]
+  {QUICK}""", "rabbitmq", "redis")
+    heard = sink.listen()
+    d.start()
+    list(source.feed([("1", "k", b"one")]))
+    heard.wait_count(1)
+    rabbit.channel.exchange_delete(sink.place)
+    list(source.feed([("2", "k", b"two")]))
+    wait_until(lambda: "404" in d.verb("status", "--json").out or
+               "no exchange" in d.verb("status", "--json").out, "status telling of the exchange")
+    check_equal(d.dead(), [], "dead letters")
+    rabbit.exchange(sink.place, "fanout")
+    rabbit.bind(sink.place + ".copy", sink.place)
+    heard.wait_count(2)
+    check_equal(heard.bodies(), [b"one", b"two"], "bodies")
+
+
+@test
+def full_disk_pauses_the_source_and_resumes(t):
+    """The store lies on a small tmpfs. Full: sources pause, the daemon stays; space: it goes on."""
+    disk = t.directory / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", disk], check=False,
+                             capture_output=True)
+    if mounted.returncode != 0:
+        raise Skip("cannot mount a tmpfs here: " + mounted.stderr.decode().strip())
+    t.ends(lambda: subprocess.run(["umount", "-l", disk], check=True))
+    r = Relay(t, "rabbitmq", "stream")
+    r.daemon.store = disk / "bascule.db"
+    r.daemon.write(connections(t.world, "rabbitmq", "redis"), f"""
+- name: r
+  from: {r.source.yaml()}
+  to: [ {r.sink.yaml()} ]""", "max_size: 1GiB")
+    r.daemon.start()
+    r.feed(r.make(50))
+    r.wait()
+    free = os.statvfs(disk)
+    with open(disk / "filler", "wb") as f:
+        left = free.f_bavail * free.f_frsize
+        try:
+            while left > 0:
+                left -= f.write(b"x" * min(left, 1 << 20))
+        except OSError:
+            pass  # full is what it shall be
+    events = r.oracle.make(400)
+    events = [(n, k, b + os.urandom(40000)) for n, k, b in events]
+    for n, _, b in events:
+        r.oracle.sent[n] = r.oracle.sent[n]._replace(body=b)
+    r.feed(events)
+    wait_until(lambda: "full" in r.daemon.verb("status", "--json").out, "status telling of the full disk",
+               process=r.daemon.process)
+    (disk / "filler").unlink()
+    r.wait()
+    check(r.daemon.running(), "the daemon ended")
+    check_equal(r.problems(ordered=False), [], "problems")
+
+
+@test
+def configuration_of_any_rubbish_is_refused_with_its_place(t):
+    d = Daemon(t.directory, "a: { type: redis }", "- nonsense")
+    bomb = "a: &a [x, x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n"
+                                       for i in range(20))
+    for name, text in {"deep": "x: " + "[" * 10000, "bomb": bomb, "large": "# " + "x" * (2 << 20),
+                       "bytes": "routes: \x00\x01", "text": "]][[ : : -", "list": "- 1\n- 2\n",
+                       "unknown": "version: 1\nroots: []\n"}.items():
+        d.config.write_text(text)
+        for verb in (["check", str(d.config)], ["run", "--config", str(d.config)]):
+            got = d.verb(*verb, check=False)
+            check_equal(got.code, 78, f"exit code of {verb[0]} on {name}")
+            check("bascule.yaml" in got.out + got.err and "BSC-" in got.out + got.err,
+                  f"{verb[0]} on {name} says neither place nor number: {got.out}{got.err}")
+
+
+@test
+def second_daemon_on_one_store_is_refused_with_the_pid(t):
+    sink, source = StreamSink(t, ".o"), StreamSource(t)
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {sink.yaml()} ]""", "redis")
+    d.start()
+    pid = d.process.pid
+    second = d.verb("run", check=False)
+    check(second.code != 0, "the second daemon ran")
+    check(str(pid) in second.out + second.err, f"no pid in: {second.out}{second.err}")

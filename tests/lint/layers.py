@@ -1,0 +1,94 @@
+#!/usr/bin/python3
+"""Fails on an include that goes upward, and on a client library's header outside its place.
+Usage: layers.py [ROOT]. The rules are the table below; README.md tells them in words."""
+import re
+import sys
+from pathlib import Path
+
+# Files whose path starts with … may include our headers whose path starts with ….
+# The first row that fits a file counts.
+LAYERS = (
+    ("bridge/base/", ("bridge/base/",)),
+    ("bridge/connector", ("bridge/base/", "bridge/connector")),
+    ("bridge/loop", ("bridge/base/", "bridge/connector", "bridge/loop")),
+    ("bridge/links/link_table", ("bridge/base/", "bridge/connector", "bridge/links/")),
+    ("bridge/links/", ("bridge/base/", "bridge/connector", "bridge/loop", "bridge/links/=")),
+    ("store/", ("bridge/base/", "store/")),
+    ("schemas/", ("bridge/base/", "schemas/")),
+    ("routes/", ("bridge/base/", "bridge/connector", "store/", "schemas/", "routes/")),
+    ("bridge/", ("bridge/", "routes/", "store/", "schemas/")),
+    ("tests/", ("bridge/", "routes/", "store/", "schemas/", "tests/")),
+)
+# A library's header, and the only paths that may include it.
+LIBRARIES = (
+    (r"^(rabbitmq-c/)?amqp", ("bridge/links/rabbitmq", "tests/bench/")),
+    (r"^librdkafka/", ("bridge/links/kafka", "tests/bench/", "tests/brokers/")),
+    (r"^hiredis/", ("bridge/links/redis", "bridge/links/resp", "tests/bench/")),
+    (r"^nats/", ("bridge/links/nats", "tests/bench/")),
+    (r"^sqlite3", ("store/db", "tests/bench/")),
+    (r"^(zstd|zdict)", ("store/",)),
+    (r"^yaml\.h", ("routes/yaml",)),
+    (r"^microhttpd", ("bridge/admin/",)),
+    (r"^jansson", ("bridge/admin/", "bridge/cli/", "schemas/", "tests/")),
+    (r"^openssl/", ("bridge/links/", "tests/conformance/")),
+)
+# Links whose files lie loose in bridge/links/ and are shared by several.
+SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp")
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+
+
+def link_of(path):
+    """bridge/links/kafka/sink.c and bridge/links/kafka.c belong to bridge/links/kafka."""
+    return "bridge/links/" + re.split(r"[/._]", path[len("bridge/links/"):], maxsplit=1)[0]
+
+
+def allowed(path, header):
+    for prefix, may in LAYERS:
+        if not path.startswith(prefix):
+            continue
+        for m in may:
+            if m.endswith("="):
+                if header.startswith((link_of(path) + "/", link_of(path) + ".", link_of(path) + "_")):
+                    return True
+                if header.startswith(SHARED_LINKS):
+                    return True
+            elif header.startswith(m):
+                return True
+        return False
+    return False
+
+
+def problems_of(root, path):
+    ours = ("bridge/", "routes/", "store/", "schemas/", "tests/")
+    text = (root / path).read_text(errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        found = INCLUDE.match(line)
+        if not found:
+            continue
+        quote, header = found.groups()
+        place = f"{path}:{number}"
+        if quote == '"':
+            if not header.startswith(ours):
+                yield f'{place}: "{header}": name our headers from the top ("bridge/base/buf.h")'
+            elif not allowed(path, header):
+                yield f"{place}: {header} is not below this file"
+            continue
+        for pattern, places in LIBRARIES:
+            if re.match(pattern, header) and not path.startswith(places):
+                yield f"{place}: <{header}> belongs into {' or '.join(places)} only"
+
+
+def main(argv):
+    root = Path(argv[0] if argv else ".")
+    files = [p.relative_to(root).as_posix() for top in ("bridge", "routes", "store", "schemas", "tests")
+             for p in sorted((root / top).rglob("*.[ch]"))]
+    problems = [p for f in files for p in problems_of(root, f)]
+    for p in problems:
+        print(p)
+    if not files:
+        print(f"no C files below {root}")
+    return 1 if problems or not files else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
