@@ -78,8 +78,8 @@ int loop_watch(struct loop *l, int fd, struct fault *why)
     struct epoll_event e = { .events = EPOLLIN, .data.fd = fd };
 
     if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e) != 0 && errno != EEXIST)
-        return fault_set(why, FAULT_BROKEN, errno, "cannot watch descriptor %d: %s", fd,
-            strerror(errno));
+        return fault_set(
+            why, FAULT_BROKEN, errno, "cannot watch descriptor %d: %s", fd, strerror(errno));
     return 0;
 }
 

@@ -103,8 +103,8 @@ static void read_peer(struct http_request *q)
         q->peer = (struct http_peer){ (int64_t)who.uid, who.pid };
 }
 
-static struct http_request *request_open(struct http *h, struct MHD_Connection *connection,
-    const char *url, const char *method)
+static struct http_request *request_open(
+    struct http *h, struct MHD_Connection *connection, const char *url, const char *method)
 {
     struct http_request *q = calloc(1, sizeof *q);
 
@@ -170,16 +170,19 @@ static void ask(struct http_request *q)
 {
     q->state = REQUEST_ASKED;
     if (!q->method || !q->path)
-        reply_text(q, 503, "{\"code\":\"no_memory\",\"message\":\"out of memory\",\"details\":null}");
+        reply_text(
+            q, 503, "{\"code\":\"no_memory\",\"message\":\"out of memory\",\"details\":null}");
     else if (q->too_large)
         reply_text(q, 413,
-            "{\"code\":\"too_large\",\"message\":\"the request's body is too large\",\"details\":null}");
+            "{\"code\":\"too_large\",\"message\":\"the request's body is too "
+            "large\",\"details\":null}");
     else
         q->http->handle(q->http->arg, q);
 }
 
 static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, const char *url,
-    const char *method, const char *version, const char *upload, size_t *upload_bytes, void **closure)
+    const char *method, const char *version, const char *upload, size_t *upload_bytes,
+    void **closure)
 {
     struct http_request *q = *closure;
 
@@ -248,18 +251,19 @@ static int daemon_start(struct http *h, struct fault *why)
 {
     const union MHD_DaemonInfo *info;
 
-    h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access, h,
-        MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_CONNECTION_LIMIT,
+    h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access,
+        h, MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT_S,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,
         on_completed, NULL, MHD_OPTION_END);
     if (!h->daemon)
-        return fault_set(why, FAULT_BROKEN, errno, "admin socket %s: HTTP server does not start: %s",
-            h->path, strerror(errno));
+        return fault_set(why, FAULT_BROKEN, errno,
+            "admin socket %s: HTTP server does not start: %s", h->path, strerror(errno));
     h->listener = -1; /* the server's from here on */
     info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (!info || info->epoll_fd < 0)
-        return fault_set(why, FAULT_BROKEN, 0, "admin socket %s: HTTP server without epoll", h->path);
+        return fault_set(
+            why, FAULT_BROKEN, 0, "admin socket %s: HTTP server without epoll", h->path);
     h->epoll = info->epoll_fd;
     return 0;
 }
@@ -274,8 +278,8 @@ int http_open(const struct http_spec *spec, struct http **ret, struct fault *why
     h->handle = spec->handle;
     h->arg = spec->arg;
     if (strlen(spec->path) >= sizeof h->path) {
-        fault_set(why, FAULT_INPUT, 0, "admin socket %s: the path is longer than %zu bytes", spec->path,
-            sizeof h->path - 1);
+        fault_set(why, FAULT_INPUT, 0, "admin socket %s: the path is longer than %zu bytes",
+            spec->path, sizeof h->path - 1);
         goto fail;
     }
     memcpy(h->path, spec->path, strlen(spec->path));

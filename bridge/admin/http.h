@@ -1,5 +1,5 @@
-/* HTTP on a Unix socket inside somebody else's loop: requests with their peer's identity in, one reply
- * each out, now or later. */
+/* HTTP on a Unix socket inside somebody else's loop: requests with their peer's identity in, one
+ * reply each out, now or later. */
 #ifndef BASCULE_HTTP_H
 #define BASCULE_HTTP_H
 

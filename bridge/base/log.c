@@ -164,9 +164,8 @@ static bool send_journal(const struct folded *l, struct buf *to)
     put_field(to, "BASCULE_SINK", l->sink);
     if (l->repeats)
         buf_put_format(to, "BASCULE_REPEATED=%u\n", l->repeats);
-    return state.journal >= 0 &&
-           sendto(state.journal, to->at, to->n, MSG_NOSIGNAL, (struct sockaddr *)&where,
-               sizeof where) >= 0;
+    return state.journal >= 0 && sendto(state.journal, to->at, to->n, MSG_NOSIGNAL,
+                                     (struct sockaddr *)&where, sizeof where) >= 0;
 }
 
 static void print(const struct folded *l)
