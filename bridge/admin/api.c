@@ -1,4 +1,5 @@
 #include "bridge/admin/call.h"
+#include "bridge/admin/endpoints.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -17,40 +18,9 @@ struct api {
     bool changed;
 };
 
-const struct api_endpoint api_endpoints[] = {
-    { "GET", "/v1/version", api_version },
-    { "GET", "/v1/status", api_status },
-    { "GET", "/v1/routes/{route}", api_route },
-    { "POST", "/v1/routes/{route}/pause", api_pause },
-    { "POST", "/v1/routes/{route}/resume", api_resume },
-    { "POST", "/v1/routes/{route}/drain", api_drain },
-    { "POST", "/v1/routes/{route}/sinks/{sink}/pause", api_pause },
-    { "POST", "/v1/routes/{route}/sinks/{sink}/resume", api_resume },
-    { "POST", "/v1/routes/{route}/sinks/{sink}/drain", api_drain },
-    { "POST", "/v1/routes/{route}/sinks/{sink}/breaker", api_breaker },
-    { "GET", "/v1/routes/{route}/events/{seq}", api_trace_seq },
-    { "GET", "/v1/routes/{route}/events/{seq}/attempts", api_attempts },
-    { "GET", "/v1/events", api_events },
-    { "GET", "/v1/events/{id...}", api_trace_id },
-    { "GET", "/v1/dead-letters", api_dead_list },
-    { "GET", "/v1/dead-letters/groups", api_dead_groups },
-    { "POST", "/v1/dead-letters/retry", api_dead_retry },
-    { "POST", "/v1/dead-letters/drop", api_dead_drop },
-    { "GET", "/v1/dead-letters/{number}", api_dead_show },
-    { "POST", "/v1/dead-letters/{number}/edit", api_dead_edit },
-    { "GET", "/v1/replays", api_replay_list },
-    { "POST", "/v1/replays", api_replay_plan },
-    { "GET", "/v1/replays/{number}", api_replay_show },
-    { "POST", "/v1/replays/{number}/{verb}", api_replay_do },
-    { "GET", "/v1/gaps", api_gaps },
-    { "GET", "/v1/audit", api_audit },
-    { "GET", "/v1/store", api_store },
-    { "GET", "/v1/store/backup", api_backup_show },
-    { "POST", "/v1/store/backup", api_backup_start },
-    { "GET", "/v1/store/check", api_check_show },
-    { "POST", "/v1/store/check", api_check_start },
-    { NULL, NULL, NULL },
-};
+#define ENDPOINT(method, path, handle) { method, path, handle },
+const struct api_endpoint api_endpoints[] = { API_ENDPOINTS(ENDPOINT){ NULL, NULL, NULL } };
+#undef ENDPOINT
 
 int api_open(const struct api_spec *spec, struct api **ret, struct fault *why)
 {

@@ -1,6 +1,7 @@
 #include "bridge/cli/command.h"
 #include "bridge/cli/client.h"
 #include "bridge/cli/table.h"
+#include "bridge/cli/when.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -280,52 +281,6 @@ int command_list(struct command *c, const char *path, json_t *arguments, json_t 
 
 /* ---- times and selections ---- */
 
-static int64_t ago(const char *text)
-{
-    char *end;
-    double n = strtod(text, &end);
-    double unit = strcmp(end, "ms") == 0  ? 1
-                  : strcmp(end, "s") == 0 ? 1e3
-                  : strcmp(end, "m") == 0 ? 6e4
-                  : strcmp(end, "h") == 0 ? 36e5
-                  : strcmp(end, "d") == 0 ? 864e5
-                                          : -1;
-
-    if (end == text || unit < 0 || !(n >= 0) || n * unit > 1e15)
-        return -1;
-    return (int64_t)time(NULL) * 1000 - (int64_t)(n * unit);
-}
-
-int64_t command_time(const char *text)
-{
-    struct tm tm = { 0 };
-    const char *rest = strptime(text, "%Y-%m-%d", &tm);
-    int64_t zone = 0, fraction = 0, scale = 100;
-    int hours, minutes, n = 0;
-
-    if (!rest)
-        return ago(text);
-    if (*rest == 'T' || *rest == ' ') {
-        const char *clock = strptime(rest + 1, "%H:%M:%S", &tm);
-
-        if (!clock)
-            return -1;
-        rest = clock;
-    }
-    if (*rest == '.')
-        for (rest++; *rest >= '0' && *rest <= '9'; rest++, scale /= 10)
-            fraction += (*rest - '0') * scale;
-    if (*rest == 'Z') {
-        rest++;
-    } else if (*rest == '+' || *rest == '-') {
-        if (sscanf(rest + 1, "%2d:%2d%n", &hours, &minutes, &n) != 2 || n != 5)
-            return -1;
-        zone = (hours * 60 + minutes) * 60000LL * (*rest == '-' ? -1 : 1);
-        rest += 6;
-    }
-    return *rest ? -1 : (int64_t)timegm(&tm) * 1000 + fraction - zone;
-}
-
 static int put_time(struct command *c, json_t *body, const char *option, const char *name)
 {
     const char *text = args_get(&c->args, option);
@@ -333,7 +288,7 @@ static int put_time(struct command *c, json_t *body, const char *option, const c
 
     if (!text)
         return 0;
-    when = command_time(text);
+    when = when_parse(text, (int64_t)time(NULL) * 1000);
     if (when < 0)
         return command_fail(DAEMON_USAGE,
             "%s '%s': a time is 2026-05-04T10:00:00Z, or 10m, 2h, 7d ago", option, text);

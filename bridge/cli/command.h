@@ -46,8 +46,6 @@ void command_print_json(const json_t *json);
 /* The file of --config, BASCULE_CONFIG, or the installed one. */
 const char *command_config_path(const struct command *c);
 
-/* "2026-05-04T10:00:00Z", "2026-05-04", "10m" (ago): unix ms, -1 when it is none of these. */
-int64_t command_time(const char *text);
 /* Puts the options of a selection (--route --sink --since --until --seq --id --key --header --match
  * --fate --event --reason) into body. 0 or the exit code. */
 int command_selection(struct command *c, json_t *body);
