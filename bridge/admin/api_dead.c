@@ -114,14 +114,14 @@ static void row_dead(
         .attempts = (uint32_t)view_cell_number(r, row, "attempts") };
 }
 
-/* Stops at the first that cannot be changed now (FAULT_RETRY: too many on their way); what was done
- * stays done and is told. */
+/* A row on its way already, or gone since, is passed over. Stops at the first that must wait
+ * (FAULT_RETRY: too many on their way); what was done stays done and is told. */
 static void change_rows(
     struct call *c, struct query_answer *a, dead_change *change, const char *what)
 {
-    uint64_t after = 0, count = 0;
+    uint64_t after = 0, changed = 0, skipped = 0;
     struct fault why = { 0 };
-    char object[160], detail[64];
+    char object[192] = "", detail[64];
     size_t row;
 
     for (row = 0; row < a->rows.row_count; row++) {
@@ -129,24 +129,27 @@ static void change_rows(
         struct relay_dead d;
 
         row_dead(&a->rows, row, &texts, &d);
-        if (change(c->relay, &d, c->unix_ms, &why) != 0)
+        if (bytes_equal(view_cell_bytes(&a->rows, row, "state"), bytes_text("dead")) &&
+            change(c->relay, &d, c->unix_ms, &why) == 0) {
+            changed++;
+            (void)snprintf(object, sizeof object, "%s/%s dead letter %llu", texts.route, texts.sink,
+                (unsigned long long)d.number);
+        } else if (why.kind == FAULT_NONE || why.kind == FAULT_INPUT) {
+            skipped++;
+        } else {
             break;
+        }
         after = d.number;
-        count++;
-        (void)snprintf(object, sizeof object, "%s/%s dead letter %llu", texts.route, texts.sink,
-            (unsigned long long)d.number);
     }
-    if (row < a->rows.row_count && count == 0 && why.kind != FAULT_RETRY) {
-        call_fault(c, &why);
-        return;
-    }
-    (void)snprintf(detail, sizeof detail, "%llu changed", (unsigned long long)count);
-    if (count)
-        call_audit(c, what, count == 1 ? object : json_string_value(c->kept), detail, "done");
-    call_reply(
-        c, json_pack("{s:o, s:o, s:b, s:o}", "changed", view_unsigned(count), "after",
-               view_unsigned(after), "more", row < a->rows.row_count || a->rows.more, "stopped",
-               row < a->rows.row_count ? view_bytes(bytes_text(why.text)) : json_null()));
+    (void)snprintf(detail, sizeof detail, "%llu changed, %llu passed over",
+        (unsigned long long)changed, (unsigned long long)skipped);
+    if (changed)
+        call_audit(c, what, changed == 1 ? object : json_string_value(c->kept), detail, "done");
+    call_reply(c, json_pack("{s:o, s:o, s:o, s:b, s:o, s:o}", "changed", view_unsigned(changed),
+                      "skipped", view_unsigned(skipped), "after", view_unsigned(after), "more",
+                      row < a->rows.row_count || a->rows.more, "stopped",
+                      row < a->rows.row_count ? view_bytes(bytes_text(why.text)) : json_null(),
+                      "why", why.kind ? view_bytes(bytes_text(why.text)) : json_null()));
 }
 
 /* A drop's reason stands in the audit row, with what was selected. */

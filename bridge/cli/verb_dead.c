@@ -149,6 +149,12 @@ static int change_pages(struct command *c, const char *path, json_t *body, long 
         after = json_integer_value(json_object_get(answer, "after"));
         stopped = json_string_value(json_object_get(answer, "stopped"));
         more = json_is_true(json_object_get(answer, "more")) && !json_object_get(body, "number");
+        if (json_integer_value(json_object_get(answer, "skipped")) &&
+            json_object_get(body, "number"))
+            command_fail(DAEMON_DATA, "not changed: %s",
+                json_is_string(json_object_get(answer, "why"))
+                    ? json_string_value(json_object_get(answer, "why"))
+                    : "it is on its way already");
         if (after)
             json_object_set_new(body, "after", json_integer(after));
         /* Too many on their way: they go as the broker confirms, then there is room for more. */
