@@ -128,6 +128,29 @@ static void find_socket(struct command *c)
     config_free(config);
 }
 
+/* "dlq", "dlq --help": the verbs of a group. */
+static bool is_group(const char *word)
+{
+    size_t n = strlen(word);
+
+    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
+        for (const struct verb *v = groups[g]; v->name; v++)
+            if (strncmp(v->name, word, n) == 0 && v->name[n] == ' ')
+                return true;
+    return false;
+}
+
+static int unknown(int argc, char **argv)
+{
+    bool group = is_group(argv[1]), help = group && argc > 2 && strcmp(argv[2], "--help") == 0;
+
+    if (!help)
+        command_fail(DAEMON_USAGE, "unknown verb '%s%s%s'", argv[1], group && argc > 2 ? " " : "",
+            group && argc > 2 ? argv[2] : "");
+    print_usage(help ? stdout : stderr, group ? argv[1] : NULL);
+    return help ? DAEMON_OK : DAEMON_USAGE;
+}
+
 static int usage(const char *text, const struct verb *v)
 {
     return command_fail(DAEMON_USAGE, "%s\nusage: bascule %s %s (see 'bascule %s --help')", text,
@@ -148,11 +171,8 @@ int command_main(int argc, char **argv)
     if (strcmp(argv[1], "--version") == 0)
         argv[1] += 2;
     c.verb = find(argc - 1, argv + 1, &used);
-    if (!c.verb) {
-        command_fail(DAEMON_USAGE, "unknown verb '%s'", argv[1]);
-        print_usage(stderr, NULL);
-        return DAEMON_USAGE;
-    }
+    if (!c.verb)
+        return unknown(argc, argv);
     if (args_parse(
             c.verb->options, command_common, argc - 1 - used, argv + 1 + used, &c.args, error) != 0)
         return usage(error, c.verb);
