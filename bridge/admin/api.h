@@ -1,0 +1,39 @@
+/* What the admin socket answers: the table of endpoints, and everything asked of relay and store.
+ */
+#ifndef BASCULE_API_H
+#define BASCULE_API_H
+
+#include "bridge/admin/http.h"
+#include "routes/relay.h"
+
+struct api;
+struct call;
+
+struct api_spec {
+    struct relay *relay; /* kept, as the next ones */
+    struct store *store;
+    const struct config *config;
+    int64_t started_ms; /* unix ms */
+};
+
+struct api_endpoint {
+    const char *method, *path; /* "/v1/routes/{route}/pause"; a last "{id...}" takes slashes too */
+    void (*handle)(struct call *c);
+};
+/* Ended by a zeroed entry; openapi.yaml describes the same ones. */
+extern const struct api_endpoint api_endpoints[];
+
+int api_open(const struct api_spec *spec, struct api **ret, struct fault *why);
+void api_free(struct api *a); /* after http_free(), so that nobody waits any more */
+/* An http_handle with the api as its argument. */
+void api_handle(void *arg, struct http_request *q);
+/* Takes the store's answers in (after relay_turn()), then replies. now_ms is monotonic; handlers
+ * see the times of the last turn. Returns true when a person asked for something that the next turn
+ * does. */
+bool api_turn(struct api *a, int64_t now_ms, int64_t unix_ms);
+
+/* Fills values[] (malloced, at most `limit`) when path fits the pattern; their count, -1 when not.
+ */
+int api_match(const char *pattern, const char *path, char **values, size_t limit);
+
+#endif

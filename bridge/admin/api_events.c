@@ -1,0 +1,74 @@
+/* What the log holds and what became of it: events, traces, gaps, audit rows. */
+#include "bridge/admin/call.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void ask_page(struct call *c, enum query_kind kind)
+{
+    struct query_spec spec = { .kind = kind, .all = call_flag(c, "all") };
+
+    if (call_selection(c, &spec.where) == 0 && call_page(c, &spec) == 0)
+        call_ask(c, &spec, call_reply_rows);
+}
+
+void api_events(struct call *c)
+{
+    ask_page(c, QUERY_EVENTS);
+}
+
+void api_gaps(struct call *c)
+{
+    ask_page(c, QUERY_GAPS);
+}
+
+void api_audit(struct call *c)
+{
+    ask_page(c, QUERY_AUDIT);
+}
+
+static void reply_found(struct call *c, struct query_answer *a)
+{
+    if (a->rows.row_count == 0)
+        call_fail(c, 404, "not_found", "the log holds no such event");
+    else
+        call_reply_rows(c, a);
+}
+
+void api_trace_id(struct call *c)
+{
+    struct query_spec spec = { .kind = QUERY_TRACE, .where.id = c->values[0] };
+
+    if (call_page(c, &spec) == 0)
+        call_ask(c, &spec, reply_found);
+}
+
+static int event_name(struct call *c, struct query_spec *spec)
+{
+    char *end;
+
+    errno = 0;
+    spec->where.route = c->values[0];
+    spec->where.first_seq = spec->where.last_seq = strtoull(c->values[1], &end, 10);
+    if (errno || *end || spec->where.first_seq == 0) {
+        call_fail(c, 400, "bad_request", "'%s' is not a place in a log (1, 2, …)", c->values[1]);
+        return -1;
+    }
+    return call_page(c, spec);
+}
+
+void api_trace_seq(struct call *c)
+{
+    struct query_spec spec = { .kind = QUERY_TRACE };
+
+    if (event_name(c, &spec) == 0)
+        call_ask(c, &spec, reply_found);
+}
+
+void api_attempts(struct call *c)
+{
+    struct query_spec spec = { .kind = QUERY_ATTEMPTS };
+
+    if (event_name(c, &spec) == 0)
+        call_ask(c, &spec, call_reply_rows);
+}

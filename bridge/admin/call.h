@@ -1,0 +1,91 @@
+/* One request while it is being answered: its arguments, the questions it puts to the store, its
+ * reply. For the api_*.c files only. */
+#ifndef BASCULE_CALL_H
+#define BASCULE_CALL_H
+
+#include "bridge/admin/api.h"
+#include "bridge/admin/view.h"
+
+#define CALL_VALUES_MAX 3
+#define CALL_LIMIT_DEFAULT 100
+#define CALL_LIMIT_MAX 1000
+#define CALL_DEADLINE_MS 20000 /* of a question to the store */
+
+struct call {
+    struct api *api;
+    struct http_request *request;
+    struct relay *relay;
+    struct store *store;
+    const struct config *config;
+    int64_t now_ms, unix_ms;       /* of this turn */
+    char *values[CALL_VALUES_MAX]; /* from the path */
+    json_t *body;                  /* NULL: none */
+    json_t *kept;                  /* what a handler keeps over a question; freed with the call */
+    void (*then)(struct call *c, struct query_answer *a);
+    uint64_t tag;
+    struct call *next;
+};
+
+/* An argument: from the body, else from the query. NULL when absent or empty. */
+const char *call_text(struct call *c, const char *name);
+/* `absent` when it is not there; -1 after an error reply. */
+int call_number(struct call *c, const char *name, int64_t absent, int64_t *ret);
+bool call_flag(struct call *c, const char *name);
+/* route, sink, since_ms, until_ms, first_seq, last_seq, id, key, header_name, header_value, match,
+ * fate; -1 after an error reply. The texts are the call's. */
+int call_selection(struct call *c, struct selection *ret);
+/* after and limit; -1 after an error reply. */
+int call_page(struct call *c, struct query_spec *spec);
+
+/* Exactly one of these ends the call: it is gone afterwards. */
+void call_reply(struct call *c, json_t *json); /* takes json */
+void call_fail(struct call *c, unsigned status, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void call_fault(struct call *c, const struct fault *why);
+
+/* Asks the store; `then` gets the answer, unless it failed, which is replied. */
+void call_ask(struct call *c, const struct query_spec *spec,
+    void (*then)(struct call *c, struct query_answer *a));
+/* A `then` that replies the rows as they are. */
+void call_reply_rows(struct call *c, struct query_answer *a);
+
+/* Records a change by this call's peer. */
+void call_audit(
+    struct call *c, const char *what, const char *object, const char *detail, const char *result);
+/* Names of a route and a sink by number, "" when unknown. */
+const char *call_route_name(const struct call *c, uint64_t route_id);
+const char *call_sink_name(const struct call *c, uint64_t sink_id, const char **route);
+int64_t call_started_ms(const struct call *c);
+const char *call_who(struct call *c, char ret[128]);
+
+/* Endpoints. */
+void api_status(struct call *c);
+void api_route(struct call *c);
+void api_version(struct call *c);
+void api_pause(struct call *c);
+void api_resume(struct call *c);
+void api_drain(struct call *c);
+void api_breaker(struct call *c);
+void api_dead_list(struct call *c);
+void api_dead_groups(struct call *c);
+void api_dead_show(struct call *c);
+void api_dead_retry(struct call *c);
+void api_dead_drop(struct call *c);
+void api_dead_edit(struct call *c);
+void api_replay_plan(struct call *c);
+void api_replay_list(struct call *c);
+void api_replay_show(struct call *c);
+void api_replay_do(struct call *c);
+void api_events(struct call *c);
+void api_trace_id(struct call *c);
+void api_trace_seq(struct call *c);
+void api_attempts(struct call *c);
+void api_gaps(struct call *c);
+void api_audit(struct call *c);
+void api_store(struct call *c);
+void api_backup_start(struct call *c);
+void api_backup_show(struct call *c);
+void api_check_start(struct call *c);
+void api_check_show(struct call *c);
+
+#endif

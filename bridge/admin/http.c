@@ -1,0 +1,331 @@
+#include "bridge/admin/http.h"
+#include "bridge/base/buf.h"
+#include "bridge/base/log.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define CONNECTION_MEMORY (64u << 10) /* for one request's line and headers */
+
+struct http {
+    struct MHD_Daemon *daemon;
+    int listener, epoll;
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    http_handle *handle;
+    void *arg;
+    size_t body_bytes; /* of all requests */
+    struct http_request *requests;
+};
+
+enum request_state { REQUEST_READING = 1, REQUEST_ASKED, REQUEST_SUSPENDED, REQUEST_REPLIED };
+
+struct http_request {
+    struct http *http;
+    struct http_request *next, **here;
+    struct MHD_Connection *connection;
+    enum request_state state;
+    bool too_large;
+    char *method, *path;
+    struct buf body;
+    struct http_peer peer;
+    struct MHD_Response *response;
+    unsigned status;
+};
+
+/* ---- the socket ---- */
+
+/* A socket file nobody listens on is left from a crash. */
+static bool is_stale(const struct sockaddr_un *where)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool stale = false;
+
+    if (fd < 0)
+        return false;
+    if (connect(fd, (const struct sockaddr *)where, sizeof *where) != 0)
+        stale = errno == ECONNREFUSED;
+    (void)close(fd);
+    return stale;
+}
+
+static void give_to_group(const char *path, const char *name)
+{
+    struct group *g = name && *name ? getgrnam(name) : NULL;
+
+    if (name && *name && !g)
+        log_say(LOG_LEVEL_WARN, NULL, NULL, "admin socket: there is no group '%s'", name);
+    if (g && chown(path, (uid_t)-1, g->gr_gid) != 0)
+        log_say(LOG_LEVEL_WARN, NULL, NULL, "admin socket: cannot give %s to group '%s': %s", path,
+            name, strerror(errno));
+}
+
+static int listen_at(struct http *h, const char *group, struct fault *why)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX };
+    mode_t mask;
+    int bound;
+
+    memcpy(where.sun_path, h->path, sizeof where.sun_path);
+    h->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (h->listener < 0)
+        return fault_set(why, FAULT_BROKEN, errno, "admin socket: %s", strerror(errno));
+    mask = umask(0117); /* 0660 from its first moment on */
+    bound = bind(h->listener, (struct sockaddr *)&where, sizeof where);
+    if (bound != 0 && errno == EADDRINUSE && is_stale(&where) && unlink(h->path) == 0)
+        bound = bind(h->listener, (struct sockaddr *)&where, sizeof where);
+    (void)umask(mask);
+    if (bound != 0)
+        return fault_set(why, errno == EADDRINUSE ? FAULT_RETRY : FAULT_BROKEN, errno,
+            "admin socket %s: %s", h->path, strerror(errno));
+    give_to_group(h->path, group);
+    if (listen(h->listener, HTTP_CONNECTIONS_MAX) != 0)
+        return fault_set(why, FAULT_BROKEN, errno, "admin socket %s: %s", h->path, strerror(errno));
+    return 0;
+}
+
+/* ---- requests ---- */
+
+static void read_peer(struct http_request *q)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(q->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct ucred who;
+    socklen_t n = sizeof who;
+
+    q->peer = (struct http_peer){ -1, -1 };
+    if (info && getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0)
+        q->peer = (struct http_peer){ (int64_t)who.uid, who.pid };
+}
+
+static struct http_request *request_open(
+    struct http *h, struct MHD_Connection *connection, const char *url, const char *method)
+{
+    struct http_request *q = calloc(1, sizeof *q);
+
+    if (!q)
+        return NULL;
+    q->http = h;
+    q->connection = connection;
+    q->state = REQUEST_READING;
+    q->method = strdup(method);
+    q->path = strdup(url);
+    buf_init(&q->body, HTTP_BODY_MAX);
+    q->next = h->requests;
+    q->here = &h->requests;
+    if (q->next)
+        q->next->here = &q->next;
+    h->requests = q;
+    read_peer(q);
+    return q;
+}
+
+static void request_free(struct http_request *q)
+{
+    *q->here = q->next;
+    if (q->next)
+        q->next->here = q->here;
+    q->http->body_bytes -= q->body.n;
+    if (q->response)
+        MHD_destroy_response(q->response);
+    buf_done(&q->body);
+    free(q->method);
+    free(q->path);
+    free(q);
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection, void **closure,
+    enum MHD_RequestTerminationCode code)
+{
+    (void)arg, (void)connection, (void)code;
+    if (*closure)
+        request_free(*closure);
+    *closure = NULL;
+}
+
+static void take_body(struct http_request *q, const char *at, size_t n)
+{
+    if (q->too_large || q->http->body_bytes + n > HTTP_BODIES_MAX) {
+        q->too_large = true;
+        return;
+    }
+    buf_put(&q->body, at, n);
+    if (q->body.failed)
+        q->too_large = true;
+    else
+        q->http->body_bytes += n;
+}
+
+static void reply_text(struct http_request *q, unsigned status, const char *json)
+{
+    http_reply(q, status, bytes_text(json));
+}
+
+static void ask(struct http_request *q)
+{
+    q->state = REQUEST_ASKED;
+    if (!q->method || !q->path)
+        reply_text(
+            q, 503, "{\"code\":\"no_memory\",\"message\":\"out of memory\",\"details\":null}");
+    else if (q->too_large)
+        reply_text(q, 413,
+            "{\"code\":\"too_large\",\"message\":\"the request's body is too "
+            "large\",\"details\":null}");
+    else
+        q->http->handle(q->http->arg, q);
+}
+
+static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, const char *url,
+    const char *method, const char *version, const char *upload, size_t *upload_bytes,
+    void **closure)
+{
+    struct http_request *q = *closure;
+
+    (void)version;
+    if (!q) {
+        *closure = request_open(arg, connection, url, method);
+        return *closure ? MHD_YES : MHD_NO;
+    }
+    if (*upload_bytes) {
+        take_body(q, upload, *upload_bytes);
+        *upload_bytes = 0;
+        return MHD_YES;
+    }
+    if (q->state == REQUEST_READING)
+        ask(q);
+    if (q->state == REQUEST_REPLIED)
+        return q->response ? MHD_queue_response(connection, q->status, q->response) : MHD_NO;
+    q->state = REQUEST_SUSPENDED;
+    MHD_suspend_connection(connection);
+    return MHD_YES;
+}
+
+const char *http_method(const struct http_request *q)
+{
+    return q->method;
+}
+
+const char *http_path(const struct http_request *q)
+{
+    return q->path;
+}
+
+const char *http_argument(const struct http_request *q, const char *name)
+{
+    return MHD_lookup_connection_value(q->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+struct bytes http_body(const struct http_request *q)
+{
+    return buf_bytes(&q->body);
+}
+
+struct http_peer http_peer(const struct http_request *q)
+{
+    return q->peer;
+}
+
+void http_reply(struct http_request *q, unsigned status, struct bytes json)
+{
+    bool suspended = q->state == REQUEST_SUSPENDED;
+
+    /* libmicrohttpd copies; its parameter is not const for older callers only. */
+    q->response =
+        MHD_create_response_from_buffer(json.n, (void *)(uintptr_t)json.at, MHD_RESPMEM_MUST_COPY);
+    if (q->response)
+        (void)MHD_add_response_header(q->response, "Content-Type", "application/json");
+    q->status = status;
+    q->state = REQUEST_REPLIED;
+    if (suspended)
+        MHD_resume_connection(q->connection);
+}
+
+/* ---- the whole ---- */
+
+static int daemon_start(struct http *h, struct fault *why)
+{
+    const union MHD_DaemonInfo *info;
+
+    h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access,
+        h, MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT_S,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, NULL, MHD_OPTION_END);
+    if (!h->daemon)
+        return fault_set(why, FAULT_BROKEN, errno,
+            "admin socket %s: HTTP server does not start: %s", h->path, strerror(errno));
+    h->listener = -1; /* the server's from here on */
+    info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (!info || info->epoll_fd < 0)
+        return fault_set(
+            why, FAULT_BROKEN, 0, "admin socket %s: HTTP server without epoll", h->path);
+    h->epoll = info->epoll_fd;
+    return 0;
+}
+
+int http_open(const struct http_spec *spec, struct http **ret, struct fault *why)
+{
+    struct http *h = calloc(1, sizeof *h);
+
+    if (!h)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    h->listener = h->epoll = -1;
+    h->handle = spec->handle;
+    h->arg = spec->arg;
+    if (strlen(spec->path) >= sizeof h->path) {
+        fault_set(why, FAULT_INPUT, 0, "admin socket %s: the path is longer than %zu bytes",
+            spec->path, sizeof h->path - 1);
+        goto fail;
+    }
+    memcpy(h->path, spec->path, strlen(spec->path));
+    if (listen_at(h, spec->group, why) != 0) {
+        h->path[0] = '\0'; /* what stands there is not ours */
+        goto fail;
+    }
+    if (daemon_start(h, why) != 0)
+        goto fail;
+    *ret = h;
+    return 0;
+fail:
+    http_free(h);
+    return -1;
+}
+
+void http_free(struct http *h)
+{
+    if (!h)
+        return;
+    for (struct http_request *q = h->requests; q; q = q->next)
+        if (q->state == REQUEST_SUSPENDED)
+            reply_text(q, 503,
+                "{\"code\":\"stopping\",\"message\":\"bascule is stopping\",\"details\":null}");
+    if (h->daemon) {
+        (void)MHD_run(h->daemon); /* the 503s go out, as far as they can at once */
+        MHD_stop_daemon(h->daemon);
+    }
+    if (h->listener >= 0)
+        (void)close(h->listener);
+    if (h->path[0])
+        (void)unlink(h->path);
+    free(h);
+}
+
+int http_pollfd(const struct http *h)
+{
+    return h->epoll;
+}
+
+int64_t http_step(struct http *h, int64_t now_ms)
+{
+    unsigned long long timeout;
+
+    (void)MHD_run(h->daemon);
+    if (MHD_get_timeout(h->daemon, &timeout) != MHD_YES)
+        return INT64_MAX;
+    return now_ms + (int64_t)(timeout > 60000 ? 60000 : timeout);
+}

@@ -1,0 +1,50 @@
+/* HTTP on a Unix socket inside somebody else's loop: requests with their peer's identity in, one
+ * reply each out, now or later. */
+#ifndef BASCULE_HTTP_H
+#define BASCULE_HTTP_H
+
+#include "bridge/base/bytes.h"
+#include "bridge/base/fault.h"
+
+#define HTTP_BODY_MAX (24u << 20)   /* an edited 16 MiB body in base64 */
+#define HTTP_BODIES_MAX (64u << 20) /* of all requests in progress together */
+#define HTTP_CONNECTIONS_MAX 32
+#define HTTP_TIMEOUT_S 30 /* without a byte moving */
+
+struct http;
+struct http_request;
+
+struct http_peer {
+    int64_t uid, pid;
+};
+
+typedef void http_handle(void *arg, struct http_request *q);
+
+struct http_spec {
+    const char *path;  /* of the socket; a stale one is replaced, a living one refused */
+    const char *group; /* that may use it; NULL or unknown here: only the owner's group */
+    http_handle *handle;
+    void *arg;
+};
+
+/* FAULT_RETRY when another process listens there. */
+int http_open(const struct http_spec *spec, struct http **ret, struct fault *why);
+/* Requests without a reply get 503. */
+void http_free(struct http *h);
+int http_pollfd(const struct http *h);
+/* Moves all connections; calls handle() for each whole request. Returns when to call again at the
+ * latest (monotonic ms, INT64_MAX: only when the descriptor says so). */
+int64_t http_step(struct http *h, int64_t now_ms);
+
+/* What was asked; lent until its reply. The path is percent-decoded. */
+const char *http_method(const struct http_request *q);
+const char *http_path(const struct http_request *q);
+/* A query argument, NULL when absent. */
+const char *http_argument(const struct http_request *q, const char *name);
+struct bytes http_body(const struct http_request *q);
+struct http_peer http_peer(const struct http_request *q);
+
+/* Exactly one per request. The body is copied. After it q is gone. */
+void http_reply(struct http_request *q, unsigned status, struct bytes json);
+
+#endif

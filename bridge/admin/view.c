@@ -1,0 +1,240 @@
+#include "bridge/admin/view.h"
+#include "bridge/base/header.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char digits64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/* Length of the well-formed sequence at the start, 0 when there is none (Unicode, table 3-7). */
+static size_t utf8_length(const uint8_t *at, size_t n)
+{
+    uint8_t c = at[0], low = 0x80, high = 0xbf;
+    size_t want = c < 0x80                 ? 1
+                  : c >= 0xc2 && c <= 0xdf ? 2
+                  : (c & 0xf0) == 0xe0     ? 3
+                  : c >= 0xf0 && c <= 0xf4 ? 4
+                                           : 0;
+
+    if (want == 0 || want > n)
+        return 0;
+    low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : low;
+    high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : high;
+    for (size_t i = 1; i < want; i++) {
+        if (at[i] < low || at[i] > high)
+            return 0;
+        low = 0x80;
+        high = 0xbf;
+    }
+    return want;
+}
+
+bool view_is_utf8(struct bytes b)
+{
+    for (size_t i = 0; i < b.n;) {
+        size_t n = utf8_length(b.at + i, b.n - i);
+
+        if (n == 0)
+            return false;
+        i += n;
+    }
+    return true;
+}
+
+void view_base64(struct bytes from, struct buf *to)
+{
+    for (size_t i = 0; i < from.n; i += 3) {
+        size_t left = from.n - i;
+        uint32_t v = (uint32_t)from.at[i] << 16 | (left > 1 ? (uint32_t)from.at[i + 1] << 8 : 0) |
+                     (left > 2 ? from.at[i + 2] : 0u);
+
+        buf_put_byte(to, (uint8_t)digits64[v >> 18]);
+        buf_put_byte(to, (uint8_t)digits64[v >> 12 & 63]);
+        buf_put_byte(to, left > 1 ? (uint8_t)digits64[v >> 6 & 63] : '=');
+        buf_put_byte(to, left > 2 ? (uint8_t)digits64[v & 63] : '=');
+    }
+}
+
+int view_base64_decode(const char *text, struct buf *to)
+{
+    size_t n = strlen(text);
+
+    if (n % 4)
+        return -1;
+    for (size_t i = 0; i < n; i += 4) {
+        size_t pad = i + 4 < n ? 0 : (size_t)(text[i + 3] == '=') + (text[i + 2] == '=');
+        uint32_t v = 0;
+
+        for (size_t k = 0; k < 4; k++) {
+            const char *at = k < 4 - pad ? strchr(digits64, text[i + k]) : digits64;
+
+            if (!at || !*at || (k >= 4 - pad && text[i + k] != '='))
+                return -1;
+            v = v << 6 | (uint32_t)(at - digits64);
+        }
+        for (size_t k = 0; k < 3 - pad; k++)
+            buf_put_byte(to, (uint8_t)(v >> (16 - 8 * k)));
+    }
+    return to->failed ? -1 : 0;
+}
+
+json_t *view_bytes(struct bytes b)
+{
+    struct buf text;
+    json_t *ret;
+
+    if (!bytes_present(b))
+        return json_null();
+    if (view_is_utf8(b))
+        return json_stringn((const char *)b.at, b.n);
+    buf_init(&text, b.n * 2 + 8);
+    view_base64(b, &text);
+    ret = json_pack("{s:s%}", "base64", text.at ? (const char *)text.at : "", text.n);
+    buf_done(&text);
+    return ret;
+}
+
+json_t *view_unsigned(uint64_t n)
+{
+    char text[24];
+
+    if (n <= INT64_MAX)
+        return json_integer((json_int_t)n);
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)n);
+    return json_string(text);
+}
+
+static const char *const type_names[] = { "unset", "null", "bool", "i8", "u8", "i16", "u16", "i32",
+    "u32", "i64", "u64", "f32", "f64", "decimal", "text", "bytes", "time", "array", "table" };
+static const char *const scope_names[] = { "none", "header", "property", "broker" };
+
+static json_t *view_list(struct bytes headers, unsigned depth);
+
+static json_t *value_json(const struct header_value *v, unsigned depth);
+
+static json_t *array_json(struct bytes items, unsigned depth)
+{
+    json_t *ret = json_array();
+    struct header_value v;
+
+    while (depth < HEADER_DEPTH_MAX && header_next_item(&items, &v) == 1)
+        json_array_append_new(ret, json_pack("{s:s, s:o}", "type", type_names[v.type], "value",
+                                       value_json(&v, depth + 1)));
+    return ret;
+}
+
+static json_t *text_json(const struct header_value *v)
+{
+    struct buf text;
+    json_t *ret;
+
+    buf_init(&text, 64);
+    (void)header_value_text(v, &text);
+    ret = json_string(buf_text(&text));
+    buf_done(&text);
+    return ret;
+}
+
+static json_t *value_json(const struct header_value *v, unsigned depth)
+{
+    switch (v->type) {
+    case HEADER_UNSET:
+    case HEADER_NULL:
+        return json_null();
+    case HEADER_BOOL:
+        return json_boolean(v->i != 0);
+    case HEADER_U64:
+        return view_unsigned(v->u);
+    case HEADER_F32:
+    case HEADER_F64:
+        return isfinite(v->f) ? json_real(v->f) : text_json(v);
+    case HEADER_DECIMAL:
+        return text_json(v);
+    case HEADER_TEXT:
+    case HEADER_BYTES:
+        return view_bytes(v->bytes);
+    case HEADER_ARRAY:
+        return array_json(v->bytes, depth);
+    case HEADER_TABLE:
+        return view_list(v->bytes, depth + 1);
+    default:
+        return json_integer(v->i);
+    }
+}
+
+static json_t *view_list(struct bytes headers, unsigned depth)
+{
+    json_t *ret = json_array();
+    struct header h;
+
+    while (depth < HEADER_DEPTH_MAX && header_next(&headers, &h) == 1)
+        json_array_append_new(
+            ret, json_pack("{s:o, s:s, s:s, s:o}", "name", view_bytes(h.name), "scope",
+                     scope_names[h.scope <= HEADER_BROKER ? h.scope : 0], "type",
+                     type_names[h.value.type], "value", value_json(&h.value, depth)));
+    return ret;
+}
+
+json_t *view_headers(struct bytes headers)
+{
+    return view_list(headers, 0);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+static json_t *cell_json(const char *column, const struct cell *c)
+{
+    if (c->type == CELL_INT)
+        return json_integer(c->i);
+    if (c->type == CELL_NULL)
+        return json_null();
+    if (ends_with(column, "headers"))
+        return view_headers(c->bytes);
+    return view_bytes(c->bytes);
+}
+
+json_t *view_rows(const struct rows *r)
+{
+    json_t *list = json_array(), *after = json_null();
+
+    for (size_t row = 0; row < r->row_count; row++) {
+        const struct cell *cells = &r->cells[row * r->column_count];
+        json_t *object = json_object();
+
+        for (size_t i = 0; i < r->column_count; i++)
+            json_object_set_new(object, r->columns[i], cell_json(r->columns[i], &cells[i]));
+        json_array_append_new(list, object);
+        if (row + 1 == r->row_count && r->column_count && cells[0].type == CELL_INT)
+            after = json_integer(cells[0].i);
+    }
+    return json_pack("{s:o, s:b, s:o}", "rows", list, "more", r->more, "after", after);
+}
+
+const struct cell *view_cell(const struct rows *r, size_t row, const char *column)
+{
+    for (size_t i = 0; row < r->row_count && i < r->column_count; i++)
+        if (strcmp(r->columns[i], column) == 0)
+            return &r->cells[row * r->column_count + i];
+    return NULL;
+}
+
+uint64_t view_cell_number(const struct rows *r, size_t row, const char *column)
+{
+    const struct cell *c = view_cell(r, row, column);
+
+    return c && c->type == CELL_INT && c->i > 0 ? (uint64_t)c->i : 0;
+}
+
+struct bytes view_cell_bytes(const struct rows *r, size_t row, const char *column)
+{
+    const struct cell *c = view_cell(r, row, column);
+
+    return c && (c->type == CELL_TEXT || c->type == CELL_BYTES) ? bytes_of(c->bytes.at, c->bytes.n)
+                                                                : BYTES_NONE;
+}

@@ -1,0 +1,127 @@
+#include "bridge/cli/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ANSWER_MAX (512u << 20)
+#define REQUEST_MAX (64u << 20)
+#define SILENCE_S 60 /* the daemon answers queries within 20 s */
+
+void client_put_encoded(struct buf *to, const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
+            strchr("-_.~", *c))
+            buf_put_byte(to, *c);
+        else
+            buf_put_format(to, "%%%02X", *c);
+    }
+}
+
+static int dial(const char *path, int *ret, struct fault *why)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX };
+    struct timeval silence = { .tv_sec = SILENCE_S };
+    int fd;
+
+    if (strlen(path) >= sizeof where.sun_path)
+        return fault_set(why, FAULT_INPUT, 0, "socket path '%s' is too long", path);
+    memcpy(where.sun_path, path, strlen(path) + 1);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&where, sizeof where) != 0) {
+        fault_set(
+            why, FAULT_RETRY, errno, "cannot reach the daemon at %s: %s", path, strerror(errno));
+        if (fd >= 0)
+            (void)close(fd);
+        return -1;
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof silence);
+    *ret = fd;
+    return 0;
+}
+
+static int send_all(int fd, struct bytes b, struct fault *why)
+{
+    while (b.n) {
+        ssize_t n = send(fd, b.at, b.n, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return fault_set(
+                why, FAULT_BROKEN, errno, "cannot send to the daemon: %s", strerror(errno));
+        b.at += n;
+        b.n -= (size_t)n;
+    }
+    return 0;
+}
+
+static int read_all(int fd, struct buf *to, struct fault *why)
+{
+    for (;;) {
+        uint8_t part[65536];
+        ssize_t n = recv(fd, part, sizeof part, 0);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fault_set(
+                why, FAULT_BROKEN, errno, "no answer from the daemon: %s", strerror(errno));
+        if (n == 0)
+            return 0;
+        buf_put(to, part, (size_t)n);
+        if (to->failed)
+            return fault_set(why, FAULT_BROKEN, 0, "the daemon's answer is too large");
+    }
+}
+
+static int parse(struct buf *answer, struct client_answer *ret, struct fault *why)
+{
+    const char *text = buf_text(answer), *body = strstr(text, "\r\n\r\n");
+    json_error_t error;
+    size_t head;
+
+    if (sscanf(text, "HTTP/1.%*d %d", &ret->status) != 1 || !body)
+        return fault_set(why, FAULT_BROKEN, 0, "the daemon's answer is not HTTP");
+    head = (size_t)(body + 4 - text);
+    ret->json = json_loadb(body + 4, answer->n - head, JSON_ALLOW_NUL, &error);
+    if (!ret->json)
+        return fault_set(why, FAULT_BROKEN, 0, "the daemon's answer is not JSON: %s", error.text);
+    return 0;
+}
+
+int client_ask(const char *socket_path, const char *method, const char *path, json_t *body,
+    struct client_answer *ret, struct fault *why)
+{
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    struct buf request, answer;
+    int fd = -1, result = -1;
+
+    buf_init(&request, REQUEST_MAX);
+    buf_init(&answer, ANSWER_MAX);
+    /* HTTP/1.0: the answer ends where the connection does, never in chunks. */
+    buf_put_format(&request, "%s %s HTTP/1.0\r\nHost: bascule\r\n", method, path);
+    if (text)
+        buf_put_format(
+            &request, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(text));
+    buf_put_text(&request, "\r\n");
+    if (text)
+        buf_put_text(&request, text);
+    if (request.failed)
+        fault_set(why, FAULT_INPUT, 0, "the request is too large");
+    else if (dial(socket_path, &fd, why) == 0 && send_all(fd, buf_bytes(&request), why) == 0 &&
+             read_all(fd, &answer, why) == 0)
+        result = parse(&answer, ret, why);
+    if (fd >= 0)
+        (void)close(fd);
+    buf_done(&request);
+    buf_done(&answer);
+    free(text);
+    return result;
+}

@@ -1,0 +1,144 @@
+/* trace, events ls, gaps ls, audit ls. */
+#include "bridge/cli/client.h"
+#include "bridge/cli/table.h"
+
+#include <stdio.h>
+
+static const struct table_column trace_columns[] = {
+    { "route", "ROUTE", TABLE_TEXT },
+    { "seq", "SEQ", TABLE_NUMBER },
+    { "id", "ID", TABLE_TEXT },
+    { "received_ms", "RECEIVED", TABLE_TIME },
+    { "sink", "SINK", TABLE_TEXT },
+    { "fate", "FATE", TABLE_TEXT },
+    { "delivered_by_ms", "BY", TABLE_TIME },
+    { "attempts", "ATTEMPTS", TABLE_NUMBER },
+    { "reason", "REASON", TABLE_TEXT },
+    { "text", "TEXT", TABLE_TEXT },
+    { NULL, NULL, 0 },
+};
+static const struct table_column event_columns[] = {
+    { "seq", "SEQ", TABLE_NUMBER },
+    { "route", "ROUTE", TABLE_TEXT },
+    { "id", "ID", TABLE_TEXT },
+    { "key", "KEY", TABLE_TEXT },
+    { "address", "ADDRESS", TABLE_TEXT },
+    { "received_ms", "RECEIVED", TABLE_TIME },
+    { "body_bytes", "BODY", TABLE_SIZE },
+    { NULL, NULL, 0 },
+};
+static const struct table_column gap_columns[] = {
+    { "route", "ROUTE", TABLE_TEXT },
+    { "connection", "CONNECTION", TABLE_TEXT },
+    { "what", "WHAT", TABLE_TEXT },
+    { "start_ms", "FROM", TABLE_TIME },
+    { "end_ms", "TO", TABLE_TIME },
+    { "count", "LOST", TABLE_NUMBER },
+    { "cause", "CAUSE", TABLE_TEXT },
+    { NULL, NULL, 0 },
+};
+static const struct table_column audit_columns[] = {
+    { "time_ms", "TIME", TABLE_TIME },
+    { "uid", "UID", TABLE_NUMBER },
+    { "pid", "PID", TABLE_NUMBER },
+    { "what", "WHAT", TABLE_TEXT },
+    { "object", "OBJECT", TABLE_TEXT },
+    { "result", "RESULT", TABLE_TEXT },
+    { NULL, NULL, 0 },
+};
+
+static int print_rows(struct command *c, const struct table_column *columns, json_t *rows)
+{
+    if (c->json)
+        command_print_json(rows);
+    else
+        table_print(c, columns, rows, 0);
+    return 0;
+}
+
+/* A word with ROUTE@SEQ's shape that names no event may still be somebody's id. */
+static int trace(struct command *c)
+{
+    const char *word = c->args.rest[0], *at = strrchr(word, '@');
+    bool by_place = at && at[1] && strspn(at + 1, "0123456789") == strlen(at + 1);
+    json_t *answer = NULL;
+    struct buf path;
+    int code;
+
+    buf_init(&path, 16384);
+    if (by_place) {
+        char route[128];
+
+        (void)snprintf(route, sizeof route, "%.*s", (int)(at - word), word);
+        buf_put_text(&path, "/v1/routes/");
+        client_put_encoded(&path, route);
+        buf_put_format(&path, "/events/%.20s", at + 1);
+    } else {
+        buf_put_text(&path, "/v1/events/");
+        client_put_encoded(&path, word);
+    }
+    code = command_ask(c, "GET", buf_text(&path), NULL, &answer);
+    buf_done(&path);
+    if (code == 0)
+        code = print_rows(c, trace_columns, json_object_get(answer, "rows"));
+    json_decref(answer);
+    return code;
+}
+
+static int list(struct command *c, const char *path, const struct table_column *columns)
+{
+    json_t *arguments = json_object(), *rows = NULL;
+    int code = command_selection(c, arguments);
+
+    if (args_have(&c->args, "--bodies"))
+        json_object_set_new(arguments, "all", json_true());
+    if (code == 0)
+        code = command_list(c, path, arguments, &rows);
+    if (code == 0)
+        code = print_rows(c, columns, rows);
+    json_decref(rows);
+    json_decref(arguments);
+    return code;
+}
+
+static int events(struct command *c)
+{
+    return list(c, "/v1/events", event_columns);
+}
+
+static int gaps(struct command *c)
+{
+    return list(c, "/v1/gaps", gap_columns);
+}
+
+static int audit(struct command *c)
+{
+    return list(c, "/v1/audit", audit_columns);
+}
+
+static const struct args_option event_options[] = {
+    COMMAND_SELECTION_OPTIONS,
+    { "--fate", "FATE", "delivered, pending, held, dead, filtered, at --sink" },
+    { "--bodies", NULL, "headers and bodies too (with --json)" },
+    { "--limit", "N", "at most so many (1000)" },
+    { NULL, NULL, NULL },
+};
+static const struct args_option gap_options[] = {
+    { "--route", "ROUTE", "of this route" },
+    { "--since", "TIME", "begun since" },
+    { "--until", "TIME", "begun before" },
+    { "--limit", "N", "at most so many (1000)" },
+    { NULL, NULL, NULL },
+};
+
+const struct verb verbs_events[] = {
+    { "trace", "ID|ROUTE@SEQ", "one event's whole way", "bascule trace orders@1207", NULL, 1, 1,
+        trace },
+    { "events ls", "", "what the log holds", "bascule events ls --route orders --since 10m",
+        event_options, 0, 0, events },
+    { "gaps ls", "", "times in which events may have been missed", "bascule gaps ls --since 7d",
+        gap_options, 0, 0, gaps },
+    { "audit ls", "", "what people and breakers changed", "bascule audit ls --since 1d",
+        gap_options, 0, 0, audit },
+    { 0 },
+};

@@ -1,0 +1,295 @@
+#include "bridge/daemon.h"
+#include "bridge/admin/api.h"
+#include "bridge/base/log.h"
+#include "bridge/loop.h"
+#include "bridge/notify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define READERS 3           /* one of them kept for sinks */
+#define STATUS_MS 5000      /* between status lines to the service manager */
+#define CLOCK_STEP_MS 60000 /* wall clock against monotonic: said when it jumped farther */
+
+struct daemon {
+    const struct daemon_spec *spec;
+    struct loop *loop;
+    struct store *store;
+    struct relay *relay;
+    struct api *api;
+    struct http *http;
+    int64_t now_ms, unix_ms;
+    int64_t drain_until_ms; /* 0: not draining */
+    int64_t status_at_ms;
+};
+
+/* ---- start ---- */
+
+/* Every connection is a descriptor or more; soft limits are for programs that use select(). */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static uint64_t make_seed(const struct daemon *d)
+{
+    uint64_t seed;
+
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        seed = (uint64_t)d->unix_ms * 1000003u ^ (uint64_t)getpid();
+    return seed;
+}
+
+static void read_clocks(struct daemon *d)
+{
+    int64_t now = loop_now_ms(), unix_now = loop_unix_ms();
+    int64_t stepped = (unix_now - d->unix_ms) - (now - d->now_ms);
+
+    if (d->now_ms && (stepped > CLOCK_STEP_MS || stepped < -CLOCK_STEP_MS))
+        log_say(LOG_LEVEL_WARN, NULL, NULL,
+            "the wall clock was stepped by %lld s; ages wait until the clocks agree again",
+            (long long)(stepped / 1000));
+    d->now_ms = now;
+    d->unix_ms = unix_now;
+}
+
+/* What the store's refusal means for whoever started us. */
+static int store_exit(const struct fault *why)
+{
+    switch (why->kind) {
+    case FAULT_INPUT: /* its lock is held: "store …: in use by process 123" */
+    case FAULT_RETRY:
+        return DAEMON_LATER;
+    default:
+        return why->code == EACCES || why->code == EPERM ? DAEMON_PERMISSION : DAEMON_IO;
+    }
+}
+
+static int start_store(struct daemon *d)
+{
+    const struct config *c = d->spec->config;
+    struct store_spec spec = { .path = c->store_path,
+        .max_size = c->store_max_size,
+        .readers = READERS,
+        .seed = make_seed(d) };
+    struct fault why = { 0 };
+
+    if (store_open(&spec, d->unix_ms, &d->store, &why) == 0) {
+        if (!store_was_clean(d->store))
+            log_say(LOG_LEVEL_WARN, NULL, NULL,
+                "the last process did not end in order; starting carefully");
+        return 0;
+    }
+    log_say(LOG_LEVEL_ERROR, NULL, NULL, "%s", why.text);
+    if (why.kind == FAULT_BROKEN)
+        log_say(LOG_LEVEL_ERROR, NULL, NULL,
+            "nothing was changed; 'bascule store check --store %s' lists what is damaged, with "
+            "--salvage NEWFILE it saves what can be read",
+            c->store_path);
+    return store_exit(&why);
+}
+
+static int watch_relay(struct daemon *d, struct fault *why)
+{
+    size_t count = relay_pollfds(d->relay, NULL, 0);
+    int *fds = calloc(count ? count : 1, sizeof *fds);
+    int result = fds ? 0 : fault_set(why, FAULT_RETRY, 0, "out of memory");
+
+    if (fds)
+        (void)relay_pollfds(d->relay, fds, count);
+    for (size_t i = 0; result == 0 && i < count; i++)
+        if (fds[i] >= 0)
+            result = loop_watch(d->loop, fds[i], why);
+    free(fds);
+    return result;
+}
+
+static int start_relay(struct daemon *d)
+{
+    struct relay_spec spec = { .config = d->spec->config, .store = d->store, .seed = make_seed(d) };
+    struct fault why = { 0 };
+
+    if (relay_open(&spec, d->now_ms, d->unix_ms, &d->relay, &why) == 0 && watch_relay(d, &why) == 0)
+        return 0;
+    log_say(LOG_LEVEL_ERROR, NULL, NULL, "cannot start: %s", why.text);
+    return why.kind == FAULT_INPUT   ? DAEMON_CONFIG
+           : why.kind == FAULT_RETRY ? DAEMON_LATER
+                                     : DAEMON_IO;
+}
+
+static int start_admin(struct daemon *d)
+{
+    const struct config *c = d->spec->config;
+    struct api_spec api = { d->relay, d->store, c, d->unix_ms };
+    struct http_spec http = { .path = d->spec->socket ? d->spec->socket : c->admin_socket,
+        .group = c->admin_group,
+        .handle = api_handle };
+    struct fault why = { 0 };
+
+    if (api_open(&api, &d->api, &why) != 0)
+        goto fail;
+    http.arg = d->api;
+    if (http_open(&http, &d->http, &why) == 0 &&
+        loop_watch(d->loop, http_pollfd(d->http), &why) == 0)
+        return 0;
+fail:
+    log_say(LOG_LEVEL_ERROR, NULL, NULL, "cannot start: %s", why.text);
+    return why.kind == FAULT_RETRY   ? DAEMON_LATER
+           : why.kind == FAULT_INPUT ? DAEMON_CONFIG
+                                     : DAEMON_IO;
+}
+
+/* Config was read before; then the store, what fills it, and last the way in for people. */
+static int start(struct daemon *d)
+{
+    struct fault why = { 0 };
+    int code;
+
+    raise_descriptor_limit();
+    if (loop_open(&d->loop, &why) != 0) {
+        log_say(LOG_LEVEL_ERROR, NULL, NULL, "%s", why.text);
+        return DAEMON_BROKEN;
+    }
+    read_clocks(d);
+    if ((code = start_store(d)) != 0 || (code = start_relay(d)) != 0)
+        return code;
+    return start_admin(d);
+}
+
+/* ---- turns ---- */
+
+static void begin_drain(struct daemon *d, int signal_number)
+{
+    if (d->drain_until_ms)
+        return;
+    log_say(LOG_LEVEL_INFO, NULL, NULL, "%s: finishing what is in flight, at most %lld s",
+        sigabbrev_np(signal_number) ? sigabbrev_np(signal_number) : "signal",
+        (long long)(d->spec->drain_ms / 1000));
+    notify_send("STOPPING=1\nSTATUS=finishing what is in flight");
+    relay_drain(d->relay);
+    d->drain_until_ms = d->now_ms + d->spec->drain_ms;
+}
+
+static void take_signals(struct daemon *d)
+{
+    int number;
+
+    while ((number = loop_signal(d->loop)) != 0) {
+        if (number == SIGHUP)
+            log_say(LOG_LEVEL_WARN, NULL, NULL,
+                "SIGHUP: a changed configuration is read by a restart only");
+        else
+            begin_drain(d, number);
+    }
+}
+
+static void tell_status(struct daemon *d)
+{
+    size_t routes = relay_route_count(d->relay), troubled = 0;
+    char text[160];
+
+    if (d->now_ms < d->status_at_ms || d->drain_until_ms)
+        return;
+    d->status_at_ms = d->now_ms + STATUS_MS;
+    for (size_t i = 0; i < routes; i++) {
+        struct relay_route_status s;
+
+        relay_route_status(d->relay, i, &s);
+        troubled += s.error[0] || s.held_back[0];
+    }
+    (void)snprintf(text, sizeof text, "STATUS=%zu routes, %zu with trouble", routes, troubled);
+    notify_send(text);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Returns the exit code when this was the last turn, else -1. */
+static int turn(struct daemon *d, int64_t *wake_ms)
+{
+    struct fault why = { 0 };
+    int64_t wake;
+
+    read_clocks(d);
+    take_signals(d);
+    wake = relay_turn(d->relay, d->now_ms, d->unix_ms, &why);
+    if (wake < 0) {
+        log_say(LOG_LEVEL_ERROR, NULL, NULL, "ending: %s", why.text);
+        return why.code == EIO || why.kind == FAULT_BROKEN ? DAEMON_IO : DAEMON_BROKEN;
+    }
+    (void)api_turn(d->api, d->now_ms, d->unix_ms);
+    wake = earlier(wake, http_step(d->http, d->now_ms));
+    if (api_turn(d->api, d->now_ms, d->unix_ms))
+        wake = d->now_ms; /* what was asked is done by the next turn */
+    tell_status(d);
+    *wake_ms = earlier(wake, d->status_at_ms);
+    if (!d->drain_until_ms)
+        return -1;
+    *wake_ms = earlier(wake, d->drain_until_ms);
+    if (!relay_drained(d->relay) && d->now_ms < d->drain_until_ms)
+        return -1;
+    return DAEMON_OK;
+}
+
+static int turns(struct daemon *d)
+{
+    struct fault why = { 0 };
+    int64_t wake_ms = 0;
+    int code;
+
+    while ((code = turn(d, &wake_ms)) < 0)
+        if (loop_wait(d->loop, wake_ms, &why) != 0) {
+            log_say(LOG_LEVEL_ERROR, NULL, NULL, "ending: %s", why.text);
+            return DAEMON_BROKEN;
+        }
+    return code;
+}
+
+/* ---- end ---- */
+
+static void stop(struct daemon *d, bool clean)
+{
+    http_free(d->http);
+    api_free(d->api);
+    relay_free(d->relay);
+    if (d->store)
+        store_free(d->store, clean);
+    loop_free(d->loop);
+}
+
+int daemon_run(const struct daemon_spec *spec)
+{
+    struct daemon d = { .spec = spec };
+    bool clean;
+    int code = start(&d);
+
+    if (code != 0) {
+        /* Nothing was taken from any source: the last process's flag stays true for the next. */
+        stop(&d, d.store && store_was_clean(d.store));
+        return code;
+    }
+    log_say(LOG_LEVEL_INFO, NULL, NULL,
+        "bascule " BASCULE_VERSION " is up: store %s (%s), %zu routes", store_id(d.store),
+        spec->config->store_path, relay_route_count(d.relay));
+    notify_send("READY=1\nSTATUS=up");
+    code = turns(&d);
+    clean = code == DAEMON_OK && relay_drained(d.relay);
+    if (code == DAEMON_OK)
+        log_say(clean ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, NULL, NULL, "%s",
+            clean ? "finished in order" : "time is over; what is in flight will be sent again");
+    stop(&d, clean);
+    return code;
+}

@@ -1,0 +1,277 @@
+#include "bridge/admin/endpoints.h"
+#include "bridge/admin/http.h"
+#include "bridge/admin/view.h"
+#include "bridge/base/header.h"
+#include "bridge/cli/client.h"
+#include "bridge/loop.h"
+#include "tests/harness.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct http_request *later;
+
+/* "/now" is answered at once, "/later" by the next "/now", others tell what they were. */
+static void handle(void *arg, struct http_request *q)
+{
+    char text[256];
+    struct http_peer peer = http_peer(q);
+
+    (void)arg;
+    if (strcmp(http_path(q), "/later") == 0) {
+        later = q;
+        return;
+    }
+    (void)snprintf(text, sizeof text, "{\"path\":\"%s\",\"body\":%zu,\"pid\":%lld,\"a\":\"%s\"}",
+        http_path(q), http_body(q).n, (long long)peer.pid,
+        http_argument(q, "a") ? http_argument(q, "a") : "");
+    if (later)
+        http_reply(later, 200, bytes_text("{\"late\":true}"));
+    later = NULL;
+    http_reply(q, 200, bytes_text(text));
+}
+
+static struct http *serve(void)
+{
+    struct http_spec spec = { .path = "sock", .handle = handle };
+    struct http *h = NULL;
+    struct fault why = { 0 };
+
+    if (http_open(&spec, &h, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "%s", why.text);
+    return h;
+}
+
+/* Serves until the child, which runs `ask`, has ended; it must end well. */
+static void serve_while(struct http *h, void (*ask)(void))
+{
+    struct fault why;
+    struct loop *l = NULL;
+    int ends[2], status;
+    char byte;
+    pid_t pid;
+
+    CHECK_INT(pipe2(ends, O_NONBLOCK), 0);
+    pid = fork();
+    if (pid == 0) {
+        (void)close(ends[0]);
+        ask();
+        exit(0);
+    }
+    (void)close(ends[1]);
+    CHECK_INT(loop_open(&l, &why), 0);
+    CHECK_INT(loop_watch(l, ends[0], &why), 0);
+    CHECK_INT(loop_watch(l, http_pollfd(h), &why), 0);
+    while (read(ends[0], &byte, 1) != 0)
+        CHECK_INT(loop_wait(l, http_step(h, loop_now_ms()), &why), 0);
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+    CHECK_INT(status, 0);
+    loop_free(l);
+}
+
+static struct client_answer ask(const char *path, json_t *body)
+{
+    struct client_answer a = { 0 };
+    struct fault why;
+
+    if (client_ask("sock", body ? "POST" : "GET", path, body, &a, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "%s", why.text);
+    return a;
+}
+
+static void ask_two(void)
+{
+    struct client_answer a = ask("/x%2Fy?a=b%20c", NULL);
+
+    CHECK_INT(a.status, 200);
+    CHECK_TEXT(json_string_value(json_object_get(a.json, "path")), "/x/y");
+    CHECK_TEXT(json_string_value(json_object_get(a.json, "a")), "b c");
+    CHECK_INT(json_integer_value(json_object_get(a.json, "pid")), getpid());
+    json_decref(a.json);
+    a = ask("/z", json_pack("{s:s}", "k", "value"));
+    CHECK_INT(json_integer_value(json_object_get(a.json, "body")), 13);
+    json_decref(a.json);
+}
+
+TEST(a_request_tells_path_arguments_body_and_peer)
+{
+    struct http *h = serve();
+
+    serve_while(h, ask_two);
+    http_free(h);
+}
+
+static void ask_late(void)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        struct client_answer a = ask("/later", NULL);
+
+        CHECK(json_is_true(json_object_get(a.json, "late")));
+        exit(0);
+    }
+    while (waitpid(pid, &status, WNOHANG) == 0)
+        json_decref(ask("/now", NULL).json);
+    CHECK_INT(status, 0);
+}
+
+TEST(a_reply_may_come_later_while_others_are_served)
+{
+    struct http *h = serve();
+
+    serve_while(h, ask_late);
+    http_free(h);
+}
+
+static void ask_beside_silence(void)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX, .sun_path = "sock" };
+    int silent = socket(AF_UNIX, SOCK_STREAM, 0), broken = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    CHECK_INT(connect(silent, (struct sockaddr *)&where, sizeof where), 0);
+    CHECK_INT(write(silent, "GET /slo", 8), 8);
+    CHECK_INT(connect(broken, (struct sockaddr *)&where, sizeof where), 0);
+    CHECK_INT(write(broken, "\0\xff rubbish\r\n\r\n", 14), 14);
+    CHECK_INT(ask("/fine", NULL).status, 200);
+}
+
+TEST(silent_and_broken_clients_hold_nobody_up)
+{
+    struct http *h = serve();
+
+    serve_while(h, ask_beside_silence);
+    http_free(h);
+}
+
+TEST(the_socket_is_for_owner_and_group_and_goes_with_the_server)
+{
+    struct http *h = serve();
+    struct stat st;
+
+    CHECK_INT(stat("sock", &st), 0);
+    CHECK_INT(st.st_mode & 0777, 0660);
+    http_free(h);
+    CHECK_INT(access("sock", F_OK), -1);
+}
+
+TEST(a_stale_socket_is_replaced_a_living_one_refused)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX, .sun_path = "sock" };
+    int old = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct http_spec spec = { .path = "sock", .handle = handle };
+    struct http *h, *second = NULL;
+    struct fault why = { 0 };
+
+    CHECK_INT(bind(old, (struct sockaddr *)&where, sizeof where), 0);
+    CHECK_INT(close(old), 0);
+    h = serve();
+    CHECK_INT(http_open(&spec, &second, &why), -1);
+    CHECK_INT(why.kind, FAULT_RETRY);
+    CHECK_INT(access("sock", F_OK), 0);
+    http_free(h);
+}
+
+/* ---- openapi.yaml ---- */
+
+static const char *openapi(void)
+{
+    static char text[262144];
+    char path[4096];
+    const char *end = strstr(__FILE__, "tests/unit/");
+    FILE *f;
+    size_t n;
+
+    (void)snprintf(path, sizeof path, "%s/%.*sbridge/admin/openapi.yaml",
+        getenv("BASCULE_SOURCE") ? getenv("BASCULE_SOURCE") : getenv("PWD"), (int)(end - __FILE__),
+        __FILE__);
+    f = fopen(path, "r");
+    if (!f)
+        harness_fail(__FILE__, __LINE__, "cannot read %s", path);
+    n = fread(text, 1, sizeof text - 1, f);
+    text[n] = '\0';
+    (void)fclose(f);
+    return text;
+}
+
+/* The method stands within its path's block. */
+static bool described(const char *text, const char *method, const char *path)
+{
+    char line[256], word[16];
+    const char *at, *end, *dots = strstr(path, "...}");
+
+    (void)snprintf(line, sizeof line, "\n  \"%.*s%s\":\n", (int)(dots ? dots - path : 200), path,
+        dots ? "}" : "");
+    (void)snprintf(word, sizeof word, "\n    %s:\n", strcmp(method, "GET") == 0 ? "get" : "post");
+    at = strstr(text, line);
+    end = at ? strstr(at + strlen(line), "\n  \"") : NULL;
+    at = at ? strstr(at, word) : NULL;
+    return at && (!end || at < end);
+}
+
+static size_t operations(const char *text)
+{
+    size_t n = 0;
+
+    for (const char *at = text; (at = strstr(at, "\n    get:\n")) != NULL; at++)
+        n++;
+    for (const char *at = text; (at = strstr(at, "\n    post:\n")) != NULL; at++)
+        n++;
+    return n;
+}
+
+TEST(openapi_describes_every_endpoint_and_no_other)
+{
+    const char *text = openapi();
+    size_t count = 0;
+
+#define CHECK_ENDPOINT(method, path, handle)                                                       \
+    count++;                                                                                       \
+    if (!described(text, method, path))                                                            \
+        harness_fail(__FILE__, __LINE__, "openapi.yaml is without %s %s", method, path);
+    API_ENDPOINTS(CHECK_ENDPOINT)
+    CHECK_INT(operations(text), count);
+}
+
+/* ---- view ---- */
+
+TEST(bytes_are_text_where_they_are_utf8_else_base64)
+{
+    struct buf b;
+
+    buf_init(&b, 100);
+    CHECK_TEXT(
+        json_string_value(view_bytes(bytes_text("gr\xc3\xbc\xc3\x9f"))), "gr\xc3\xbc\xc3\x9f");
+    CHECK_TEXT(
+        json_string_value(json_object_get(view_bytes(bytes_of("\xff\0a", 3)), "base64")), "/wBh");
+    CHECK(json_is_null(view_bytes(BYTES_NONE)));
+    CHECK(!view_is_utf8(bytes_text("\xed\xa0\x80")) && !view_is_utf8(bytes_text("\xc0\x80")));
+    CHECK_INT(view_base64_decode("/wBhYg==", &b), 0);
+    CHECK(bytes_equal(buf_bytes(&b), bytes_of("\xff\0ab", 4)));
+    CHECK_INT(view_base64_decode("/wB", &b), -1);
+    CHECK_INT(view_base64_decode("/w=a", &b), -1);
+    CHECK_INT(view_base64_decode("====", &b), -1);
+    buf_done(&b);
+}
+
+TEST(headers_keep_their_types_as_json)
+{
+    struct header_value n = { .type = HEADER_U64, .u = UINT64_MAX };
+    struct buf b;
+    char *text;
+
+    buf_init(&b, 1000);
+    header_put_text(&b, HEADER_PROPERTY, "content-type", bytes_text("a/b"));
+    header_put(&b, HEADER_USER, bytes_text("n"), &n);
+    text = json_dumps(view_headers(buf_bytes(&b)), JSON_COMPACT);
+    CHECK_TEXT(text,
+        "[{\"name\":\"content-type\",\"scope\":\"property\",\"type\":\"text\",\"value\":\"a/b\"},"
+        "{\"name\":\"n\",\"scope\":\"header\",\"type\":\"u64\",\"value\":\"18446744073709551615\"}"
+        "]");
+    buf_done(&b);
+}
