@@ -6,6 +6,7 @@
 
 #include <amqp_ssl_socket.h>
 #include <amqp_tcp_socket.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
@@ -114,10 +115,26 @@ void dial_explain(amqp_rpc_reply_t reply, int *code, char *ret, size_t n)
     }
 }
 
-static int tls_set(const struct dial *d, amqp_socket_t *socket, struct fault *why)
+/* A refused certificate fails the handshake itself: the library's own checks come after it and leak
+ * the peer's certificate each time they fail. */
+static int tls_verify(SSL_CTX *context, const char *name)
+{
+    X509_VERIFY_PARAM *param = SSL_CTX_get0_param(context);
+
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1 ||
+                   X509_VERIFY_PARAM_set1_host(param, name, 0) == 1
+               ? 0
+               : -1;
+}
+
+static int tls_set(
+    const struct dial *d, const struct dial_host *h, amqp_socket_t *socket, struct fault *why)
 {
     SSL_CTX *context = amqp_ssl_socket_get_context(socket);
+    const char *name = d->server_name ? d->server_name : h->host;
 
+    ERR_clear_error();
     if (d->ca_file ? amqp_ssl_socket_set_cacert(socket, d->ca_file) != AMQP_STATUS_OK
                    : SSL_CTX_set_default_verify_paths(context) != 1)
         return fault_set(why, FAULT_RETRY, 0, "CA file %s cannot be used",
@@ -126,14 +143,21 @@ static int tls_set(const struct dial *d, amqp_socket_t *socket, struct fault *wh
         amqp_ssl_socket_set_key(socket, d->cert_file, d->key_file) != AMQP_STATUS_OK)
         return fault_set(why, FAULT_RETRY, 0, "certificate %s with key %s cannot be used",
             d->cert_file, d->key_file);
-    amqp_ssl_socket_set_verify_peer(socket, d->verify);
-    /* The library checks the URL's host only: another name is OpenSSL's to check. */
-    amqp_ssl_socket_set_verify_hostname(socket, d->verify && !d->server_name);
-    if (d->verify && d->server_name &&
-        X509_VERIFY_PARAM_set1_host(SSL_CTX_get0_param(context), d->server_name, 0) != 1)
-        return fault_set(why, FAULT_RETRY, 0, "server_name %s cannot be used", d->server_name);
+    amqp_ssl_socket_set_verify_peer(socket, 0);
+    amqp_ssl_socket_set_verify_hostname(socket, 0);
     (void)amqp_ssl_socket_set_ssl_versions(socket, AMQP_TLSv1_2, AMQP_TLSvLATEST);
+    if (d->verify && tls_verify(context, name) != 0)
+        return fault_set(why, FAULT_RETRY, 0, "server_name %s cannot be used", name);
     return 0;
+}
+
+/* The library says that a handshake failed, OpenSSL says why. */
+static int reach_fault(const struct dial_host *h, int status, struct fault *why)
+{
+    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+    return fault_set(why, FAULT_RETRY, 0, "%s:%d: %s%s%s", h->host, h->port,
+        amqp_error_string2(status), h->tls && reason ? ": " : "", h->tls && reason ? reason : "");
 }
 
 static amqp_table_entry_t entry_bool(const char *name)
@@ -168,9 +192,10 @@ static int login(const struct dial *d, const struct dial_host *h, const char *pu
     int code;
 
     (void)snprintf(shown, sizeof shown, "bascule %.100s (%s)", d->name, purpose);
+    /* RabbitMQ takes the name from the certificate; the library cannot send an empty one. */
     if (d->external)
         reply = amqp_login_with_properties(amqp, vhost, CHANNELS_MAX, FRAME_BYTES, d->heartbeat_s,
-            &properties, AMQP_SASL_METHOD_EXTERNAL, "");
+            &properties, AMQP_SASL_METHOD_EXTERNAL, d->user ? d->user : "-");
     else
         reply = amqp_login_with_properties(amqp, vhost, CHANNELS_MAX, FRAME_BYTES, d->heartbeat_s,
             &properties, AMQP_SASL_METHOD_PLAIN, d->user ? d->user : h->user,
@@ -221,13 +246,13 @@ int dial_open(const struct dial *d, size_t which, const char *purpose,
         fault_set(why, FAULT_RETRY, 0, "out of memory");
         goto fail;
     }
-    if (h->tls && tls_set(d, socket, why) != 0)
+    if (h->tls && tls_set(d, h, socket, why) != 0)
         goto fail;
     (void)amqp_set_handshake_timeout(amqp, &bound);
     (void)amqp_set_rpc_timeout(amqp, &bound);
     status = amqp_socket_open_noblock(socket, h->host, h->port, &bound);
     if (status != AMQP_STATUS_OK) {
-        fault_set(why, FAULT_RETRY, 0, "%s:%d: %s", h->host, h->port, amqp_error_string2(status));
+        (void)reach_fault(h, status, why);
         goto fail;
     }
     reached(context, amqp_get_sockfd(amqp));

@@ -342,7 +342,12 @@ static int work(struct channel *c)
     prefetch = s->prefetch;
     unlock(s);
     acked = up_to || count;
-    if (send_acks(s, up_to, singles, count) != 0 || consumer_turn(s, on, prefetch) != 0)
+    /* The consumer ends before its acknowledgements go, or the broker fills its prefetch once more. */
+    if (consumer_turn(s, on, prefetch) != 0) {
+        free(singles);
+        return -1;
+    }
+    if (send_acks(s, up_to, singles, count) != 0)
         return -1;
     return draining ? barrier_turn(s, wanted, acked) : 0;
 }
