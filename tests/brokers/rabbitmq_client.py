@@ -48,7 +48,8 @@ def listen(ch, place):
 
 
 def declare(ch, queue, arguments="{}", exchange="", key="#"):
-    """A queue, bound to a topic exchange where one is named."""
+    """A new queue, bound to a topic exchange where one is named."""
+    ch.queue_delete(queue)
     ch.queue_declare(queue, durable=True, arguments=json.loads(arguments))
     if exchange:
         ch.exchange_declare(exchange, "topic", durable=True)

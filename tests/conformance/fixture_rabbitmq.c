@@ -9,7 +9,8 @@
 #define CLIENT "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/rabbitmq_client.py"
 #define BROKER "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/rabbitmq_broker.py"
 
-/* Tests run in directories of their own; what they run stands in the tree that they started from. */
+/* Tests run in directories of their own; what they run stands in the tree that they started from.
+ */
 __attribute__((constructor)) static void remember_root(void)
 {
     char root[4096];

@@ -1,4 +1,5 @@
-/* Options for the private RabbitMQ that the environment names; shared by its fixture and its tests. */
+/* Options for the private RabbitMQ that the environment names; shared by its fixture and its tests.
+ */
 #ifndef BASCULE_TEST_RABBITMQ_H
 #define BASCULE_TEST_RABBITMQ_H
 

@@ -1,7 +1,9 @@
 #include "bridge/links/rabbitmq/codec.h"
 #include "tests/harness.h"
 
-static const struct codec_rules rules = { .persistent = true, .login = "app", .header_bytes = 100000 };
+static const struct codec_rules rules = {
+    .persistent = true, .login = "app", .header_bytes = 100000
+};
 
 static amqp_bytes_t text(const char *t)
 {
@@ -18,8 +20,8 @@ static struct bytes read_all(amqp_basic_properties_t *p, struct buf *to, struct 
     return buf_bytes(to);
 }
 
-static int write_one(const struct event *e, unsigned flags, struct arena *a, amqp_basic_properties_t *ret,
-    struct fault *why)
+static int write_one(const struct event *e, unsigned flags, struct arena *a,
+    amqp_basic_properties_t *ret, struct fault *why)
 {
     struct message m = { .event = e, .flags = flags, .token = bytes_text("tok") };
 
@@ -42,11 +44,12 @@ TEST(rabbitmq_codec_scalars_go_there_and_back)
         { text("D"), { .kind = 'D', .value.decimal = { 2, (uint32_t)-150 } } },
         { text("T"), { .kind = 'T', .value.u64 = 981173106 } },
         { text("S"), { .kind = 'S', .value.bytes = text("text") } },
-        { text("x"), { .kind = 'x', .value.bytes = { 2, (void *)(uintptr_t)"\0\xff" } } },
+        { text("x"), { .kind = 'x', .value.bytes = { 2, (void *)(uintptr_t) "\0\xff" } } },
         { text("V"), { .kind = 'V' } },
     };
     size_t n = sizeof entries / sizeof *entries;
-    amqp_basic_properties_t p = { ._flags = AMQP_BASIC_HEADERS_FLAG, .headers = { (int)n, entries } };
+    amqp_basic_properties_t p = { ._flags = AMQP_BASIC_HEADERS_FLAG,
+        .headers = { (int)n, entries } };
     amqp_basic_properties_t back;
     struct codec_read read;
     struct event e = { 0 };

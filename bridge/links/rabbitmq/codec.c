@@ -4,12 +4,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-
 #define VALUES_MAX 65536 /* entries of one table: more than any frame can hold */
 
 static const char *const broker_names[] = {
-    "CC", "BCC", "x-death", "x-received-from", "x-delivery-count", "x-acquired-count",
-    "x-stream-offset", "x-opt-rabbitmq-received-time", "x-routed-to-queues",
+    "CC",
+    "BCC",
+    "x-death",
+    "x-received-from",
+    "x-delivery-count",
+    "x-acquired-count",
+    "x-stream-offset",
+    "x-opt-rabbitmq-received-time",
+    "x-routed-to-queues",
 };
 
 static bool broker_owned(struct bytes name)
@@ -77,12 +83,10 @@ static int read_scalar(const amqp_field_value_t *from, struct header_value *to)
             .i = (int32_t)from->value.decimal.value };
         return 0;
     case AMQP_FIELD_KIND_UTF8:
-        *to =
-            (struct header_value){ .type = HEADER_TEXT, .bytes = bytes_from(from->value.bytes) };
+        *to = (struct header_value){ .type = HEADER_TEXT, .bytes = bytes_from(from->value.bytes) };
         return 0;
     case AMQP_FIELD_KIND_BYTES:
-        *to =
-            (struct header_value){ .type = HEADER_BYTES, .bytes = bytes_from(from->value.bytes) };
+        *to = (struct header_value){ .type = HEADER_BYTES, .bytes = bytes_from(from->value.bytes) };
         return 0;
     case AMQP_FIELD_KIND_TIMESTAMP:
         *to = (struct header_value){ .type = HEADER_TIME, .i = (int64_t)from->value.u64 };
@@ -128,7 +132,8 @@ static int read_nested(const amqp_field_value_t *from, int depth, struct buf *to
     return to->failed ? -1 : 0;
 }
 
-static int read_entry(const amqp_table_entry_t *from, enum header_scope scope, int depth, struct buf *to)
+static int read_entry(
+    const amqp_table_entry_t *from, enum header_scope scope, int depth, struct buf *to)
 {
     struct header_value v = { 0 };
     struct buf nested;
@@ -260,8 +265,8 @@ static int write_short(struct writer *w, const char *what, struct bytes from, am
 static int write_table(struct writer *w, struct bytes from, int depth, amqp_table_t *ret);
 static int write_array(struct writer *w, struct bytes from, int depth, amqp_array_t *ret);
 
-/* RabbitMQ closes the connection over an unsigned 64-bit field: it goes as signed where it fits, else
- * as text. */
+/* RabbitMQ closes the connection over an unsigned 64-bit field: it goes as signed where it fits,
+ * else as text. */
 static int write_u64(struct writer *w, uint64_t u, amqp_field_value_t *to)
 {
     char text[24];
@@ -390,8 +395,8 @@ static int list_count(struct bytes list, bool named)
 
 static int too_deep(struct writer *w)
 {
-    return fault_set(w->why, FAULT_INPUT, 0, "headers are damaged or nested deeper than %d",
-        HEADER_DEPTH_MAX);
+    return fault_set(
+        w->why, FAULT_INPUT, 0, "headers are damaged or nested deeper than %d", HEADER_DEPTH_MAX);
 }
 
 static int write_array(struct writer *w, struct bytes from, int depth, amqp_array_t *ret)
@@ -412,8 +417,8 @@ static int write_array(struct writer *w, struct bytes from, int depth, amqp_arra
     return 0;
 }
 
-static int write_entry(struct writer *w, struct bytes name, const struct header_value *v, int depth,
-    amqp_table_t *to)
+static int write_entry(
+    struct writer *w, struct bytes name, const struct header_value *v, int depth, amqp_table_t *to)
 {
     amqp_table_entry_t *e = &to->entries[to->num_entries++];
 
@@ -460,8 +465,8 @@ static int property_check(struct writer *w, const struct header *h, const struct
 
     if (bytes_equal(h->name, bytes_text("expiration")) && !expiration_valid(v))
         return fault_set(w->why, FAULT_INPUT, 0,
-            "expiration '%.*s' is not a number of milliseconds below 2^32", (int)(v.n > 40 ? 40 : v.n),
-            (const char *)v.at);
+            "expiration '%.*s' is not a number of milliseconds below 2^32",
+            (int)(v.n > 40 ? 40 : v.n), (const char *)v.at);
     if (bytes_equal(h->name, bytes_text("user-id")) && rules->login &&
         !bytes_equal(v, bytes_text(rules->login)))
         return fault_set(w->why, FAULT_INPUT, 0,
@@ -519,8 +524,8 @@ static bool ours(const struct message *m, const struct codec_rules *rules, struc
            (rules->token_header && bytes_equal(name, bytes_text("bascule-token")));
 }
 
-static int write_ours(struct writer *w, const struct message *m, const struct codec_rules *rules,
-    amqp_table_t *to)
+static int write_ours(
+    struct writer *w, const struct message *m, const struct codec_rules *rules, amqp_table_t *to)
 {
     struct header_value hops = { .type = HEADER_I64, .i = m->event->hops };
     struct header_value yes = { .type = HEADER_BOOL, .i = 1 };
@@ -599,16 +604,15 @@ int codec_raw(const amqp_basic_properties_t *from, struct buf *to)
 
     if (!at)
         return -1;
-    n = amqp_encode_properties(AMQP_BASIC_CLASS, (void *)(uintptr_t)from,
-        (amqp_bytes_t){ to->max - to->n, at });
+    n = amqp_encode_properties(
+        AMQP_BASIC_CLASS, (void *)(uintptr_t)from, (amqp_bytes_t){ to->max - to->n, at });
     if (n < 0)
         return -1;
     to->n += (size_t)n;
     return 0;
 }
 
-static int argument_value(
-    const struct option_pair *p, struct writer *w, amqp_field_value_t *to)
+static int argument_value(const struct option_pair *p, struct writer *w, amqp_field_value_t *to)
 {
     char *end;
 
@@ -636,7 +640,8 @@ int codec_arguments(
     struct writer w = { .arena = arena, .why = why };
 
     ret->num_entries = 0;
-    ret->entries = arena_get(arena, (from->n + 4) * sizeof *ret->entries); /* room for the caller's */
+    ret->entries =
+        arena_get(arena, (from->n + 4) * sizeof *ret->entries); /* room for the caller's */
     if (!ret->entries || from->n > VALUES_MAX)
         return no_memory(why);
     for (size_t i = 0; i < from->n; i++) {

@@ -17,16 +17,16 @@ struct codec_read {
     uint32_t hops;
 };
 
-/* Appends everything else to *headers. FAULT_INPUT when it nests deeper than HEADER_DEPTH_MAX or the
- * buffer is full. */
+/* Appends everything else to *headers. FAULT_INPUT when it nests deeper than HEADER_DEPTH_MAX or
+ * the buffer is full. */
 int codec_read(const amqp_basic_properties_t *from, struct bytes exchange, struct buf *headers,
     struct codec_read *ret, struct fault *why);
 
 struct codec_rules {
-    bool persistent;       /* else as the event says */
-    const char *login;     /* what user-id must be; NULL: not checked (EXTERNAL) */
+    bool persistent;   /* else as the event says */
+    const char *login; /* what user-id must be; NULL: not checked (EXTERNAL) */
     bool token_header;
-    size_t header_bytes;   /* most that properties may take, encoded */
+    size_t header_bytes; /* most that properties may take, encoded */
 };
 
 /* Fills *ret with properties that live in *arena and lend from nothing else. FAULT_INPUT when the
@@ -38,7 +38,7 @@ int codec_write(const struct message *m, const struct codec_rules *rules, struct
 int codec_raw(const amqp_basic_properties_t *from, struct buf *to);
 
 /* YAML values as a table of arguments. FAULT_INPUT when a value or name cannot be one. */
-int codec_arguments(const struct option_map *from, struct arena *arena, amqp_table_t *ret,
-    struct fault *why);
+int codec_arguments(
+    const struct option_map *from, struct arena *arena, amqp_table_t *ret, struct fault *why);
 
 #endif

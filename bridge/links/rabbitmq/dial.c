@@ -101,15 +101,15 @@ void dial_explain(amqp_rpc_reply_t reply, int *code, char *ret, size_t n)
         const amqp_connection_close_t *c = reply.reply.decoded;
 
         *code = c->reply_code;
-        (void)snprintf(ret, n, "%.*s (%d)", (int)c->reply_text.len, (const char *)c->reply_text.bytes,
-            c->reply_code);
+        (void)snprintf(ret, n, "%.*s (%d)", (int)c->reply_text.len,
+            (const char *)c->reply_text.bytes, c->reply_code);
     } else if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
                reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD) {
         const amqp_channel_close_t *c = reply.reply.decoded;
 
         *code = c->reply_code;
-        (void)snprintf(ret, n, "%.*s (%d)", (int)c->reply_text.len, (const char *)c->reply_text.bytes,
-            c->reply_code);
+        (void)snprintf(ret, n, "%.*s (%d)", (int)c->reply_text.len,
+            (const char *)c->reply_text.bytes, c->reply_code);
     } else {
         (void)snprintf(ret, n, "the connection ended");
     }
@@ -222,7 +222,8 @@ static void peer_text(const struct dial_host *h, amqp_connection_state_t amqp, c
                                                                                 : NULL;
 
         if (to && e->value.kind == AMQP_FIELD_KIND_UTF8)
-            (void)snprintf(to, 40, "%.*s", (int)(e->value.value.bytes.len < 39 ? e->value.value.bytes.len : 39),
+            (void)snprintf(to, 40, "%.*s",
+                (int)(e->value.value.bytes.len < 39 ? e->value.value.bytes.len : 39),
                 (const char *)e->value.value.bytes.bytes);
     }
     (void)snprintf(peer, 128, "%.50s:%d, %.20s %.20s%s", h->host, h->port, product, version,
@@ -230,8 +231,8 @@ static void peer_text(const struct dial_host *h, amqp_connection_state_t amqp, c
 }
 
 int dial_open(const struct dial *d, size_t which, const char *purpose,
-    void (*reached)(void *context, int fd), void *context, amqp_connection_state_t *ret, char peer[128],
-    struct fault *why)
+    void (*reached)(void *context, int fd), void *context, amqp_connection_state_t *ret,
+    char peer[128], struct fault *why)
 {
     const struct dial_host *h = &d->hosts[which % d->count];
     struct timeval bound = { (time_t)(d->timeout_ms / 1000),

@@ -28,11 +28,11 @@ int dial_init(struct dial *d, const char *name, const struct options_link *o, st
 void dial_done(struct dial *d);
 /* Who we log in as at the first host; NULL when the certificate says it. */
 const char *dial_login(const struct dial *d);
-/* Reaches host number `which` and logs in. `reached` hears the socket as soon as there is one, so that
- * another thread can shut it down. FAULT_RETRY on any trouble. */
+/* Reaches host number `which` and logs in. `reached` hears the socket as soon as there is one, so
+ * that another thread can shut it down. FAULT_RETRY on any trouble. */
 int dial_open(const struct dial *d, size_t which, const char *purpose,
-    void (*reached)(void *context, int fd), void *context, amqp_connection_state_t *ret, char peer[128],
-    struct fault *why);
+    void (*reached)(void *context, int fd), void *context, amqp_connection_state_t *ret,
+    char peer[128], struct fault *why);
 /* What a failed call said. */
 void dial_explain(amqp_rpc_reply_t reply, int *code, char *ret, size_t n);
 

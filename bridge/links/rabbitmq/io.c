@@ -11,7 +11,6 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-
 #define FRAMES_PER_TURN 512
 #define FRAME_SPARE 64 /* around properties in their frame */
 
@@ -236,7 +235,8 @@ static int channel_closed(struct channel *c, const amqp_channel_close_t *close)
 
 /* ---- frames ---- */
 
-static int connection_frame(struct io *io, const amqp_frame_t *f, struct io_end *end, char text[256])
+static int connection_frame(
+    struct io *io, const amqp_frame_t *f, struct io_end *end, char text[256])
 {
     if (f->frame_type != AMQP_FRAME_METHOD)
         return 0;
@@ -287,7 +287,8 @@ static int channel_frame(struct io *io, const amqp_frame_t *f)
     return c->state == CHANNEL_OPENING && id ? channel_advance(c) : 0;
 }
 
-/* Takes what has arrived, up to a bound. Returns the number of frames, -1 when the connection ended. */
+/* Takes what has arrived, up to a bound. Returns the number of frames, -1 when the connection
+ * ended. */
 static int frames_take(struct io *io, struct io_end *end, char text[256])
 {
     static const struct timeval now = { 0, 0 };
@@ -439,8 +440,8 @@ static void connect_once(struct io *io)
 {
     struct fault why = { 0 };
     char peer[128] = "";
-    int failed = dial_open(
-        &io->link->dial, io->host, io->purpose, reached, io, &io->amqp, peer, &why);
+    int failed =
+        dial_open(&io->link->dial, io->host, io->purpose, reached, io, &io->amqp, peer, &why);
 
     lock(io);
     if (failed) {
@@ -482,7 +483,8 @@ static void *io_main(void *arg)
     sigset_t all;
 
     (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_BLOCK, &all, NULL); /* signals are the loop's; and no SIGPIPE from TLS */
+    (void)pthread_sigmask(
+        SIG_BLOCK, &all, NULL); /* signals are the loop's; and no SIGPIPE from TLS */
     while (!stopped(io)) {
         channels_reap(io);
         if (dial_due(io))
@@ -508,9 +510,14 @@ struct io *io_open(struct link *l, const char *purpose, struct fault *why)
         fault_set(why, FAULT_RETRY, 0, "out of memory");
         return NULL;
     }
-    *io = (struct io){ .link = l, .purpose = purpose, .state = IO_IDLE, .fd = -1,
-        .state_seen = IO_IDLE, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
-    /* Nobody joins it: it may hang in a name look-up when the link is freed. It holds a reference. */
+    *io = (struct io){ .link = l,
+        .purpose = purpose,
+        .state = IO_IDLE,
+        .fd = -1,
+        .state_seen = IO_IDLE,
+        .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    /* Nobody joins it: it may hang in a name look-up when the link is freed. It holds a reference.
+     */
     (void)pthread_attr_init(&detached);
     (void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     pthread_mutex_lock(&l->lock);

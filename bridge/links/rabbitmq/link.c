@@ -120,7 +120,8 @@ static int64_t channel_step(struct channel *c, int64_t now_ms)
         c->up_ms = 0;
         /* A lost connection has its own wait. */
         if (c->io->state == IO_UP)
-            c->retry_ms = now_ms + backoff_wait_ms(&backoff_connect, c->tries, &c->io->link->random);
+            c->retry_ms =
+                now_ms + backoff_wait_ms(&backoff_connect, c->tries, &c->io->link->random);
     }
     if (c->state != CHANNEL_DOWN || c->wanted || c->hold || c->left || c->io->state != IO_UP)
         return due_ms;
@@ -156,9 +157,9 @@ static int64_t link_step(struct link *l, int64_t now_ms, int64_t unix_ms)
 static void io_status(const struct io *io, struct link_status *ret)
 {
     *ret = (struct link_status){ .state = io->state == IO_UP ? io->blocked ? LINK_BLOCKED : LINK_UP
-                                         : io->state == IO_CONNECTING || io->dial_wanted
-                                             ? LINK_CONNECTING
-                                             : LINK_DOWN,
+                                          : io->state == IO_CONNECTING || io->dial_wanted
+                                              ? LINK_CONNECTING
+                                              : LINK_DOWN,
         .since_ms = io->since_ms,
         .retry_ms = io->retry_ms,
         .session = io->connects,
@@ -172,9 +173,7 @@ void link_channel_status(const struct channel *c, struct link_status *ret)
 {
     io_status(c->io, ret);
     if (ret->state == LINK_UP || ret->state == LINK_BLOCKED) {
-        ret->state = c->state == CHANNEL_UP ? LINK_UP
-                     : c->wanted            ? LINK_CONNECTING
-                                            : LINK_DOWN;
+        ret->state = c->state == CHANNEL_UP ? LINK_UP : c->wanted ? LINK_CONNECTING : LINK_DOWN;
         ret->retry_ms = c->retry_ms;
         ret->since_ms = c->since_ms;
     }

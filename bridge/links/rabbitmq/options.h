@@ -46,7 +46,11 @@ struct options_source {
     int oversize; /* enum options_oversize */
 };
 
-enum options_dedicated { OPTIONS_DEDICATED_AUTO, OPTIONS_DEDICATED_ALWAYS, OPTIONS_DEDICATED_NEVER };
+enum options_dedicated {
+    OPTIONS_DEDICATED_AUTO,
+    OPTIONS_DEDICATED_ALWAYS,
+    OPTIONS_DEDICATED_NEVER
+};
 enum options_exchange_type { OPTIONS_TOPIC, OPTIONS_DIRECT, OPTIONS_FANOUT, OPTIONS_HEADERS };
 
 struct options_sink {
@@ -68,8 +72,8 @@ struct traits options_source_traits(const void *options);
 struct traits options_sink_traits(const void *options);
 void options_source_place(const void *options, char *ret, size_t n);
 void options_sink_place(const void *options, char *ret, size_t n);
-/* What to do about the queue: as said; else create it where bindings are given, and only look for it
- * where not. */
+/* What to do about the queue: as said; else create it where bindings are given, and only look for
+ * it where not. */
 enum options_declare options_source_declare(const struct options_source *o);
 
 #endif

@@ -12,8 +12,8 @@ struct probe {
     size_t limit, count;
 };
 
-static void __attribute__((format(printf, 3, 4))) found(
-    struct probe *p, bool is_error, const char *format, ...)
+static void __attribute__((format(printf, 3, 4)))
+found(struct probe *p, bool is_error, const char *format, ...)
 {
     va_list ap;
 
@@ -60,15 +60,16 @@ static bool argument_given(const struct option_map *m, const char *name)
     return false;
 }
 
-/* An existing queue's type and policy are not for AMQP clients to see, so a queue that we would create
- * is judged by its options, and an existing one by trying to declare it as quorum: no. */
+/* An existing queue's type and policy are not for AMQP clients to see, so a queue that we would
+ * create is judged by its options, and an existing one by trying to declare it as quorum: no. */
 static void probe_limits(struct probe *p, const struct options_source *o)
 {
     if (options_source_declare(o) == OPTIONS_CREATE && o->type == OPTIONS_QUORUM &&
         argument_given(&o->arguments, "x-delivery-limit") &&
         !argument_given(&o->arguments, "x-dead-letter-exchange"))
         found(p, false,
-            "queue '%s' has a delivery limit and no dead-letter exchange: the broker drops a message "
+            "queue '%s' has a delivery limit and no dead-letter exchange: the broker drops a "
+            "message "
             "that was given out too often",
             o->queue);
 }
@@ -77,8 +78,8 @@ static void probe_exchange(struct probe *p, const char *name)
 {
     if (!name || !*name)
         return;
-    (void)amqp_exchange_declare(p->amqp, p->channel, amqp_cstring_bytes(name), amqp_empty_bytes, 1, 0,
-        0, 0, amqp_empty_table);
+    (void)amqp_exchange_declare(p->amqp, p->channel, amqp_cstring_bytes(name), amqp_empty_bytes, 1,
+        0, 0, 0, amqp_empty_table);
     (void)answered(p, "exchange", name);
 }
 

@@ -10,7 +10,7 @@
 #include "bridge/links/rabbitmq/link.h"
 
 #define JOBS_PER_TURN 128
-#define STALL_MS 2000  /* confirms this late, while others share the connection */
+#define STALL_MS 2000 /* confirms this late, while others share the connection */
 #define RETURN_MAX (4u << 20)
 
 /* One message on its way: a copy, so that the loop can take its loan back at any time. */
@@ -60,7 +60,7 @@ struct sink {
     /* [lock] */
     struct job *queue, **queue_end; /* taken, not sent */
     size_t queue_count;
-    struct job **ring;     /* sent, by tag & (ring_room - 1) */
+    struct job **ring; /* sent, by tag & (ring_room - 1) */
     size_t ring_room;
     uint64_t oldest, next; /* tags: the ring holds oldest to next-1 */
     size_t unreported;     /* of the ring */
@@ -70,10 +70,10 @@ struct sink {
     size_t told_room, told_first, told_count;
     /* [loop] */
     size_t out_events, out_bytes;
-    char **lent_texts;     /* of the last collect */
+    char **lent_texts; /* of the last collect */
     size_t lent_count, lent_room;
-    int64_t grace_ms;      /* the broker blocked us until then */
-    bool moving;           /* to a connection of its own, once nothing is out */
+    int64_t grace_ms; /* the broker blocked us until then */
+    bool moving;      /* to a connection of its own, once nothing is out */
     struct io *own_io;
     /* [io] */
     struct returned in;
@@ -118,7 +118,11 @@ static void job_tell(struct sink *s, struct job *j, enum fate fate, enum cause c
     if (j->tag)
         s->unreported--;
     tell(s,
-        (struct report){ .ref = j->ref, .fate = fate, .cause = cause, .code = code, .alone = alone,
+        (struct report){ .ref = j->ref,
+            .fate = fate,
+            .cause = cause,
+            .code = code,
+            .alone = alone,
             .later_confirmed = j->tag && s->confirmed > j->tag },
         j->bytes, text);
 }
@@ -234,10 +238,10 @@ static bool raw_equal(const struct returned *in, const struct job *j)
     return equal;
 }
 
-/* A return names no delivery tag, and confirms of several messages come together. But returns come in
- * the order of publishing and before their confirm, and bring the message back whole: it is the oldest
- * unconfirmed one that is equal in every byte. Two that are equal in every byte, message id and headers
- * included, are one to every consumer as well. */
+/* A return names no delivery tag, and confirms of several messages come together. But returns come
+ * in the order of publishing and before their confirm, and bring the message back whole: it is the
+ * oldest unconfirmed one that is equal in every byte. Two that are equal in every byte, message id
+ * and headers included, are one to every consumer as well. */
 static int return_end(struct sink *s)
 {
     struct returned *in = &s->in;
@@ -264,7 +268,8 @@ static int return_end(struct sink *s)
     }
     unlock(s);
     /* To take an unknown return as none would count a lost message as delivered. */
-    return found ? 0 : io_close_channel(&s->c, "the broker returned a message that we did not send");
+    return found ? 0
+                 : io_close_channel(&s->c, "the broker returned a message that we did not send");
 }
 
 static int return_head(struct sink *s, const amqp_frame_t *f)
@@ -353,9 +358,9 @@ static int work(struct channel *c)
         return 0;
     if (n > 1)
         cork(s, 1);
-    while (i < n && amqp_basic_publish(c->io->amqp, c->number, amqp_cstring_bytes(s->exchange),
-                        jobs[i]->key, s->mandatory, 0, &jobs[i]->properties, jobs[i]->body) ==
-                        AMQP_STATUS_OK)
+    while (i < n &&
+           amqp_basic_publish(c->io->amqp, c->number, amqp_cstring_bytes(s->exchange), jobs[i]->key,
+               s->mandatory, 0, &jobs[i]->properties, jobs[i]->body) == AMQP_STATUS_OK)
         i++;
     if (n > 1)
         cork(s, 0);
@@ -396,9 +401,9 @@ static void flush(struct channel *c)
     (void)c;
 }
 
-/* What the end of a session makes of a message that was sent and not confirmed. 404 and 403 are about
- * the address: a fixed exchange is an outage; a routing key that each message brings may be what was
- * forbidden. 406 and 5xx are about one of the messages. */
+/* What the end of a session makes of a message that was sent and not confirmed. 404 and 403 are
+ * about the address: a fixed exchange is an outage; a routing key that each message brings may be
+ * what was forbidden. 406 and 5xx are about one of the messages. */
 static void sent_end(struct sink *s, struct job *j, const struct io_end *end)
 {
     bool address = end->code == AMQP_NOT_FOUND || end->code == AMQP_ACCESS_REFUSED;
@@ -555,8 +560,14 @@ static int64_t step(struct channel *c, int64_t now_ms)
     return due_ms;
 }
 
-static const struct channel_ops ops = { .setup = setup, .work = work, .frame = frame, .flush = flush,
-    .ended = ended, .unconfirmed = unconfirmed, .release = release, .step = step };
+static const struct channel_ops ops = { .setup = setup,
+    .work = work,
+    .frame = frame,
+    .flush = flush,
+    .ended = ended,
+    .unconfirmed = unconfirmed,
+    .release = release,
+    .step = step };
 
 static int init(struct sink *s, const struct sink_spec *spec, struct fault *why)
 {
@@ -603,8 +614,9 @@ int sink_open(struct link *l, const struct sink_spec *spec, struct sink **ret, s
         io = l->writer ? l->writer : (l->writer = io_open(l, "publish", why));
     if (!io)
         goto fail;
-    s->c = (struct channel){ .ops = &ops, .state = CHANNEL_DOWN, .state_seen = CHANNEL_DOWN,
-        .since_ms = l->now_ms };
+    s->c = (struct channel){
+        .ops = &ops, .state = CHANNEL_DOWN, .state_seen = CHANNEL_DOWN, .since_ms = l->now_ms
+    };
     link_add(l, &s->c, io);
     *ret = s;
     return 0;
@@ -613,11 +625,13 @@ fail:
     return -1;
 }
 
-static struct job *job_open(struct sink *s, const struct message *m, size_t header_bytes, bool *final,
-    struct fault *why)
+static struct job *job_open(
+    struct sink *s, const struct message *m, size_t header_bytes, bool *final, struct fault *why)
 {
-    struct codec_rules rules = { .persistent = s->persistent, .token_header = s->token_header,
-        .login = dial_login(&s->c.io->link->dial), .header_bytes = header_bytes };
+    struct codec_rules rules = { .persistent = s->persistent,
+        .token_header = s->token_header,
+        .login = dial_login(&s->c.io->link->dial),
+        .header_bytes = header_bytes };
     struct job *j = calloc(1, sizeof *j);
     struct bytes body = m->event->body;
 
@@ -636,8 +650,8 @@ static struct job *job_open(struct sink *s, const struct message *m, size_t head
         *final = why->kind == FAULT_INPUT;
         goto fail;
     }
-    j->key = (amqp_bytes_t){ m->fields[0].n,
-        arena_copy(&j->arena, m->fields[0].at, m->fields[0].n) };
+    j->key =
+        (amqp_bytes_t){ m->fields[0].n, arena_copy(&j->arena, m->fields[0].at, m->fields[0].n) };
     /* A null body has no other form here than an empty one. */
     j->body = (amqp_bytes_t){ body.n, arena_copy(&j->arena, body.at, body.n) };
     if (j->key.bytes && j->body.bytes)
@@ -683,7 +697,8 @@ static size_t take(struct sink *s, const struct message *messages, size_t n, siz
             *end = j;
             end = &j->next;
         } else {
-            refused[(*refused_count)++] = (struct told){ .bytes = bytes, .text = strdup(why.text),
+            refused[(*refused_count)++] = (struct told){ .bytes = bytes,
+                .text = strdup(why.text),
                 .report = { .ref = messages[k].ref, .fate = FATE_REFUSED, .cause = CAUSE_FINAL } };
         }
         s->out_events++;

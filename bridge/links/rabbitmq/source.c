@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-
 #include "bridge/links/rabbitmq/codec.h"
 #include "bridge/links/rabbitmq/link.h"
 
@@ -31,7 +30,13 @@ struct lent {
     size_t first;
 };
 
-enum consumer { CONSUMER_OFF = 1, CONSUMER_LIMITING, CONSUMER_STARTING, CONSUMER_ON, CONSUMER_ENDING };
+enum consumer {
+    CONSUMER_OFF = 1,
+    CONSUMER_LIMITING,
+    CONSUMER_STARTING,
+    CONSUMER_ON,
+    CONSUMER_ENDING
+};
 
 /* [io] The delivery that is being put together. */
 struct incoming {
@@ -66,19 +71,19 @@ struct source {
     uint64_t ack_tag;      /* acknowledge all up to it; 0: none */
     uint64_t *single_tags; /* or these, one by one */
     size_t single_count, single_room;
-    uint64_t acks_wanted;  /* counts settled batches of this session */
-    uint64_t acks_out;     /* as acks_wanted, of what was sent and answered for */
+    uint64_t acks_wanted; /* counts settled batches of this session */
+    uint64_t acks_out;    /* as acks_wanted, of what was sent and answered for */
     bool paused, draining, consuming, off, stopped;
     size_t prefetch;
     int64_t lag;
     /* [loop] */
     size_t lent_events, lent_bytes, lent_batches, lent_old;
-    bool forgotten;        /* deliveries of this session will never be acknowledged */
+    bool forgotten; /* deliveries of this session will never be acknowledged */
     uint64_t forgotten_session;
     /* [io] */
     enum consumer consumer;
     size_t prefetch_set;
-    uint64_t barrier;      /* acks_wanted when the barrier was sent; answered: acks_out */
+    uint64_t barrier; /* acks_wanted when the barrier was sent; answered: acks_out */
     bool barrier_sent;
     struct incoming in;
     struct lot *filling;
@@ -147,8 +152,8 @@ static struct lot *lot_filling(struct source *s)
  * read of the socket held. */
 static bool lot_merge(struct lot *to, struct lot *from)
 {
-    if (to->taken > 0 || to->count + from->count > LOT_EVENTS || to->bytes + from->bytes > LOT_BYTES ||
-        lot_room(to, to->count + from->count) != 0)
+    if (to->taken > 0 || to->count + from->count > LOT_EVENTS ||
+        to->bytes + from->bytes > LOT_BYTES || lot_room(to, to->count + from->count) != 0)
         return false;
     memcpy(to->events + to->count, from->events, from->count * sizeof *from->events);
     memcpy(to->tags + to->count, from->tags, from->count * sizeof *from->tags);
@@ -162,7 +167,8 @@ static bool lot_merge(struct lot *to, struct lot *from)
 static int carry(struct source *s, struct lot *to)
 {
     struct incoming *in = &s->in;
-    struct bytes *parts[] = { &in->event.address, &in->event.origin, &in->event.headers, &in->event.id };
+    struct bytes *parts[] = { &in->event.address, &in->event.origin, &in->event.headers,
+        &in->event.id };
     uint8_t *at;
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -202,7 +208,8 @@ static void lot_push(struct source *s)
     }
     lock(s);
     s->ready_bytes += lot->bytes;
-    newest = s->ready ? (struct lot *)(void *)((char *)s->ready_end - offsetof(struct lot, next)) : NULL;
+    newest =
+        s->ready ? (struct lot *)(void *)((char *)s->ready_end - offsetof(struct lot, next)) : NULL;
     if (newest && lot_merge(newest, lot)) {
         lot_free(lot);
     } else {
@@ -279,8 +286,8 @@ static int send_consume(struct source *s)
     return io_send(&s->c, AMQP_BASIC_CONSUME_METHOD, &consume);
 }
 
-/* A consumer's prefetch cannot be changed, and it cannot be told to wait: both are a new consumer. What
- * it had delivered stays ours to acknowledge. */
+/* A consumer's prefetch cannot be changed, and it cannot be told to wait: both are a new consumer.
+ * What it had delivered stays ours to acknowledge. */
 static int consumer_turn(struct source *s, bool on, size_t prefetch)
 {
     amqp_basic_cancel_t cancel = { .consumer_tag = amqp_cstring_bytes(s->tag) };
@@ -309,11 +316,12 @@ static int send_acks(struct source *s, uint64_t up_to, uint64_t *singles, size_t
     return failed ? -1 : 0;
 }
 
-/* While draining the answer to a qos says that the broker has read the acks before it: a socket that is
- * closed with input unread may throw away what it still had to send. */
+/* While draining the answer to a qos says that the broker has read the acks before it: a socket
+ * that is closed with input unread may throw away what it still had to send. */
 static int barrier_turn(struct source *s, uint64_t wanted, bool acked)
 {
-    if (s->consumer != CONSUMER_OFF || s->barrier_sent || (!acked && s->barrier == wanted && s->off))
+    if (s->consumer != CONSUMER_OFF || s->barrier_sent ||
+        (!acked && s->barrier == wanted && s->off))
         return 0;
     s->barrier = wanted;
     s->barrier_sent = true;
@@ -342,7 +350,8 @@ static int work(struct channel *c)
     prefetch = s->prefetch;
     unlock(s);
     acked = up_to || count;
-    /* The consumer ends before its acknowledgements go, or the broker fills its prefetch once more. */
+    /* The consumer ends before its acknowledgements go, or the broker fills its prefetch once more.
+     */
     if (consumer_turn(s, on, prefetch) != 0) {
         free(singles);
         return -1;
@@ -358,7 +367,8 @@ static int begin(struct source *s, const amqp_basic_deliver_t *d)
 {
     struct incoming *in = &s->in;
     struct lot *lot = lot_filling(s);
-    uint8_t *address = lot ? arena_copy(&lot->arena, d->routing_key.bytes, d->routing_key.len) : NULL;
+    uint8_t *address =
+        lot ? arena_copy(&lot->arena, d->routing_key.bytes, d->routing_key.len) : NULL;
     char origin[ORIGIN_QUEUE_MAX + 64];
     int n;
 
@@ -408,7 +418,8 @@ static int oversize(struct source *s, uint64_t body_bytes)
     s->stopped = true;
     unlock(s);
     return io_close_channel(&s->c,
-        "a message of %" PRIu64 " bytes waits, larger than max_event_bytes %zu: raise that, take the "
+        "a message of %" PRIu64
+        " bytes waits, larger than max_event_bytes %zu: raise that, take the "
         "message away, or set oversize: reject",
         body_bytes, s->max_event_bytes);
 }
@@ -426,8 +437,8 @@ static int head(struct source *s, const amqp_frame_t *f)
         return oversize(s, body_bytes);
     buf_clear(&s->scratch);
     if (f->payload.properties.class_id != AMQP_BASIC_CLASS ||
-        codec_read(f->payload.properties.decoded, bytes_text(in->exchange), &s->scratch, &read, &why) !=
-            0)
+        codec_read(
+            f->payload.properties.decoded, bytes_text(in->exchange), &s->scratch, &read, &why) != 0)
         return io_close_channel(&s->c, "delivery %" PRIu64 ": %s", in->tag,
             why.text[0] ? why.text : "not a basic message");
     in->announced = false;
@@ -504,8 +515,8 @@ static int frame(struct channel *c, const amqp_frame_t *f)
         s->consumer = CONSUMER_OFF;
         return work(c);
     case AMQP_BASIC_CANCEL_METHOD:
-        return io_close_channel(c, "queue '%s' was deleted or moved: the broker cancelled our consumer",
-            s->queue);
+        return io_close_channel(
+            c, "queue '%s' was deleted or moved: the broker cancelled our consumer", s->queue);
     default:
         return 0;
     }
@@ -568,8 +579,14 @@ static int64_t step(struct channel *c, int64_t now_ms)
     return INT64_MAX;
 }
 
-static const struct channel_ops ops = { .setup = setup, .work = work, .frame = frame, .flush = flush,
-    .ended = ended, .unconfirmed = unconfirmed, .release = release, .step = step };
+static const struct channel_ops ops = { .setup = setup,
+    .work = work,
+    .frame = frame,
+    .flush = flush,
+    .ended = ended,
+    .unconfirmed = unconfirmed,
+    .release = release,
+    .step = step };
 
 static char *own_text(struct source *s, const char *text)
 {
@@ -628,8 +645,8 @@ static int arguments_init(struct source *s, const struct options_source *o, stru
     /* codec_arguments leaves room for these. */
     t->entries[t->num_entries++] = (amqp_table_entry_t){ .key = amqp_cstring_bytes("x-queue-type"),
         .value = { .kind = AMQP_FIELD_KIND_UTF8,
-            .value = { .bytes = amqp_cstring_bytes(
-                           o->type == OPTIONS_QUORUM ? "quorum" : "classic") } } };
+            .value = {
+                .bytes = amqp_cstring_bytes(o->type == OPTIONS_QUORUM ? "quorum" : "classic") } } };
     if (o->single_active)
         t->entries[t->num_entries++] =
             (amqp_table_entry_t){ .key = amqp_cstring_bytes("x-single-active-consumer"),
@@ -665,7 +682,8 @@ static int init(struct source *s, const struct source_spec *spec, struct fault *
     return bindings_init(s, o, why);
 }
 
-int source_open(struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why)
+int source_open(
+    struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why)
 {
     struct source *s = calloc(1, sizeof *s);
 
@@ -677,8 +695,9 @@ int source_open(struct link *l, const struct source_spec *spec, struct source **
         l->reader = io_open(l, "consume", why);
     if (!l->reader)
         goto fail;
-    s->c = (struct channel){ .ops = &ops, .state = CHANNEL_DOWN, .state_seen = CHANNEL_DOWN,
-        .since_ms = l->now_ms };
+    s->c = (struct channel){
+        .ops = &ops, .state = CHANNEL_DOWN, .state_seen = CHANNEL_DOWN, .since_ms = l->now_ms
+    };
     link_add(l, &s->c, l->reader);
     *ret = s;
     return 0;
@@ -720,9 +739,12 @@ struct batch *source_receive(struct source *s, size_t limit)
     if (n > 0)
         lent = calloc(1, sizeof *lent);
     if (lent) {
-        *lent = (struct lent){ .lot = lot, .session = s->c.session, .first = lot->taken,
+        *lent = (struct lent){ .lot = lot,
+            .session = s->c.session,
+            .first = lot->taken,
             .last_tag = lot->tags[lot->taken + n - 1] };
-        lent->batch = (struct batch){ .events = lot->events + lot->taken, .count = n, .bytes = bytes };
+        lent->batch =
+            (struct batch){ .events = lot->events + lot->taken, .count = n, .bytes = bytes };
         lot->refs++;
         lot->taken += n;
         s->ready_bytes -= bytes;
@@ -785,11 +807,12 @@ void source_settle(struct source *s, struct batch *batch, bool kept)
     s->lent_events -= batch->count;
     s->lent_bytes -= batch->bytes;
     s->lent_batches--;
-    /* Forgotten deliveries fill the prefetch: a new session gives them back, once nothing is out. */
+    /* Forgotten deliveries fill the prefetch: a new session gives them back, once nothing is out.
+     */
     if (s->forgotten && current && s->lent_batches == 0 && !s->ready && !s->draining) {
         s->c.wanted = false;
-        s->c.retry_ms = s->c.io->link->now_ms +
-                        backoff_wait_ms(&backoff_connect, 3, &s->c.io->link->random);
+        s->c.retry_ms =
+            s->c.io->link->now_ms + backoff_wait_ms(&backoff_connect, 3, &s->c.io->link->random);
     }
     io_ring(s->c.io->link);
     io_wake(s->c.io);

@@ -5,7 +5,8 @@
 #include "bridge/connector.h"
 
 /* As bridge/connector.h says of the functions of the same name. */
-int source_open(struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why);
+int source_open(
+    struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why);
 struct batch *source_receive(struct source *s, size_t limit);
 void source_settle(struct source *s, struct batch *batch, bool kept);
 void source_pause(struct source *s, bool paused);
