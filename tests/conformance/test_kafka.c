@@ -48,8 +48,12 @@ static void turn(void)
 
 static void sink_open(const char *topic)
 {
-    struct sink_spec spec = { .route = "r", .name = "s", .options = &g.to, .window_events = 100,
-        .window_bytes = 1 << 26, .confirm_timeout_ms = 30000 };
+    struct sink_spec spec = { .route = "r",
+        .name = "s",
+        .options = &g.to,
+        .window_events = 100,
+        .window_bytes = 1 << 26,
+        .confirm_timeout_ms = 30000 };
 
     g.to.topic.text = (char *)(uintptr_t)topic;
     CHECK_INT(connector_kafka.sink_open(g.l, &spec, &g.sink, NULL), 0);
@@ -69,9 +73,15 @@ static struct report publish(const struct event *e)
 
 static void source_open(char *group, const struct position *positions, size_t n)
 {
-    struct source_spec spec = { .route = "r", .route_id = 3, .options = &g.from,
-        .positions = positions, .position_count = n, .window_events = 1000,
-        .window_bytes = 1 << 26, .max_event_bytes = 1 << 24, .clean_start = true };
+    struct source_spec spec = { .route = "r",
+        .route_id = 3,
+        .options = &g.from,
+        .positions = positions,
+        .position_count = n,
+        .window_events = 1000,
+        .window_bytes = 1 << 26,
+        .max_event_bytes = 1 << 24,
+        .clean_start = true };
 
     g.from.group = group;
     CHECK_INT(connector_kafka.source_open(g.l, &spec, &g.source, NULL), 0);
@@ -172,5 +182,46 @@ TEST(kafka_oversize_body_is_refused_for_good)
     CHECK_INT(r.fate, FATE_REFUSED);
     CHECK_INT(r.cause, CAUSE_FINAL);
     free(body);
+    rig_close();
+}
+
+TEST(kafka_stored_positions_resume_without_repeats)
+{
+    struct event e = { .body = bytes_text("one"), .id = bytes_text("resume-1") };
+    char names[2][64], values[2][64];
+    struct position stored[2] = { 0 };
+    bool found = false;
+    struct batch *b;
+
+    rig_open();
+    sink_open("bascule-test");
+    CHECK_INT(publish(&e).fate, FATE_DELIVERED);
+    source_open("resumes", NULL, 0);
+    while (!found) {
+        b = receive();
+        for (size_t i = 0; i < b->position_count; i++) {
+            size_t k = (size_t)(b->positions[i].name.at[b->positions[i].name.n - 1] - '0');
+
+            (void)snprintf(
+                names[k], 64, "%.*s", (int)b->positions[i].name.n, b->positions[i].name.at);
+            (void)snprintf(
+                values[k], 64, "%.*s", (int)b->positions[i].value.n, b->positions[i].value.at);
+            stored[k] = (struct position){ bytes_text(names[k]), bytes_text(values[k]) };
+        }
+        for (size_t i = 0; i < b->count; i++)
+            found |= bytes_equal(b->events[i].id, bytes_text("resume-1"));
+        connector_kafka.source_settle(g.source, b, true);
+    }
+    while (!connector_kafka.source_drain(g.source))
+        turn();
+    connector_kafka.source_free(g.source);
+
+    source_open("resumes", stored, 2);
+    e.id = bytes_text("resume-2");
+    CHECK_INT(publish(&e).fate, FATE_DELIVERED);
+    do
+        b = receive();
+    while (b->count == 0);
+    CHECK(bytes_equal(b->events[0].id, bytes_text("resume-2")));
     rig_close();
 }
