@@ -1,0 +1,161 @@
+#include "bridge/links/kafka/handle.h"
+
+#include <stdlib.h>
+
+/* Those that our guarantees rest on, and why. */
+static const struct owned {
+    const char *name, *why;
+} owned[] = {
+    { "group.id", "set `group` on the source" },
+    { "bootstrap.servers", "set `brokers`" },
+    { "metadata.broker.list", "set `brokers`" },
+    { "enable.auto.commit", "offsets are committed after the log" },
+    { "enable.auto.offset.store", "offsets are committed after the log" },
+    { "auto.offset.reset", "an offset out of range must stop the route; see `start`" },
+    { "partition.assignment.strategy",
+        "revoking waits for what is in the log; it needs cooperative" },
+    { "isolation.level", "set `isolation` on the source" },
+    { "enable.idempotence", "without it order and confirmations are lost" },
+    { "acks", "a sink confirms only what all replicas in sync have" },
+    { "request.required.acks", "a sink confirms only what all replicas in sync have" },
+    { "partitioner", "keys must land where other clients put them" },
+    { "message.timeout.ms", "set `confirm_timeout` on the sink" },
+    { "delivery.timeout.ms", "set `confirm_timeout` on the sink" },
+    { "enabled_events", "the bridge needs its own" },
+    { "transactional.id", "the bridge does not use transactions" },
+    { NULL, NULL },
+};
+
+int kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value, struct fault *why)
+{
+    char text[300];
+
+    if (rd_kafka_conf_set(conf, name, value, text, sizeof text) == RD_KAFKA_CONF_OK)
+        return 0;
+    return fault_set(why, FAULT_INPUT, 0, "kafka: %s", text);
+}
+
+static int set_if(rd_kafka_conf_t *conf, const char *name, const char *value, struct fault *why)
+{
+    return value ? kafka_conf_set(conf, name, value, why) : 0;
+}
+
+static int set_brokers(rd_kafka_conf_t *conf, const struct option_list *brokers, struct fault *why)
+{
+    size_t n = 1;
+    char *text;
+    int got;
+
+    for (size_t i = 0; i < brokers->n; i++)
+        n += strlen(brokers->at[i]) + 1;
+    text = calloc(1, n);
+    if (!text)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    for (size_t i = 0, at = 0; i < brokers->n; i++)
+        at += (size_t)snprintf(text + at, n - at, "%s%s", i ? "," : "", brokers->at[i]);
+    got = kafka_conf_set(conf, "bootstrap.servers", text, why);
+    free(text);
+    return got;
+}
+
+static int set_sasl(rd_kafka_conf_t *conf, const struct kafka_sasl *s, struct fault *why)
+{
+    if (!s->set)
+        return 0;
+    if (kafka_conf_set(conf, "sasl.mechanisms", kafka_mechanisms[s->mechanism], why) != 0)
+        return -1;
+    if (s->mechanism != KAFKA_OAUTHBEARER)
+        return set_if(conf, "sasl.username", s->username, why) != 0 ||
+                       set_if(conf, "sasl.password", s->password, why) != 0
+                   ? -1
+                   : 0;
+    if (kafka_conf_set(conf, "sasl.oauthbearer.method", "oidc", why) != 0 ||
+        set_if(conf, "sasl.oauthbearer.token.endpoint.url", s->token_url, why) != 0 ||
+        set_if(conf, "sasl.oauthbearer.client.id", s->client_id, why) != 0 ||
+        set_if(conf, "sasl.oauthbearer.client.secret", s->client_secret, why) != 0 ||
+        set_if(conf, "sasl.oauthbearer.scope", s->scope, why) != 0)
+        return -1;
+    return 0;
+}
+
+static int set_tls(rd_kafka_conf_t *conf, const struct kafka_tls *t, struct fault *why)
+{
+    if (!t->set)
+        return 0;
+    if (set_if(conf, "ssl.ca.location", t->ca_file, why) != 0 ||
+        set_if(conf, "ssl.certificate.location", t->cert_file, why) != 0 ||
+        set_if(conf, "ssl.key.location", t->key_file, why) != 0 ||
+        set_if(conf, "ssl.key.password", t->key_password, why) != 0)
+        return -1;
+    if (kafka_conf_set(
+            conf, "enable.ssl.certificate.verification", t->verify ? "true" : "false", why) != 0)
+        return -1;
+    return kafka_conf_set(
+        conf, "ssl.endpoint.identification.algorithm", t->verify ? "https" : "none", why);
+}
+
+static const char *protocol(const struct kafka_link_options *o)
+{
+    if (o->sasl.set)
+        return o->tls.set ? "SASL_SSL" : "SASL_PLAINTEXT";
+    return o->tls.set ? "SSL" : "PLAINTEXT";
+}
+
+static void log_nothing(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    (void)rk, (void)level, (void)facility, (void)text; /* faults come as events and reports */
+}
+
+rd_kafka_conf_t *kafka_conf_open(
+    const struct kafka_link_options *o, bool consumer, struct fault *why)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+    rd_kafka_conf_set_log_cb(conf, log_nothing);
+    if (kafka_conf_set(conf, "client.id", "bascule", why) != 0 ||
+        kafka_conf_set(conf, "security.protocol", protocol(o), why) != 0 ||
+        set_brokers(conf, &o->brokers, why) != 0 || set_sasl(conf, &o->sasl, why) != 0 ||
+        set_tls(conf, &o->tls, why) != 0)
+        goto fail;
+    if (consumer && kafka_conf_set(conf, "queued.max.messages.kbytes", "2048", why) != 0)
+        goto fail;
+    for (size_t i = 0; i < o->properties.n; i++)
+        if (kafka_conf_set(conf, o->properties.at[i].name, o->properties.at[i].value, why) != 0)
+            goto fail;
+    return conf;
+fail:
+    rd_kafka_conf_destroy(conf);
+    return NULL;
+}
+
+int kafka_conf_check(const struct kafka_link_options *o, const char **key, struct fault *why)
+{
+    rd_kafka_conf_t *conf;
+
+    *key = NULL;
+    if (o->sasl.set && o->sasl.mechanism == KAFKA_OAUTHBEARER &&
+        (!o->sasl.token_url || !o->sasl.client_id || !o->sasl.client_secret)) {
+        *key = "sasl";
+        return fault_set(
+            why, FAULT_INPUT, 0, "OAUTHBEARER needs token_url, client_id and client_secret");
+    }
+    if (o->sasl.set && o->sasl.mechanism != KAFKA_OAUTHBEARER &&
+        (!o->sasl.username || !o->sasl.password)) {
+        *key = "sasl";
+        return fault_set(why, FAULT_INPUT, 0, "%s needs username and password",
+            kafka_mechanisms[o->sasl.mechanism]);
+    }
+    for (size_t i = 0; i < o->properties.n; i++)
+        for (const struct owned *w = owned; w->name; w++)
+            if (strcmp(w->name, o->properties.at[i].name) == 0) {
+                *key = "properties";
+                return fault_set(why, FAULT_INPUT, 0, "property '%s' is ours: %s", w->name, w->why);
+            }
+    conf = kafka_conf_open(o, true, why);
+    if (!conf) {
+        *key = o->properties.n ? "properties" : NULL;
+        return -1;
+    }
+    rd_kafka_conf_destroy(conf);
+    return 0;
+}

@@ -1,0 +1,283 @@
+#include "bridge/links/kafka/handle.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WATCH_BUSY_MS 3
+#define WATCH_IDLE_MS 1000
+#define WATCH_QUERY_MS 1000
+
+struct kafka_handle {
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *events;
+    int wake_fd;
+    bool consumer;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct kafka_job *todo, **todo_end, *done, **done_end;
+    rd_kafka_topic_partition_list_t *watched; /* .offset: the high watermark */
+    int watch_at;
+    atomic_bool stop, busy;
+};
+
+static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t live_changed = PTHREAD_COND_INITIALIZER;
+static int live;
+
+static void live_add(int n)
+{
+    (void)pthread_mutex_lock(&live_lock);
+    live += n;
+    (void)pthread_cond_broadcast(&live_changed);
+    (void)pthread_mutex_unlock(&live_lock);
+}
+
+static struct timespec time_after(int64_t ms)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += ms % 1000 * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
+void kafka_handle_wait(int64_t timeout_ms)
+{
+    struct timespec until = time_after(timeout_ms);
+
+    (void)pthread_mutex_lock(&live_lock);
+    while (live > 0 && pthread_cond_timedwait(&live_changed, &live_lock, &until) == 0)
+        ;
+    (void)pthread_mutex_unlock(&live_lock);
+}
+
+void kafka_handle_wake(int fd)
+{
+    uint64_t one = 1;
+
+    (void)!write(fd, &one, sizeof one); /* a full counter is readable as well */
+}
+
+/* Any request to a broker wakes its thread, which else may sleep up to 1 s on a full queue. */
+static void watch_one(struct kafka_handle *h)
+{
+    char topic[256] = "";
+    int32_t partition = 0;
+    int64_t low, high;
+    rd_kafka_topic_partition_t *p;
+
+    (void)pthread_mutex_lock(&h->lock);
+    if (h->watched && h->watched->cnt > 0) {
+        p = &h->watched->elems[h->watch_at++ % h->watched->cnt];
+        (void)snprintf(topic, sizeof topic, "%s", p->topic);
+        partition = p->partition;
+    }
+    (void)pthread_mutex_unlock(&h->lock);
+    if (!*topic ||
+        rd_kafka_query_watermark_offsets(h->rk, topic, partition, &low, &high, WATCH_QUERY_MS) != 0)
+        return;
+    (void)pthread_mutex_lock(&h->lock);
+    p = h->watched ? rd_kafka_topic_partition_list_find(h->watched, topic, partition) : NULL;
+    if (p)
+        p->offset = high;
+    (void)pthread_mutex_unlock(&h->lock);
+}
+
+/* Returns the next job, NULL when it is time to look at a watermark. */
+static struct kafka_job *job_wait(struct kafka_handle *h)
+{
+    struct timespec until = time_after(h->busy ? WATCH_BUSY_MS : WATCH_IDLE_MS);
+    struct kafka_job *j;
+
+    (void)pthread_mutex_lock(&h->lock);
+    while (
+        !h->todo && !h->stop && pthread_cond_timedwait(&h->changed, &h->lock, &until) != ETIMEDOUT)
+        ;
+    j = h->todo;
+    if (j) {
+        h->todo = j->next;
+        if (!h->todo)
+            h->todo_end = &h->todo;
+        j->next = NULL;
+    }
+    (void)pthread_mutex_unlock(&h->lock);
+    return j;
+}
+
+static void jobs_free(struct kafka_job *j)
+{
+    while (j) {
+        struct kafka_job *next = j->next;
+
+        j->free_job(j);
+        j = next;
+    }
+}
+
+static void *handle_run(void *arg)
+{
+    struct kafka_handle *h = arg;
+
+    while (!h->stop) {
+        struct kafka_job *j = job_wait(h);
+
+        if (!j) {
+            if (!h->stop)
+                watch_one(h);
+            continue;
+        }
+        j->run(j, h->rk);
+        (void)pthread_mutex_lock(&h->lock);
+        *h->done_end = j;
+        h->done_end = &j->next;
+        if (!h->stop)
+            kafka_handle_wake(h->wake_fd);
+        (void)pthread_mutex_unlock(&h->lock);
+    }
+    jobs_free(h->todo);
+    jobs_free(h->done);
+    rd_kafka_queue_destroy(h->events);
+    rd_kafka_destroy(h->rk);
+    if (h->watched)
+        rd_kafka_topic_partition_list_destroy(h->watched);
+    (void)pthread_cond_destroy(&h->changed);
+    (void)pthread_mutex_destroy(&h->lock);
+    free(h);
+    live_add(-1);
+    return NULL;
+}
+
+int kafka_handle_open(
+    rd_kafka_conf_t *conf, bool consumer, int wake_fd, struct kafka_handle **ret, struct fault *why)
+{
+    struct kafka_handle *h = calloc(1, sizeof *h);
+    uint64_t one = 1;
+    char text[256];
+
+    if (!h) {
+        rd_kafka_conf_destroy(conf);
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    }
+    h->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    if (!h->rk) {
+        rd_kafka_conf_destroy(conf);
+        free(h);
+        return fault_set(why, FAULT_INPUT, 0, "kafka: %s", text);
+    }
+    if (consumer)
+        (void)rd_kafka_poll_set_consumer(h->rk);
+    h->events = consumer ? rd_kafka_queue_get_consumer(h->rk) : rd_kafka_queue_get_main(h->rk);
+    h->wake_fd = wake_fd;
+    h->consumer = consumer;
+    h->todo_end = &h->todo;
+    h->done_end = &h->done;
+    (void)pthread_mutex_init(&h->lock, NULL);
+    (void)pthread_cond_init(&h->changed, NULL);
+    live_add(1);
+    if (pthread_create(&h->thread, NULL, handle_run, h) != 0) {
+        live_add(-1);
+        rd_kafka_queue_destroy(h->events);
+        rd_kafka_destroy(h->rk);
+        free(h);
+        return fault_set(why, FAULT_RETRY, errno, "kafka: no thread");
+    }
+    (void)pthread_detach(h->thread);
+    rd_kafka_queue_io_event_enable(h->events, wake_fd, &one, sizeof one);
+    *ret = h;
+    return 0;
+}
+
+void kafka_handle_free(struct kafka_handle *h)
+{
+    if (!h)
+        return;
+    /* The descriptor may be closed and given to somebody else after this. */
+    rd_kafka_queue_io_event_enable(h->events, -1, NULL, 0);
+    (void)pthread_mutex_lock(&h->lock);
+    h->stop = true;
+    (void)pthread_cond_signal(&h->changed);
+    (void)pthread_mutex_unlock(&h->lock);
+}
+
+rd_kafka_t *kafka_handle_rk(const struct kafka_handle *h)
+{
+    return h->rk;
+}
+
+rd_kafka_queue_t *kafka_handle_events(const struct kafka_handle *h)
+{
+    return h->events;
+}
+
+void kafka_handle_post(struct kafka_handle *h, struct kafka_job *j)
+{
+    (void)pthread_mutex_lock(&h->lock);
+    j->next = NULL;
+    *h->todo_end = j;
+    h->todo_end = &j->next;
+    (void)pthread_cond_signal(&h->changed);
+    (void)pthread_mutex_unlock(&h->lock);
+}
+
+struct kafka_job *kafka_handle_done(struct kafka_handle *h)
+{
+    struct kafka_job *j;
+
+    (void)pthread_mutex_lock(&h->lock);
+    j = h->done;
+    if (j) {
+        h->done = j->next;
+        if (!h->done)
+            h->done_end = &h->done;
+    }
+    (void)pthread_mutex_unlock(&h->lock);
+    return j;
+}
+
+void kafka_handle_watch(struct kafka_handle *h, const rd_kafka_topic_partition_list_t *list)
+{
+    (void)pthread_mutex_lock(&h->lock);
+    if (h->watched)
+        rd_kafka_topic_partition_list_destroy(h->watched);
+    h->watched = list ? rd_kafka_topic_partition_list_copy(list) : NULL;
+    for (int i = 0; h->watched && i < h->watched->cnt; i++)
+        h->watched->elems[i].offset = -1;
+    (void)pthread_cond_signal(&h->changed);
+    (void)pthread_mutex_unlock(&h->lock);
+}
+
+void kafka_handle_busy(struct kafka_handle *h, bool busy)
+{
+    if (h->busy == busy)
+        return;
+    h->busy = busy;
+    if (busy) {
+        (void)pthread_mutex_lock(&h->lock);
+        (void)pthread_cond_signal(&h->changed);
+        (void)pthread_mutex_unlock(&h->lock);
+    }
+}
+
+int64_t kafka_handle_high(struct kafka_handle *h, const char *topic, int32_t partition)
+{
+    rd_kafka_topic_partition_t *p = NULL;
+    int64_t high = -1;
+
+    (void)pthread_mutex_lock(&h->lock);
+    if (h->watched)
+        p = rd_kafka_topic_partition_list_find(h->watched, topic, partition);
+    if (p)
+        high = p->offset;
+    (void)pthread_mutex_unlock(&h->lock);
+    return high;
+}

@@ -1,0 +1,660 @@
+#include "bridge/links/kafka/link.h"
+
+#include "bridge/links/kafka/codec.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define CHECK_TIMEOUT_MS 5000
+#define HEADER_SCRATCH_MAX 1024
+#define TOPIC_BYTES_MAX 249 /* Kafka's own limit on a topic's name */
+
+struct flight {
+    struct sink *sink; /* NULL: nobody waits for it any more */
+    struct flights *home;
+    uint64_t ref, order;
+    size_t bytes;
+    struct flight *next_free;
+};
+
+/* Outlives its sink until the last report is in, or the producer's handle ended. */
+struct flights {
+    struct flights *next;
+    struct flight *free;
+    size_t out, n;
+    bool orphan;
+    struct flight at[];
+};
+
+/* One librdkafka producer; shared by the sinks with equal settings. */
+struct kafka_producer {
+    struct link *link;
+    struct kafka_producer *next;
+    struct kafka_handle *handle; /* NULL between a fatal error and its replacement */
+    struct flights *flights;
+    int compression;
+    int64_t timeout_ms;
+    int users;
+    bool dedicated, fatal;
+    char error[200];
+};
+
+struct sink {
+    struct sink *next;
+    struct link *link;
+    struct sink_spec spec;
+    const struct kafka_sink_options *options;
+    struct kafka_producer *producer;
+    struct flights *flights;
+    rd_kafka_topic_t *topic; /* of a fixed address */
+    rd_kafka_headers_t *headers;
+    struct report *reports; /* a ring of window_events */
+    size_t report_at, report_count, out, out_bytes;
+    uint64_t order, order_confirmed;
+    struct buf scratch;
+    struct link_status status;
+    uint32_t tries;
+    bool checking, ready;
+};
+
+/* Is the topic there? Asked on the handle's thread. */
+struct check_job {
+    struct kafka_job job;
+    const struct sink *sink; /* compared only: it may be gone */
+    char topic[TOPIC_BYTES_MAX + 1];
+    rd_kafka_resp_err_t error;
+    char peer[128];
+};
+
+static struct flights *flights_open(struct kafka_producer *p, size_t n)
+{
+    struct flights *f = calloc(1, sizeof *f + n * sizeof f->at[0]);
+
+    if (!f)
+        return NULL;
+    f->n = n;
+    for (size_t i = 0; i < n; i++) {
+        f->at[i].home = f;
+        f->at[i].next_free = f->free;
+        f->free = &f->at[i];
+    }
+    f->next = p->flights;
+    p->flights = f;
+    return f;
+}
+
+static void flights_free(struct kafka_producer *p, struct flights *f)
+{
+    struct flights **at = &p->flights;
+
+    while (*at && *at != f)
+        at = &(*at)->next;
+    if (*at)
+        *at = f->next;
+    free(f);
+}
+
+static void check_free(struct kafka_job *j)
+{
+    free(j);
+}
+
+static void check_run(struct kafka_job *j, rd_kafka_t *rk)
+{
+    struct check_job *c = (struct check_job *)j;
+    const struct rd_kafka_metadata *found = NULL;
+    rd_kafka_topic_t *topic = *c->topic ? rd_kafka_topic_new(rk, c->topic, NULL) : NULL;
+
+    c->error = rd_kafka_metadata(rk, 0, topic, &found, CHECK_TIMEOUT_MS);
+    if (topic)
+        rd_kafka_topic_destroy(topic);
+    if (c->error != 0)
+        return;
+    for (int i = 0; i < found->topic_cnt && *c->topic; i++)
+        if (strcmp(found->topics[i].topic, c->topic) == 0)
+            c->error = found->topics[i].err;
+    if (found->broker_cnt > 0)
+        (void)snprintf(
+            c->peer, sizeof c->peer, "%s:%d", found->brokers[0].host, found->brokers[0].port);
+    rd_kafka_metadata_destroy(found);
+}
+
+static void check_start(struct sink *s)
+{
+    struct check_job *c;
+
+    if (s->checking || !s->producer->handle)
+        return;
+    c = calloc(1, sizeof *c);
+    if (!c)
+        return;
+    c->job.run = check_run;
+    c->job.free_job = check_free;
+    c->sink = s;
+    if (s->options->topic.fixed)
+        (void)snprintf(c->topic, sizeof c->topic, "%s", s->options->topic.text);
+    s->checking = true;
+    kafka_handle_post(s->producer->handle, &c->job);
+}
+
+/* Not now: waits, then asks again. */
+static void sink_down(struct sink *s, const char *text)
+{
+    s->ready = false;
+    (void)snprintf(s->status.error, sizeof s->status.error, "kafka: %s%s%s%s",
+        s->options->topic.fixed ? "topic '" : "",
+        s->options->topic.fixed ? s->options->topic.text : "", s->options->topic.fixed ? "': " : "",
+        text);
+    if (s->status.state == LINK_DOWN)
+        return;
+    kafka_state_set(&s->status, LINK_DOWN, s->link->now_ms);
+    s->status.retry_ms =
+        s->link->now_ms + backoff_wait_ms(&backoff_connect, ++s->tries, &s->link->random);
+}
+
+static void check_end(struct link *l, const struct check_job *c)
+{
+    struct sink *s = l->sinks;
+
+    while (s && s != c->sink)
+        s = s->next;
+    if (!s)
+        return;
+    s->checking = false;
+    if (c->error != 0) {
+        kafka_state_set(&s->status, LINK_CONNECTING, s->link->now_ms);
+        sink_down(s, rd_kafka_err2str(c->error));
+        return;
+    }
+    if (s->status.session++)
+        s->status.reconnects++;
+    s->tries = 0;
+    s->ready = true;
+    s->status.error[0] = '\0';
+    (void)snprintf(s->status.peer, sizeof s->status.peer, "%s", c->peer);
+    kafka_state_set(&s->status, LINK_UP, s->link->now_ms);
+}
+
+static void report_put(struct sink *s, const struct report *r)
+{
+    size_t n = (size_t)s->spec.window_events;
+
+    s->reports[(s->report_at + s->report_count++) % n] = *r;
+}
+
+/* Errors by meaning; anything else is the connection's. */
+static void report_error(const struct sink *s, const struct flight *f, rd_kafka_resp_err_t e,
+    bool maybe_written, struct report *r)
+{
+    r->fate = FATE_REFUSED;
+    r->code = e;
+    r->text = rd_kafka_err2str(e);
+    switch (e) {
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+    case RD_KAFKA_RESP_ERR__INVALID_ARG:
+        r->cause = CAUSE_FINAL;
+        return;
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        r->cause = s->options->topic.fixed ? CAUSE_LOST : CAUSE_ADDRESS;
+        r->fate = s->options->topic.fixed ? FATE_UNSENT : FATE_REFUSED;
+        return;
+    case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS:
+    case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
+    case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
+        r->cause = CAUSE_BROKER;
+        r->fate = FATE_UNSENT;
+        return;
+    default:
+        r->fate = maybe_written ? FATE_UNSURE : FATE_UNSENT;
+        r->cause =
+            maybe_written && e == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT ? CAUSE_TIMEOUT : CAUSE_LOST;
+        r->later_confirmed = s->order_confirmed > f->order;
+    }
+}
+
+static void flight_end(struct flight *f)
+{
+    struct flights *home = f->home;
+
+    if (f->sink) {
+        f->sink->out--;
+        f->sink->out_bytes -= f->bytes;
+    }
+    f->sink = NULL;
+    f->next_free = home->free;
+    home->free = f;
+    home->out--;
+}
+
+static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
+{
+    struct flight *f = m->_private;
+    struct flights *home = f->home;
+    struct sink *s = f->sink;
+    struct report r = { .ref = f->ref, .fate = FATE_DELIVERED };
+
+    if (s && m->err != 0) {
+        report_error(
+            s, f, m->err, rd_kafka_message_status(m) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED, &r);
+        if (r.cause == CAUSE_LOST && s->ready)
+            sink_down(s, r.text);
+    } else if (s && f->order > s->order_confirmed) {
+        s->order_confirmed = f->order;
+    }
+    if (s)
+        report_put(s, &r);
+    flight_end(f);
+    if (home->orphan && home->out == 0)
+        flights_free(p, home);
+}
+
+static int producer_dial(struct kafka_producer *p, struct fault *why)
+{
+    struct kafka_link_options const *o = p->link->options;
+    rd_kafka_conf_t *conf = kafka_conf_open(o, false, why);
+    char timeout[24];
+
+    if (!conf)
+        return -1;
+    (void)snprintf(timeout, sizeof timeout, "%lld", (long long)p->timeout_ms);
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+    if (kafka_conf_set(conf, "enable.idempotence", "true", why) != 0 ||
+        kafka_conf_set(conf, "acks", "all", why) != 0 ||
+        kafka_conf_set(conf, "partitioner", "murmur2_random", why) != 0 ||
+        kafka_conf_set(conf, "compression.codec", kafka_compressions[p->compression], why) != 0 ||
+        kafka_conf_set(conf, "message.timeout.ms", timeout, why) != 0) {
+        rd_kafka_conf_destroy(conf);
+        return -1;
+    }
+    return kafka_handle_open(conf, false, p->link->wake_fd, &p->handle, why);
+}
+
+static void producer_free(struct kafka_producer *p)
+{
+    struct kafka_producer **at = &p->link->producers;
+
+    while (*at && *at != p)
+        at = &(*at)->next;
+    if (*at)
+        *at = p->next;
+    /* What it still held is not its sinks' any more; purging lets the handle end at once. */
+    if (p->handle)
+        (void)rd_kafka_purge(kafka_handle_rk(p->handle),
+            RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+    kafka_handle_free(p->handle);
+    while (p->flights)
+        flights_free(p, p->flights);
+    free(p);
+}
+
+static int producer_find(struct link *l, const struct kafka_sink_options *o, int64_t timeout_ms,
+    struct kafka_producer **ret, struct fault *why)
+{
+    struct kafka_producer *p;
+
+    for (p = l->producers; p && o->dedicated != KAFKA_DEDICATED_ALWAYS; p = p->next)
+        if (!p->dedicated && p->compression == o->compression && p->timeout_ms == timeout_ms) {
+            p->users++;
+            *ret = p;
+            return 0;
+        }
+    p = calloc(1, sizeof *p);
+    if (!p)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    p->link = l;
+    p->compression = o->compression;
+    p->timeout_ms = timeout_ms;
+    p->dedicated = o->dedicated == KAFKA_DEDICATED_ALWAYS;
+    p->users = 1;
+    if (producer_dial(p, why) != 0) {
+        free(p);
+        return -1;
+    }
+    p->next = l->producers;
+    l->producers = p;
+    *ret = p;
+    return 0;
+}
+
+int kafka_sink_open(
+    struct link *l, const struct sink_spec *spec, struct sink **ret, struct fault *why)
+{
+    struct sink *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    s->link = l;
+    s->spec = *spec;
+    s->options = spec->options;
+    buf_init(&s->scratch, HEADER_SCRATCH_MAX);
+    s->reports = calloc((size_t)spec->window_events, sizeof *s->reports);
+    s->status.state = LINK_CONNECTING;
+    s->status.since_ms = l->now_ms;
+    s->status.lag = -1;
+    if (!s->reports) {
+        (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
+        goto fail;
+    }
+    if (producer_find(l, s->options, spec->confirm_timeout_ms, &s->producer, why) != 0)
+        goto fail;
+    s->flights = flights_open(s->producer, (size_t)spec->window_events);
+    if (!s->flights) {
+        (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
+        goto fail;
+    }
+    s->next = l->sinks;
+    l->sinks = s;
+    check_start(s);
+    *ret = s;
+    return 0;
+fail:
+    kafka_sink_free(s);
+    return -1;
+}
+
+static void header_add(void *to, struct bytes name, struct bytes value)
+{
+    rd_kafka_headers_t **headers = to;
+
+    if (!*headers)
+        *headers = rd_kafka_headers_new(8);
+    (void)rd_kafka_header_add(
+        *headers, (const char *)name.at, (ssize_t)name.n, value.at, (ssize_t)value.n);
+}
+
+static bool partition_parse(struct bytes text, int32_t *ret)
+{
+    int64_t n = 0;
+
+    if (!bytes_present(text) || text.n == 0 || text.n > 10)
+        return false;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.at[i] < '0' || text.at[i] > '9')
+            return false;
+        n = n * 10 + (text.at[i] - '0');
+    }
+    *ret = (int32_t)n;
+    return n <= INT32_MAX;
+}
+
+static void refuse(
+    struct sink *s, const struct message *m, enum cause cause, int code, const char *text)
+{
+    report_put(
+        s, &(struct report){
+               .ref = m->ref, .fate = FATE_REFUSED, .cause = cause, .code = code, .text = text });
+}
+
+/* Where it goes. False: it was refused. */
+static bool address_of(struct sink *s, const struct message *m, char *topic, int32_t *partition)
+{
+    struct bytes name = m->fields[0];
+
+    *partition = RD_KAFKA_PARTITION_UA;
+    if (s->options->partition.text && !partition_parse(m->fields[1], partition)) {
+        refuse(s, m, CAUSE_FINAL, 0, "partition is not a number");
+        return false;
+    }
+    if (s->topic)
+        return true;
+    if (name.n == 0 || name.n > TOPIC_BYTES_MAX || memchr(name.at, 0, name.n)) {
+        refuse(s, m, CAUSE_FINAL, 0, "no Kafka topic has such a name");
+        return false;
+    }
+    memcpy(topic, name.at, name.n);
+    topic[name.n] = '\0';
+    return true;
+}
+
+/* Bytes are copied: an abandoned message's loan ends while librdkafka still may send it. */
+static rd_kafka_resp_err_t produce(struct sink *s, const struct message *m, const char *topic,
+    int32_t partition, rd_kafka_headers_t *headers, struct flight *f)
+{
+    const struct event *e = m->event;
+    rd_kafka_vu_t v[8];
+    size_t n = 0;
+    rd_kafka_error_t *error;
+    rd_kafka_resp_err_t code;
+
+    if (s->topic)
+        v[n++] = (rd_kafka_vu_t){ .vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = s->topic };
+    else
+        v[n++] = (rd_kafka_vu_t){ .vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic };
+    v[n++] = (rd_kafka_vu_t){ .vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition };
+    v[n++] = (rd_kafka_vu_t){ .vtype = RD_KAFKA_VTYPE_VALUE,
+        .u.mem = { (void *)(uintptr_t)e->body.at, e->body.n } };
+    if (bytes_present(m->key))
+        v[n++] = (rd_kafka_vu_t){ .vtype = RD_KAFKA_VTYPE_KEY,
+            .u.mem = { (void *)(uintptr_t)m->key.at, m->key.n } };
+    v[n++] = (rd_kafka_vu_t){ .vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY };
+    v[n++] = (rd_kafka_vu_t){ .vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = e->time_ms };
+    v[n++] = (rd_kafka_vu_t){ .vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = f };
+    if (headers)
+        v[n++] = (rd_kafka_vu_t){ .vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers };
+    error = rd_kafka_produceva(kafka_handle_rk(s->producer->handle), v, n);
+    if (!error)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    code = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
+    if (headers)
+        rd_kafka_headers_destroy(headers);
+    return code;
+}
+
+/* False: not now. */
+static bool publish_one(struct sink *s, const struct message *m)
+{
+    char topic[TOPIC_BYTES_MAX + 1];
+    rd_kafka_headers_t *headers = NULL;
+    struct flight *f = s->flights->free;
+    struct report r = { .ref = m->ref };
+    int32_t partition;
+    rd_kafka_resp_err_t e;
+
+    if (!address_of(s, m, topic, &partition))
+        return true;
+    if (codec_write(m->event, m->flags & MESSAGE_REPLAY, &s->scratch, header_add, &headers) != 0) {
+        if (headers)
+            rd_kafka_headers_destroy(headers);
+        refuse(s, m, CAUSE_FINAL, 0, "its headers cannot be written to Kafka");
+        return true;
+    }
+    e = produce(s, m, topic, partition, headers, f);
+    if (e == RD_KAFKA_RESP_ERR__QUEUE_FULL || e == RD_KAFKA_RESP_ERR__FATAL)
+        return false;
+    if (e != 0) {
+        report_error(s, f, e, false, &r);
+        if (r.cause == CAUSE_LOST)
+            sink_down(s, r.text);
+        report_put(s, &r);
+        return true;
+    }
+    s->flights->free = f->next_free;
+    s->flights->out++;
+    f->sink = s;
+    f->ref = m->ref;
+    f->order = ++s->order;
+    f->bytes = event_bytes(m->event);
+    s->out++;
+    s->out_bytes += f->bytes;
+    return true;
+}
+
+size_t kafka_sink_publish(struct sink *s, const struct message *messages, size_t n)
+{
+    size_t k = 0;
+
+    if (s->ready && s->options->topic.fixed && !s->topic)
+        s->topic =
+            rd_kafka_topic_new(kafka_handle_rk(s->producer->handle), s->options->topic.text, NULL);
+    while (k < n && s->ready && s->flights && s->flights->free &&
+           s->out + s->report_count < (size_t)s->spec.window_events &&
+           (s->out == 0 || s->out_bytes < (size_t)s->spec.window_bytes) &&
+           publish_one(s, &messages[k]))
+        k++;
+    return k;
+}
+
+size_t kafka_sink_collect(struct sink *s, struct report *ret, size_t limit)
+{
+    size_t n = 0;
+
+    for (; n < limit && s->report_count > 0; n++) {
+        ret[n] = s->reports[s->report_at];
+        s->report_at = (s->report_at + 1) % (size_t)s->spec.window_events;
+        s->report_count--;
+    }
+    return n;
+}
+
+/* A neighbour's messages cannot be told apart in one producer's queue, so only a lone user purges.
+ */
+void kafka_sink_abandon(struct sink *s)
+{
+    if (s->producer->users == 1 && s->producer->handle && s->out > 0)
+        (void)rd_kafka_purge(kafka_handle_rk(s->producer->handle),
+            RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+    for (size_t i = 0; s->flights && i < s->flights->n; i++) {
+        struct flight *f = &s->flights->at[i];
+
+        if (f->sink != s)
+            continue;
+        report_put(s, &(struct report){ .ref = f->ref,
+                          .fate = FATE_UNSURE,
+                          .cause = CAUSE_LOST,
+                          .text = "let go before it was confirmed" });
+        f->sink = NULL;
+    }
+    s->out = s->out_bytes = 0;
+}
+
+/* A fatal error ends the handle for good: a new one, and what was in flight is unsure. */
+static void producer_replace(struct kafka_producer *p)
+{
+    struct link *l = p->link;
+    struct fault why;
+
+    for (struct sink *s = l->sinks; s; s = s->next) {
+        if (s->producer != p)
+            continue;
+        kafka_sink_abandon(s);
+        if (s->topic)
+            rd_kafka_topic_destroy(s->topic);
+        s->topic = NULL;
+        s->checking = false;
+        sink_down(s, p->error);
+        s->flights = NULL;
+    }
+    kafka_handle_free(p->handle);
+    p->handle = NULL;
+    while (p->flights)
+        flights_free(p, p->flights);
+    p->fatal = false;
+    for (struct sink *s = l->sinks; s; s = s->next)
+        if (s->producer == p)
+            s->flights = flights_open(p, (size_t)s->spec.window_events);
+    if (producer_dial(p, &why) != 0)
+        p->handle = NULL;
+}
+
+static void producer_error(struct kafka_producer *p, rd_kafka_event_t *ev)
+{
+    rd_kafka_resp_err_t e = rd_kafka_event_error(ev);
+
+    (void)snprintf(p->error, sizeof p->error, "%s", rd_kafka_event_error_string(ev));
+    if (rd_kafka_event_error_is_fatal(ev)) {
+        p->fatal = true;
+        return;
+    }
+    if (e != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && e != RD_KAFKA_RESP_ERR__AUTHENTICATION)
+        return;
+    for (struct sink *s = p->link->sinks; s; s = s->next)
+        if (s->producer == p && s->ready)
+            sink_down(s, p->error);
+}
+
+static void producer_step(struct kafka_producer *p)
+{
+    rd_kafka_event_t *ev;
+    struct kafka_job *j;
+
+    while (p->handle && (j = kafka_handle_done(p->handle))) {
+        check_end(p->link, (struct check_job *)j);
+        free(j);
+    }
+    while (p->handle && (ev = rd_kafka_queue_poll(kafka_handle_events(p->handle), 0))) {
+        const rd_kafka_message_t *m;
+
+        if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_DR)
+            while ((m = rd_kafka_event_message_next(ev)))
+                reported(p, m);
+        else if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_ERROR)
+            producer_error(p, ev);
+        rd_kafka_event_destroy(ev);
+    }
+    if (p->fatal)
+        producer_replace(p);
+}
+
+int64_t kafka_sink_step(struct sink *s)
+{
+    struct fault why;
+
+    if (!s->producer->handle && producer_dial(s->producer, &why) != 0)
+        return s->link->now_ms + 1000;
+    producer_step(s->producer);
+    if (s->status.state == LINK_DOWN && s->link->now_ms >= s->status.retry_ms) {
+        kafka_state_set(&s->status, LINK_CONNECTING, s->link->now_ms);
+        check_start(s);
+    }
+    if (s->report_count > 0)
+        kafka_handle_wake(s->link->wake_fd);
+    return s->status.state == LINK_DOWN ? s->status.retry_ms : INT64_MAX;
+}
+
+struct sink *kafka_sink_next(const struct sink *s)
+{
+    return s->next;
+}
+
+void kafka_sink_status(const struct sink *s, struct link_status *ret)
+{
+    *ret = s->status;
+}
+
+void kafka_sink_free(struct sink *s)
+{
+    struct sink **at;
+
+    if (!s)
+        return;
+    for (at = &s->link->sinks; *at && *at != s; at = &(*at)->next)
+        ;
+    if (*at)
+        *at = s->next;
+    if (s->topic)
+        rd_kafka_topic_destroy(s->topic);
+    if (s->flights) {
+        for (size_t i = 0; i < s->flights->n; i++)
+            s->flights->at[i].sink = NULL;
+        s->flights->orphan = true;
+        if (s->flights->out == 0)
+            flights_free(s->producer, s->flights);
+    }
+    if (s->producer && --s->producer->users == 0)
+        producer_free(s->producer);
+    buf_done(&s->scratch);
+    free(s->reports);
+    free(s);
+}
