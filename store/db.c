@@ -359,6 +359,11 @@ void db_copy_cell(struct statement *s, int column, struct rows *to)
     }
 }
 
+void db_copy_value(struct statement *from, int column, struct statement *to, int at)
+{
+    (void)sqlite3_bind_value(to->stmt, at, sqlite3_column_value(from->stmt, column));
+}
+
 int64_t db_changes(struct db *d)
 {
     return sqlite3_changes64(d->sqlite);

@@ -53,6 +53,8 @@ struct bytes db_bytes(struct statement *s, int column); /* absent when null; lik
 struct rows;
 /* Adds the column to the row as what it is. */
 void db_copy_cell(struct statement *s, int column, struct rows *to);
+/* Binds the column's value, as what it is, to a statement of another connection; lent until run. */
+void db_copy_value(struct statement *from, int column, struct statement *to, int at);
 int64_t db_changes(struct db *d);
 int64_t db_last_id(struct db *d);
 

@@ -1,0 +1,222 @@
+/* Saves what can be read of a damaged store into a new one, and says what cannot. */
+#include "store/inside.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+struct salvage {
+    struct db *from, *to;
+    store_say *say;
+    void *arg;
+    int damages;
+};
+
+static void lost(struct salvage *v, const char *what)
+{
+    v->damages++;
+    v->say(v->arg, 2, what);
+}
+
+/* One row by its SQL, or the reason why not. */
+static int copy_row(struct salvage *v, struct statement *row, const char *into, int columns)
+{
+    struct statement *put = db_prepare(v->to, into, NULL);
+
+    if (!put)
+        return -1;
+    for (int c = 0; c < columns; c++)
+        db_copy_value(row, c, put, c + 1);
+    return db_run(put, NULL);
+}
+
+static void copy_table(
+    struct salvage *v, const char *name, const char *select, const char *into, int columns)
+{
+    struct fault why = { 0 };
+    struct statement *st = db_prepare(v->from, select, &why);
+    char line[700];
+    uint64_t rows = 0;
+    int got = -1;
+
+    while (st && (got = db_step(st, &why)) == 1)
+        if (copy_row(v, st, into, columns) == 0)
+            rows++;
+    if (st)
+        db_reset(st);
+    (void)snprintf(line, sizeof line, "%s: %" PRIu64 " rows saved%s%s", name, rows,
+        got < 0 ? ", then: " : "", got < 0 ? why.text : "");
+    if (got < 0)
+        lost(v, line);
+    else
+        v->say(v->arg, 0, line);
+}
+
+/* Chunk by chunk, so that a damaged page costs its own chunks only. */
+static void copy_chunks(struct salvage *v)
+{
+    struct fault why = { 0 };
+    int64_t after = 0;
+    uint64_t saved = 0, gone = 0;
+    char line[700];
+    int in_a_row = 0;
+
+    while (in_a_row < 1000) {
+        struct statement *st = db_prepare(v->from,
+            "SELECT id, count, received_ms, raw_bytes, frame, before_bytes, stored_bytes, filter, "
+            "spans"
+            " FROM chunk WHERE id > ?1 ORDER BY id LIMIT 1",
+            &why);
+        struct block *b = NULL;
+        int got;
+
+        if (!st)
+            break;
+        db_bind_int(st, 1, after);
+        got = db_step(st, &why);
+        if (got == 0) {
+            db_reset(st);
+            break;
+        }
+        if (got == 1)
+            after = db_int(st, 0);
+        if (got == 1 && read_chunk(st, &b, &why) == 0 &&
+            copy_row(v, st,
+                "INSERT INTO chunk (id, count, received_ms, raw_bytes, frame, before_bytes, "
+                "stored_bytes,"
+                " filter, spans) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                9) == 0) {
+            saved += b->count;
+            in_a_row = 0;
+        } else {
+            (void)snprintf(line, sizeof line, "lost: %s", why.text);
+            lost(v, line);
+            gone++;
+            in_a_row++;
+            if (got != 1)
+                after++; /* its page cannot be read: try behind it */
+        }
+        block_unref(b);
+        db_reset(st);
+    }
+    (void)snprintf(
+        line, sizeof line, "log: %" PRIu64 " events saved, %" PRIu64 " chunks lost", saved, gone);
+    v->say(v->arg, gone ? 1 : 0, line);
+}
+
+static int new_identity(struct salvage *v, struct fault *why)
+{
+    static const char *const keep[] = {
+        "INSERT OR REPLACE INTO meta (name, value) SELECT 'was.' || value, 1 FROM meta WHERE name "
+        "= 'id'",
+        /* A number that was handed out must not be handed out again. */
+        "INSERT OR REPLACE INTO meta (name, value) SELECT 'next_held', max((SELECT "
+        "coalesce(max(number), 0)"
+        " FROM held) + 1, coalesce((SELECT value FROM meta WHERE name = 'next_held'), 1)) + 1000",
+        "UPDATE meta SET value = value + 1000 WHERE name IN ('next_generation', 'next_job')",
+        "INSERT OR REPLACE INTO meta (name, value) VALUES ('clean', 0)",
+    };
+    uint64_t id = 0;
+    char text[17];
+    struct statement *st;
+
+    for (size_t i = 0; i < sizeof keep / sizeof *keep; i++)
+        if (db_exec(v->to, keep[i], why) != 0)
+            return -1;
+    if (getrandom(&id, sizeof id, 0) != sizeof id)
+        return fault_set(why, FAULT_RETRY, errno, "no random number for the new store");
+    (void)snprintf(text, sizeof text, "%016" PRIx64, id);
+    st = db_prepare(v->to, "INSERT OR REPLACE INTO meta (name, value) VALUES ('id', ?1)", why);
+    if (!st)
+        return -1;
+    db_bind_text(st, 1, text);
+    return db_run(st, why);
+}
+
+static int copy_all(struct salvage *v, struct fault *why)
+{
+    bool made;
+
+    if (db_migrate(v->to, &made, why) != 0 || db_exec(v->to, "BEGIN IMMEDIATE", why) != 0)
+        return -1;
+    copy_table(v, "meta", "SELECT name, value FROM meta",
+        "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", 2);
+    copy_table(v, "routes", "SELECT id, name, retain_age_ms, retain_bytes FROM route",
+        "INSERT INTO route (id, name, retain_age_ms, retain_bytes) VALUES (?1, ?2, ?3, ?4)", 4);
+    copy_table(v, "sinks",
+        "SELECT id, route_id, name, fallback, begin_seq, frontier, above, accepted, delivered, "
+        "held, dead,"
+        " dropped_filter, dropped_loop, dropped_person, dropped_discard, diverted, reordered, "
+        "retries"
+        " FROM sink",
+        "INSERT INTO sink (id, route_id, name, fallback, begin_seq, frontier, above, accepted, "
+        "delivered,"
+        " held, dead, dropped_filter, dropped_loop, dropped_person, dropped_discard, diverted, "
+        "reordered,"
+        " retries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "
+        "?17, ?18)",
+        18);
+    copy_chunks(v);
+    copy_table(v, "positions", "SELECT route_id, connection, name, value FROM position",
+        "INSERT INTO position (route_id, connection, name, value) VALUES (?1, ?2, ?3, ?4)", 4);
+    copy_table(v, "gaps",
+        "SELECT id, route_id, connection, what, start_ms, end_ms, count, cause FROM gap",
+        "INSERT INTO gap (id, route_id, connection, what, start_ms, end_ms, count, cause)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        8);
+    copy_table(v, "held events and dead letters",
+        "SELECT number, route_id, sink_id, seq, job, state, reason, code, text, attempts, "
+        "generation,"
+        " due_in_ms, expires_in_ms, first_sent_ms, unsure, changed_ms, order_key, received_ms, "
+        "event_id,"
+        " event, edited FROM held",
+        "INSERT INTO held (number, route_id, sink_id, seq, job, state, reason, code, text, "
+        "attempts,"
+        " generation, due_in_ms, expires_in_ms, first_sent_ms, unsure, changed_ms, order_key, "
+        "received_ms,"
+        " event_id, event, edited) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+        "?14,"
+        " ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+        21);
+    copy_table(v, "attempts",
+        "SELECT sink_id, seq, job, generation, number, time_ms, fate, cause, code, text FROM "
+        "attempt",
+        "INSERT INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", 10);
+    copy_table(v, "outcomes", "SELECT sink_id, first_seq, last_seq, what, seqs FROM outcome",
+        "INSERT INTO outcome VALUES (?1, ?2, ?3, ?4, ?5)", 5);
+    copy_table(v, "marks", "SELECT sink_id, minute, frontier FROM mark",
+        "INSERT INTO mark VALUES (?1, ?2, ?3)", 3);
+    copy_table(v, "pauses", "SELECT route_id, sink_id, since_ms, who FROM pause",
+        "INSERT INTO pause VALUES (?1, ?2, ?3, ?4)", 4);
+    copy_table(v, "audit", "SELECT id, time_ms, uid, pid, what, object, detail, result FROM audit",
+        "INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", 8);
+    copy_table(v, "replays",
+        "SELECT number, state, created_ms, changed_ms, expires_ms, generation, rate, raw, uid, "
+        "digest,"
+        " bytes, selection, legs FROM job",
+        "INSERT INTO job VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)", 13);
+    if (new_identity(v, why) != 0)
+        return -1;
+    return db_exec(v->to, "COMMIT", why);
+}
+
+int store_salvage_file(
+    const char *path, const char *new_path, store_say *say, void *arg, struct fault *why)
+{
+    struct salvage v = { .say = say, .arg = arg };
+    bool whole;
+    int result = -1;
+
+    if (access(new_path, F_OK) == 0)
+        return fault_set(why, FAULT_INPUT, EEXIST, "%s is there already", new_path);
+    if (db_open(path, DB_READ, NULL, &v.from, why) == 0 &&
+        db_open(new_path, DB_WRITE, NULL, &v.to, why) == 0 && copy_all(&v, why) == 0 &&
+        db_checkpoint(v.to, &whole, why) == 0)
+        result = v.damages;
+    db_close(v.from);
+    db_close(v.to);
+    return result;
+}
