@@ -21,7 +21,7 @@ struct waiting {
 
 struct resp {
     int fd;
-    bool connected;
+    bool connected, taken;
     struct buf out;
     uint64_t gone; /* bytes written to the socket so far */
     struct waiting *waiting;
@@ -31,14 +31,14 @@ struct resp {
     redisReader *reader;
 };
 
-static void value_free(void *at)
+void resp_value_free(void *at)
 {
     struct resp_value *v = at;
 
     if (!v)
         return;
     for (size_t i = 0; i < v->n; i++)
-        value_free(v->items[i]);
+        resp_value_free(v->items[i]);
     free(v->items);
     free(v);
 }
@@ -108,7 +108,7 @@ static redisReplyObjectFunctions functions = {
     .createArray = create_array,
     .createInteger = create_integer,
     .createNil = create_nil,
-    .freeObject = value_free,
+    .freeObject = resp_value_free,
 };
 
 static int dial(const char *host, int port, bool *connected, struct fault *why)
@@ -261,6 +261,11 @@ void resp_push(struct resp *r, resp_reply_fn *fn, void *owner)
     r->push_owner = owner;
 }
 
+void resp_take(struct resp *r)
+{
+    r->taken = true;
+}
+
 void resp_forget(struct resp *r, const void *owner)
 {
     for (size_t i = 0; i < r->count; i++) {
@@ -317,6 +322,7 @@ static int hand_over(struct resp *r, struct fault *why)
             return fault_set(why, FAULT_RETRY, 0, "malformed reply: %s", r->reader->errstr);
         if (!at)
             return 0;
+        r->taken = false;
         if (r->push) {
             r->push(r->push_owner, 0, at, true);
         } else if (r->count) {
@@ -326,11 +332,13 @@ static int hand_over(struct resp *r, struct fault *why)
         } else {
             const struct resp_value *v = at;
             (void)fault_set(why, FAULT_RETRY, 0, "a reply to nothing: %.*s",
-                (int)(v->text.n < 200 ? v->text.n : 200), v->text.at ? (const char *)v->text.at : "");
-            value_free(at);
+                (int)(v->text.n < 200 ? v->text.n : 200),
+                v->text.at ? (const char *)v->text.at : "");
+            resp_value_free(at);
             return -1;
         }
-        value_free(at);
+        if (!r->taken)
+            resp_value_free(at);
     }
 }
 

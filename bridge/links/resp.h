@@ -1,10 +1,19 @@
-/* One Redis connection: a socket that never blocks, RESP2 both ways, replies tied to their commands. */
+/* One Redis connection: a socket that never blocks, RESP2 both ways, replies tied to their
+ * commands. */
 #ifndef BASCULE_RESP_H
 #define BASCULE_RESP_H
 
 #include "bridge/base/buf.h"
 
-enum resp_type { RESP_NONE = 0, RESP_TEXT, RESP_STATUS, RESP_ERROR, RESP_INT, RESP_NIL, RESP_ARRAY };
+enum resp_type {
+    RESP_NONE = 0,
+    RESP_TEXT,
+    RESP_STATUS,
+    RESP_ERROR,
+    RESP_INT,
+    RESP_NIL,
+    RESP_ARRAY
+};
 
 struct resp_value {
     enum resp_type type;
@@ -35,6 +44,9 @@ void resp_arg_text(struct resp *r, const char *arg);
 void resp_arg_int(struct resp *r, int64_t arg);
 /* Replies that answer no command (pub/sub messages) go here. */
 void resp_push(struct resp *r, resp_reply_fn *fn, void *owner);
+/* During a reply's call: the caller keeps the value and frees it with resp_value_free. */
+void resp_take(struct resp *r);
+void resp_value_free(void *value);
 /* Nothing is called for this owner any more. */
 void resp_forget(struct resp *r, const void *owner);
 /* Writes, reads, calls. Returns 0, or -1 when the connection is over. */
