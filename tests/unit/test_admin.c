@@ -80,6 +80,7 @@ static struct client_answer ask(const char *path, json_t *body)
 
     if (client_ask("sock", body ? "POST" : "GET", path, body, &a, &why) != 0)
         harness_fail(__FILE__, __LINE__, "%s", why.text);
+    json_decref(body);
     return a;
 }
 
@@ -132,13 +133,18 @@ TEST(a_reply_may_come_later_while_others_are_served)
 static void ask_beside_silence(void)
 {
     struct sockaddr_un where = { .sun_family = AF_UNIX, .sun_path = "sock" };
+    struct client_answer a;
     int silent = socket(AF_UNIX, SOCK_STREAM, 0), broken = socket(AF_UNIX, SOCK_STREAM, 0);
 
     CHECK_INT(connect(silent, (struct sockaddr *)&where, sizeof where), 0);
     CHECK_INT(write(silent, "GET /slo", 8), 8);
     CHECK_INT(connect(broken, (struct sockaddr *)&where, sizeof where), 0);
     CHECK_INT(write(broken, "\0\xff rubbish\r\n\r\n", 14), 14);
-    CHECK_INT(ask("/fine", NULL).status, 200);
+    a = ask("/fine", NULL);
+    CHECK_INT(a.status, 200);
+    json_decref(a.json);
+    (void)close(silent);
+    (void)close(broken);
 }
 
 TEST(silent_and_broken_clients_hold_nobody_up)
@@ -242,13 +248,13 @@ TEST(openapi_describes_every_endpoint_and_no_other)
 
 TEST(bytes_are_text_where_they_are_utf8_else_base64)
 {
+    json_t *text = view_bytes(bytes_text("gr\xc3\xbc\xc3\x9f"));
+    json_t *other = view_bytes(bytes_of("\xff\0a", 3));
     struct buf b;
 
     buf_init(&b, 100);
-    CHECK_TEXT(
-        json_string_value(view_bytes(bytes_text("gr\xc3\xbc\xc3\x9f"))), "gr\xc3\xbc\xc3\x9f");
-    CHECK_TEXT(
-        json_string_value(json_object_get(view_bytes(bytes_of("\xff\0a", 3)), "base64")), "/wBh");
+    CHECK_TEXT(json_string_value(text), "gr\xc3\xbc\xc3\x9f");
+    CHECK_TEXT(json_string_value(json_object_get(other, "base64")), "/wBh");
     CHECK(json_is_null(view_bytes(BYTES_NONE)));
     CHECK(!view_is_utf8(bytes_text("\xed\xa0\x80")) && !view_is_utf8(bytes_text("\xc0\x80")));
     CHECK_INT(view_base64_decode("/wBhYg==", &b), 0);
@@ -257,21 +263,27 @@ TEST(bytes_are_text_where_they_are_utf8_else_base64)
     CHECK_INT(view_base64_decode("/w=a", &b), -1);
     CHECK_INT(view_base64_decode("====", &b), -1);
     buf_done(&b);
+    json_decref(text);
+    json_decref(other);
 }
 
 TEST(headers_keep_their_types_as_json)
 {
     struct header_value n = { .type = HEADER_U64, .u = UINT64_MAX };
     struct buf b;
+    json_t *json;
     char *text;
 
     buf_init(&b, 1000);
     header_put_text(&b, HEADER_PROPERTY, "content-type", bytes_text("a/b"));
     header_put(&b, HEADER_USER, bytes_text("n"), &n);
-    text = json_dumps(view_headers(buf_bytes(&b)), JSON_COMPACT);
+    json = view_headers(buf_bytes(&b));
+    text = json_dumps(json, JSON_COMPACT);
     CHECK_TEXT(text,
         "[{\"name\":\"content-type\",\"scope\":\"property\",\"type\":\"text\",\"value\":\"a/b\"},"
         "{\"name\":\"n\",\"scope\":\"header\",\"type\":\"u64\",\"value\":\"18446744073709551615\"}"
         "]");
     buf_done(&b);
+    json_decref(json);
+    free(text);
 }
