@@ -510,6 +510,7 @@ TEST(rabbitmq_large_and_empty_bodies_pass_byte_exact)
     need_broker();
     for (size_t i = 0; i < sizeof body; i++)
         body[i] = (uint8_t)(i * 31 >> 3);
+    fixture_shell(CLIENT "delete t.large");
     rig_link();
     rig_source("t.large", 10, true);
     WAIT(source_now().state == LINK_UP);
