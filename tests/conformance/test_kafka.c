@@ -225,3 +225,20 @@ TEST(kafka_stored_positions_resume_without_repeats)
     CHECK(bytes_equal(b->events[0].id, bytes_text("resume-2")));
     rig_close();
 }
+
+TEST(kafka_position_beyond_the_broker_stops_the_route)
+{
+    struct position stored[2] = { { bytes_text("bascule-test/0"), bytes_text("999999 5") },
+        { bytes_text("bascule-test/1"), bytes_text("999999 5") } };
+    struct link_status status = { 0 };
+
+    rig_open();
+    source_open("beyond", stored, 2);
+    while (status.state != LINK_STOPPED) {
+        turn();
+        CHECK(!connector_kafka.source_receive(g.source, 10));
+        connector_kafka.source_status(g.source, &status);
+    }
+    CHECK_CONTAINS(status.error, "outside of what the broker has");
+    rig_close();
+}
