@@ -41,7 +41,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 # The list of members is part of it: a source that is gone must go from the archive too.
 $(BUILD)/libbascule.a: $(OBJECTS) $(BUILD)/members
 	@rm -f $@
-	$(AR) rcs $@ $(OBJECTS)
+	$(AR) qcs $@ $(OBJECTS)
 
 $(BUILD)/bascule: $(BUILD)/bridge/cli/main.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@

@@ -138,19 +138,6 @@ def kafka_produce(port, topic, events, headers=None):
     subprocess.run(command, input=lines, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
 
 
-def kafka_offsets(port, topic):
-    """{partition: high watermark}; makes the topic where the broker makes topics by itself."""
-    r = subprocess.run(["kcat", "-L", "-b", f"127.0.0.1:{port}", "-t", topic], check=True,
-                       capture_output=True, text=True, timeout=PATIENCE_SECONDS)
-    partitions = [line.split()[1].rstrip(",") for line in r.stdout.splitlines() if " partition " in line]
-    ret = {}
-    for p in partitions:
-        q = subprocess.run(["kcat", "-Q", "-b", f"127.0.0.1:{port}", "-t", f"{topic}:{p}:-1"], check=True,
-                           capture_output=True, text=True, timeout=PATIENCE_SECONDS)
-        ret[int(p)] = int(q.stdout.rsplit("offset", 1)[1])
-    return ret
-
-
 class KafkaListener(Listener):
     """From the beginning of the topic."""
 

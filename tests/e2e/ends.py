@@ -107,7 +107,7 @@ class KafkaSource(End):
     BATCH = 200
 
     def make(self):
-        wait_until(lambda: clients.kafka_offsets(self.port, self.place), f"topic {self.place}")
+        self.t.world.topic(self.place)
 
     def yaml(self):
         return (f"{{ connection: kafka, topics: [{self.place}], group: {self.place}, start: earliest }}")
@@ -188,7 +188,7 @@ class KafkaSink(RabbitSink):
     broker = "kafka"
 
     def make(self):
-        wait_until(lambda: clients.kafka_offsets(self.port, self.place), f"topic {self.place}")
+        self.t.world.topic(self.place)
 
     def yaml(self, name="out"):
         return f"{{ name: {name}, connection: kafka, topic: {self.place} }}"

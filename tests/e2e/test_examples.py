@@ -60,7 +60,7 @@ class Example:
             r.bind(queue, sink["exchange"])
             return clients.RabbitListener(port, queue)
         if kind == "kafka":
-            wait_until(lambda: clients.kafka_offsets(port, sink["topic"]), f"topic {sink['topic']}")
+            self.t.world.topic(sink["topic"])
             return clients.KafkaListener(port, sink["topic"])
         if "channel" in sink:
             return clients.ChannelListener(port, place("channel"))
@@ -82,8 +82,7 @@ class Example:
         elif "queue" in source:
             self.rabbit().queue(source["queue"])
         elif "topics" in source:
-            port = self.t.world.port("kafka")
-            wait_until(lambda: clients.kafka_offsets(port, source["topics"][0]), "topic")
+            self.t.world.topic(source["topics"][0])
 
     def feed(self, source):
         address = self.address_of(source)

@@ -149,7 +149,7 @@ def wrong_type_is_a_dead_letter_at_once(t):
 @test
 def oversize_for_kafka_is_a_dead_letter_and_the_next_arrives(t):
     source = RabbitSource(t)
-    clients.kafka_offsets(t.world.port("kafka"), t.name + ".out")
+    t.world.topic(t.name + ".out")
     d = daemon_of(t, f"""
 - name: r
   from: {source.yaml()}

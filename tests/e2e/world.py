@@ -53,6 +53,10 @@ class World:
     def port(self, name):
         return port_of(self.broker(name), name)
 
+    def topic(self, name, partitions=3):
+        """Makes it: the tests' Kafka makes no topic by itself."""
+        self.kafka.topic(name, partitions)
+
     def kafka_is_mock(self):
         return bool(getattr(self.running.get("kafka"), "mock", False))
 
