@@ -45,10 +45,10 @@ void rig_init(struct rig *g, uint64_t seed, size_t sinks)
     g->now_ms = 1000000;
     g->unix_ms = 1700000000000;
     g->max_size = 64 << 20;
-    g->connection = (struct config_connection){ .name = (char *)(uintptr_t)"world",
+    g->connection = (struct config_connection){ .name = (char *)(uintptr_t) "world",
         .connector = &connector_scripted };
     g->route = (struct config_route){
-        .name = (char *)(uintptr_t)"orders",
+        .name = (char *)(uintptr_t) "orders",
         .enabled = true,
         .retain_age_ms = -1,
         .retain_bytes = -1,

@@ -1,4 +1,5 @@
-/* Many seeds: a whole bridge with sinks that fail in every way and a daemon that dies at any moment. */
+/* Many seeds: a whole bridge with sinks that fail in every way and a daemon that dies at any
+ * moment. */
 #include "tests/harness.h"
 #include "tests/sim/rig.h"
 
@@ -70,8 +71,8 @@ static void tell(const struct rig *g)
 
     for (size_t i = 0; i < g->world.count; i++)
         waiting += !g->world.events[i].acknowledged;
-    fprintf(stderr, "%zu of %zu events not acknowledged, %" PRIu64 " crashes, %" PRIu64 " turns\n", waiting,
-        g->world.count, g->crashes, g->turns);
+    fprintf(stderr, "%zu of %zu events not acknowledged, %" PRIu64 " crashes, %" PRIu64 " turns\n",
+        waiting, g->world.count, g->crashes, g->turns);
     for (size_t i = 0; i < g->route.sink_count; i++) {
         struct relay_sink_status s = rig_sink(g, i);
 

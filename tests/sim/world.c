@@ -70,7 +70,7 @@ static void link_status(const struct link *l, struct link_status *ret)
 struct lent {
     struct batch batch;
     struct event events[64];
-    char texts[64][3][24];
+    char texts[64][3][40];
     size_t numbers[64];
     struct position position;
     char value[24];
@@ -82,8 +82,8 @@ struct source {
     int64_t window, lent_events;
 };
 
-static int source_open(struct link *l, const struct source_spec *spec, struct source **ret,
-    struct fault *why)
+static int source_open(
+    struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why)
 {
     struct world *w = world_now;
     struct source *s = calloc(1, sizeof *s);
@@ -110,9 +110,9 @@ static void fill(struct lent *t, size_t slot, size_t number)
 {
     struct world_event *e = &world_now->events[number];
 
-    (void)snprintf(t->texts[slot][0], 24, "event %zu", number);
-    (void)snprintf(t->texts[slot][1], 24, "key-%d", e->key);
-    (void)snprintf(t->texts[slot][2], 24, "origin-%zu", number);
+    (void)snprintf(t->texts[slot][0], 40, "event %zu", number);
+    (void)snprintf(t->texts[slot][1], 40, "key-%d", e->key);
+    (void)snprintf(t->texts[slot][2], 40, "origin-%zu", number);
     t->numbers[slot] = number;
     t->events[slot] = (struct event){
         .address = bytes_text("from"),
@@ -208,7 +208,8 @@ struct sink {
     uint64_t session;
 };
 
-static int sink_open(struct link *l, const struct sink_spec *spec, struct sink **ret, struct fault *why)
+static int sink_open(
+    struct link *l, const struct sink_spec *spec, struct sink **ret, struct fault *why)
 {
     const struct scripted_sink_options *options = spec->options;
     struct sink *s = calloc(1, sizeof *s);
@@ -218,8 +219,8 @@ static int sink_open(struct link *l, const struct sink_spec *spec, struct sink *
     s->link = l;
     s->to = &world_now->sinks[options->index];
     s->session = s->to->session;
-    s->window = (size_t)spec->window_events < IN_FLIGHT_MAX ? (size_t)spec->window_events
-                                                            : IN_FLIGHT_MAX;
+    s->window =
+        (size_t)spec->window_events < IN_FLIGHT_MAX ? (size_t)spec->window_events : IN_FLIGHT_MAX;
     *ret = s;
     return 0;
 }

@@ -11,7 +11,7 @@ TEST(kafka_types_header_that_does_not_fit_is_a_header_like_any_other)
     struct header h;
 
     buf_init(&to, 4096);
-    codec_read(fields, 2, &to, &e);
+    kafka_codec_read(fields, 2, &to, &e);
     CHECK(header_find(buf_bytes(&to), bytes_text("bascule-header-types"), &h));
     CHECK(header_find(buf_bytes(&to), bytes_text("n"), &h));
     CHECK_INT(h.value.type, HEADER_TEXT);
@@ -29,7 +29,7 @@ TEST(kafka_keeps_duplicate_and_null_headers)
     struct header h;
 
     buf_init(&to, 4096);
-    codec_read(fields, 3, &to, &e);
+    kafka_codec_read(fields, 3, &to, &e);
     list = buf_bytes(&to);
     for (int i = 0; i < 3; i++) {
         CHECK_INT(header_next(&list, &h), 1);

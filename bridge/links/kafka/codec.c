@@ -184,7 +184,7 @@ static bool read_known(const struct codec_field *f, struct buf *headers, struct 
     return false;
 }
 
-void codec_read(
+void kafka_codec_read(
     const struct codec_field *fields, size_t n, struct buf *headers, struct event *event)
 {
     size_t first = 0, known = 0;
@@ -286,7 +286,7 @@ static void own_write(
         put(to, bytes_text("bascule-replay"), bytes_text("1"));
 }
 
-int codec_write(
+int kafka_codec_write(
     const struct event *event, bool replay, struct buf *scratch, codec_put *put, void *to)
 {
     char types[CODEC_FIELDS_MAX], name[512];

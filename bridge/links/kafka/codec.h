@@ -19,12 +19,12 @@ struct codec_field {
 #define CODEC_FIELDS_MAX 4096
 
 /* Appends the encoded list to *headers, sets id and hops of *event. `fields` stay lent. */
-void codec_read(const struct codec_field *fields, size_t n, struct buf *headers, struct event *event);
+void kafka_codec_read(const struct codec_field *fields, size_t n, struct buf *headers, struct event *event);
 
 /* One call per header to be written, in order; names have no NUL at their end. */
 typedef void codec_put(void *to, struct bytes name, struct bytes value);
 
 /* Returns 0, or -1 when the headers are damaged or `scratch` found no room. */
-int codec_write(const struct event *event, bool replay, struct buf *scratch, codec_put *put, void *to);
+int kafka_codec_write(const struct event *event, bool replay, struct buf *scratch, codec_put *put, void *to);
 
 #endif

@@ -464,7 +464,8 @@ static bool publish_one(struct sink *s, const struct message *m)
 
     if (!address_of(s, m, topic, &partition))
         return true;
-    if (codec_write(m->event, m->flags & MESSAGE_REPLAY, &s->scratch, header_add, &headers) != 0) {
+    if (kafka_codec_write(m->event, m->flags & MESSAGE_REPLAY, &s->scratch, header_add, &headers) !=
+        0) {
         if (headers)
             rd_kafka_headers_destroy(headers);
         refuse(s, m, CAUSE_FINAL, 0, "its headers cannot be written to Kafka");

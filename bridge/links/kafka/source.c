@@ -521,7 +521,7 @@ static void headers_read(const rd_kafka_message_t *m, struct lent *b, struct eve
             break;
         at[i] = (struct codec_field){ bytes_text(name), { value, value ? bytes : 0 } };
     }
-    codec_read(at, n, &b->headers, e);
+    kafka_codec_read(at, n, &b->headers, e);
     /* The buffer may move while it grows: kept as a place until the batch is whole. */
     e->headers = (struct bytes){ (const uint8_t *)(uintptr_t)(start + 1), b->headers.n - start };
     if (at != fields)
