@@ -345,8 +345,8 @@ static struct lane *lane_next(struct outflow *o, struct lane *l)
     return l == &o->retry ? o->replays : l->next;
 }
 
-/* One after the other from the first on, with nothing else in flight, until those that may have closed
- * the channel are through: in the order of the lane, so that no key overtakes itself. */
+/* One after the other from the first on, with nothing else in flight, until those that may have
+ * closed the channel are through: in the order of the lane, so that no key overtakes itself. */
 static void choose_alone(struct outflow *o, struct pass *p)
 {
     if (o->in_flight || p->limit == 0)

@@ -145,6 +145,7 @@ struct outflow {
     char paused_by[128];
     struct rate delivered_rate;
     bool balanced;
+    enum link_state link_state; /* as last said in the log */
     char error[600];
     int64_t now_ms, unix_ms; /* of this turn */
 };

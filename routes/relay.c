@@ -306,8 +306,10 @@ static void backlog_answered(void *asker, struct store_read *read)
     struct relay_route *route = asker;
 
     route->backlog_asked = false;
-    if (!read->failed)
-        route->backlog_bytes = read->backlog_bytes;
+    if (read->failed)
+        return;
+    route->backlog_bytes = read->backlog_bytes;
+    route->unmeasured_bytes = 0;
 }
 
 static uint64_t slowest(const struct relay_route *route)
@@ -328,7 +330,7 @@ static void ask_backlog(struct relay_route *route)
     uint64_t seq = slowest(route), tag;
 
     if (seq >= route->tail.next_seq) {
-        route->backlog_bytes = 0;
+        route->backlog_bytes = route->unmeasured_bytes = 0;
         return;
     }
     if (route->backlog_asked)
@@ -399,6 +401,46 @@ static void check_sums(struct relay_route *route)
     }
 }
 
+/* A change of state is said once; going down and up between two looks is seen by the session alone.
+ */
+static void say_link(
+    const char *route, const char *sink, const struct link_status *now, enum link_state *said)
+{
+    bool well = now->state == LINK_UP;
+
+    if (now->state == *said || now->state == LINK_NONE || now->state == LINK_CONNECTING)
+        return;
+    if (well)
+        log_say(LOG_LEVEL_INFO, route, sink, "connected to %s",
+            now->peer[0] ? now->peer : "the broker");
+    else
+        log_say(LOG_LEVEL_WARN, route, sink, "%s: %s",
+            now->state == LINK_BLOCKED   ? "blocked by the broker"
+            : now->state == LINK_STOPPED ? "stopped"
+                                         : "not connected",
+            now->error[0] ? now->error : "no reason given");
+    *said = now->state;
+}
+
+static void say_links(struct relay_route *route)
+{
+    const struct intake *i = route->intake;
+    struct link_status status;
+
+    if (i->source) {
+        i->spec.connector->source_status(i->source, &status);
+        say_link(route->config->name, NULL, &status, &route->link_state);
+    }
+    for (size_t s = 0; s < route->config->sink_count; s++) {
+        struct outflow *o = route->outflows[s];
+
+        if (!o->sink)
+            continue;
+        o->spec.connector->sink_status(o->sink, &status);
+        say_link(route->config->name, o->spec.config->name, &status, &o->link_state);
+    }
+}
+
 static void each_second(struct relay *r)
 {
     bool full = !store_has_room(r);
@@ -409,6 +451,7 @@ static void each_second(struct relay *r)
         ask_backlog(&r->routes[i]);
         hold_back(&r->routes[i], full);
         check_sums(&r->routes[i]);
+        say_links(&r->routes[i]);
     }
     store_housekeep(r->spec.store, r->unix_ms, clock_ok);
     r->second_ms = r->now_ms;
@@ -431,13 +474,26 @@ static int64_t step_links(struct relay *r)
     return wake;
 }
 
+/* Between two measurements what came in counts in full: near its limit a route waits for a fresh
+ * one. */
+static bool near_limit(struct relay_route *route)
+{
+    if (backlog_of(route) + route->unmeasured_bytes < relay_backlog_limit(route))
+        return false;
+    ask_backlog(route);
+    return route->backlog_asked || backlog_of(route) >= relay_backlog_limit(route);
+}
+
 static size_t receive_route(struct relay_route *route)
 {
     struct relay *r = route->relay;
-    bool hold = route->paused || route->held_back || store_full(r->spec.store);
+    bool hold = route->paused || route->held_back || store_full(r->spec.store) || near_limit(route);
+    size_t before = route->intake->waiting_bytes, n;
 
     intake_pause(route->intake, hold);
-    return intake_receive(route->intake, r->now_ms);
+    n = intake_receive(route->intake, r->now_ms);
+    route->unmeasured_bytes += (int64_t)(route->intake->waiting_bytes - before);
+    return n;
 }
 
 static size_t feed_sinks(struct relay_route *route)

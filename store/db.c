@@ -217,6 +217,8 @@ int db_checkpoint(struct db *d, bool *whole, struct fault *why)
     int code = sqlite3_wal_checkpoint_v2(d->sqlite, NULL, SQLITE_CHECKPOINT_PASSIVE, &log, &done);
 
     *whole = code == SQLITE_OK && log == done;
+    if (*whole)
+        d->wal_pages = 0; /* the next commit writes it from its start */
     if (code == SQLITE_OK || code == SQLITE_BUSY)
         return 0;
     return db_fault(d, "checkpoint", why);

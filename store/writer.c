@@ -238,11 +238,14 @@ static int commit(struct store *s, struct txn *t, bool *kept, struct fault *why)
     return wait_for_space(s, t, why);
 }
 
-static int checkpoint(struct store *s, int64_t above_bytes, struct fault *why)
+/* The WAL counts to max_size, so a small store has a small one. */
+static int checkpoint(struct store *s, struct fault *why)
 {
+    int64_t above =
+        s->spec.max_size > 0 && s->spec.max_size / 8 < WAL_BYTES ? s->spec.max_size / 8 : WAL_BYTES;
     bool whole;
 
-    if (db_wal_pages(s->db) * db_page_bytes(s->db) < above_bytes)
+    if (db_wal_pages(s->db) * db_page_bytes(s->db) < above)
         return 0;
     return db_checkpoint(s->db, &whole, why);
 }
@@ -341,7 +344,7 @@ void writer_work(struct store *s)
     if (result == 0 && keep)
         result = housekeep(s, unix_ms, clock_ok, &why);
     if (result == 0)
-        result = checkpoint(s, WAL_BYTES, &why);
+        result = checkpoint(s, &why);
     copy_step(s);
     (void)pthread_mutex_unlock(&s->db_mutex);
     if (keep || result != 0)

@@ -1,6 +1,9 @@
-/* store check, stats, backup: on a live store through the socket, on a file with --store. */
+/* store check, stats, backup: on a live store through the socket; without a daemon, and with
+ * --store, on the file. */
 #include "bridge/admin/view.h"
+#include "bridge/cli/client.h"
 #include "bridge/cli/table.h"
+#include "routes/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,16 +36,51 @@ static int print_stats(struct command *c, const json_t *answer)
     return 0;
 }
 
+/* The file to work on without a daemon: --store, or the configuration's when nobody listens on the
+ * socket. "" when the daemon is asked instead. -1: the configuration cannot be read. */
+static int find_file(struct command *c, char *ret, size_t n)
+{
+    const char *file = args_get(&c->args, "--store"), *path = command_config_path(c);
+    struct client_answer answer = { 0 };
+    struct config_problems problems = { 0 };
+    struct config *config = NULL;
+    struct fault why = { 0 };
+    int result = 0;
+
+    ret[0] = 0;
+    if (file) {
+        (void)snprintf(ret, n, "%s", file);
+        return 0;
+    }
+    if (client_ask(c->socket, "GET", "/v1/status", NULL, &answer, &why) == 0 ||
+        why.kind != FAULT_RETRY || access(path, R_OK) != 0) {
+        json_decref(answer.json);
+        return 0;
+    }
+    if (config_load(&path, 1, &config, &problems) == 0)
+        (void)snprintf(ret, n, "%s", config->store_path);
+    else
+        result = command_fail(DAEMON_CONFIG,
+            "no daemon listens on %s, and %s has errors (see `bascule check`): name the file with "
+            "--store",
+            c->socket, path);
+    config_problems_done(&problems);
+    config_free(config);
+    return result;
+}
+
 static int stats(struct command *c)
 {
     struct query_spec spec = { .kind = QUERY_STATS, .limit = 10000, .deadline_ms = 60000 };
-    const char *file = args_get(&c->args, "--store");
     struct query_answer a = { 0 };
     struct fault why = { 0 };
     json_t *answer = NULL;
-    int code = 0;
+    char file[4096];
+    int code = find_file(c, file, sizeof file);
 
-    if (!file)
+    if (code != 0)
+        return code;
+    if (!file[0])
         code = command_ask(c, "GET", "/v1/store", NULL, &answer);
     else if (store_query_file(file, &spec, &a, &why) != 0)
         code = command_fail(why.kind == FAULT_RETRY ? DAEMON_LATER : DAEMON_IO, "%s", why.text);
@@ -50,7 +88,7 @@ static int stats(struct command *c)
         code = command_fail(DAEMON_IO, "%s", a.why.text);
     else
         answer = view_rows(&a.rows);
-    if (file)
+    if (file[0])
         query_answer_done(&a);
     if (code == 0)
         code = print_stats(c, answer);
@@ -148,10 +186,14 @@ static int check_live(struct command *c, const char *salvage)
 
 static int check(struct command *c)
 {
-    const char *file = args_get(&c->args, "--store"), *salvage = args_get(&c->args, "--salvage");
+    const char *salvage = args_get(&c->args, "--salvage");
+    char file[4096];
+    int code = find_file(c, file, sizeof file);
 
+    if (code != 0)
+        return code;
     command_watch_interrupt();
-    return file ? check_file(c, file, salvage) : check_live(c, salvage);
+    return file[0] ? check_file(c, file, salvage) : check_live(c, salvage);
 }
 
 /* ---- backup ---- */
@@ -184,12 +226,14 @@ static int backup(struct command *c)
 }
 
 static const struct args_option check_options[] = {
-    { "--store", "FILE", "this file, which no daemon has open" },
+    { "--store", "FILE",
+        "this file, which no daemon has open; else the daemon's, or the configuration's" },
     { "--salvage", "NEWFILE", "copy all that can be read, say what cannot" },
     { NULL, NULL, NULL },
 };
 static const struct args_option stats_options[] = {
-    { "--store", "FILE", "this file, which no daemon has open" },
+    { "--store", "FILE",
+        "this file, which no daemon has open; else the daemon's, or the configuration's" },
     { NULL, NULL, NULL },
 };
 

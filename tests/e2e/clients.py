@@ -207,7 +207,7 @@ class StreamListener(Listener):
                 for last, fields in entries:
                     self.put(fields.get(self.body_field, b""), address=self.stream,
                              headers={k.decode(): v for k, v in fields.items()},
-                             id=fields.get(b"id", b"").decode())
+                             id=fields.get(b"message-id", b"").decode())
 
 
 def answers_redis(port):

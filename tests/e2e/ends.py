@@ -157,7 +157,7 @@ class StreamSource(End):
 
     def feed(self, events):
         for name, key, body in events:
-            self.redis.xadd(self.place, {"body": body, "id": name, "key": key})
+            self.redis.xadd(self.place, {"body": body, "message-id": name, "key": key})
             yield name
 
 

@@ -32,7 +32,7 @@ def client_redis_hears_what_it_says(t):
     r = clients.redis_client(channel.port)
     t.ends(r.close)
     r.publish(channel.place, b"one")
-    r.xadd(stream.place, {"body": b"two", "id": "7"})
+    r.xadd(stream.place, {"body": b"two", "message-id": "7"})
     heard.wait_count(1)
     read.wait_count(1)
     check_equal((heard.bodies(), read.bodies(), read.messages[0].id), ([b"one"], [b"two"], "7"), "heard")

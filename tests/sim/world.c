@@ -120,6 +120,7 @@ static void fill(struct lent *t, size_t slot, size_t number)
         .origin = bytes_text(t->texts[slot][2]),
         .body = bytes_text(t->texts[slot][0]),
         .flags = e->receipts ? EVENT_REDELIVERED : 0,
+        .hops = world_now->hops,
     };
     e->lent = true;
     e->receipts++;
@@ -206,6 +207,7 @@ struct sink {
     struct sent sent[IN_FLIGHT_MAX];
     size_t n, window;
     uint64_t session;
+    int64_t last_due_ms; /* answers come in the order of the messages, as on one channel */
 };
 
 static int sink_open(
@@ -232,6 +234,9 @@ static size_t sink_publish(struct sink *s, const struct message *messages, size_
     if (!s->to->up || s->to->blocked || s->session != s->to->session)
         return 0;
     for (i = 0; i < n && s->n < s->window; i++) {
+        int64_t due = s->link->now_ms + (int64_t)random_below(&world_now->random, 8);
+
+        s->last_due_ms = due > s->last_due_ms ? due : s->last_due_ms;
         assert(messages[i].token.n > 0);
         assert(bytes_present(messages[i].fields[0]));
         s->sent[s->n++] = (struct sent){
@@ -240,7 +245,7 @@ static size_t sink_publish(struct sink *s, const struct message *messages, size_
             .number = world_number(messages[i].event->body),
             .replay = messages[i].flags & MESSAGE_REPLAY,
             .alone = messages[i].flags & MESSAGE_ALONE,
-            .due_ms = s->link->now_ms + (int64_t)random_below(&world_now->random, 8),
+            .due_ms = s->last_due_ms,
         };
     }
     return i;

@@ -28,7 +28,8 @@ static int host_init(struct dial_host *h, const char *url, struct fault *why)
     h->host = info.host;
     h->user = info.user;
     h->password = info.password;
-    h->vhost = info.vhost;
+    /* By the URI's letter "…:5672/" names the vhost "", which nobody has: "/" is what was meant. */
+    h->vhost = info.vhost[0] ? info.vhost : "/";
     h->port = info.port;
     h->tls = info.ssl;
     return 0;
