@@ -600,7 +600,7 @@ TEST(a_full_store_pauses_the_source_and_goes_on_by_itself)
     struct relay_route_status status;
 
     rig_init(&g, 23, 1);
-    g.max_size = 300 << 10;
+    g.max_size = 130 << 10;
     g.world.sinks[0].up = false;
     rig_start(&g);
     for (int i = 0; i < 60; i++) {
