@@ -106,8 +106,9 @@ static int watch_relay(struct daemon *d, struct fault *why)
     int *fds = calloc(count ? count : 1, sizeof *fds);
     int result = fds ? 0 : fault_set(why, FAULT_RETRY, 0, "out of memory");
 
-    if (fds)
-        (void)relay_pollfds(d->relay, fds, count);
+    if (!fds)
+        return result;
+    (void)relay_pollfds(d->relay, fds, count);
     for (size_t i = 0; result == 0 && i < count; i++)
         if (fds[i] >= 0)
             result = loop_watch(d->loop, fds[i], why);

@@ -34,8 +34,8 @@ void outflow_mark(struct outflow *o, enum outcome outcome, uint64_t seq)
     s->at[s->n++] = seq;
 }
 
-static void put_attempt(
-    const struct flight *f, uint32_t number, int fate, int cause, int code, const char *text)
+static void put_attempt(const struct flight *f, uint32_t number, enum fate fate, enum cause cause,
+    int code, const char *text)
 {
     const struct lane *l = f->lane;
     struct outflow *o = l->o;
@@ -300,7 +300,8 @@ static void wait_again(
     outflow_dirty(o);
 }
 
-void fate_charged(struct flight *f, enum held_reason reason, int cause, int code, const char *text)
+void fate_charged(
+    struct flight *f, enum held_reason reason, enum cause cause, int code, const char *text)
 {
     struct entry *e = f->entry;
     uint32_t attempts = (e ? e->attempts : 0) + 1;

@@ -131,6 +131,8 @@ static void take_number(const struct filling *f, const char *text, int64_t *ret)
     };
     int64_t value;
 
+    if (f->option->type > OPTION_RATE || !kinds[f->option->type].parse)
+        return;
     if (kinds[f->option->type].parse(text, &value) != 0) {
         value_problem(f, text, kinds[f->option->type].wanted);
         return;

@@ -231,7 +231,8 @@ void fate_delivered(struct flight *f);
 void fate_dead(struct flight *f, enum held_reason reason, int code, const char *text);
 void fate_dropped(struct flight *f, enum outcome outcome);
 /* One attempt more; due again, or dead when they are used up. */
-void fate_charged(struct flight *f, enum held_reason reason, int cause, int code, const char *text);
+void fate_charged(
+    struct flight *f, enum held_reason reason, enum cause cause, int code, const char *text);
 void fate_report(struct outflow *o, const struct report *r);
 void outflow_mark(struct outflow *o, enum outcome outcome, uint64_t seq);
 void outflow_dirty(struct outflow *o);

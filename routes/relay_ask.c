@@ -238,7 +238,7 @@ static int add_leg(struct store_job *job, const struct plan_part *part, const st
 static int add_part(struct relay *r, struct store_job *job, const struct relay_replay *ask,
     const struct plan_part *part, uint64_t *left_out, struct fault *why)
 {
-    struct relay_route *route;
+    struct relay_route *route = NULL;
     struct outflow *o;
     size_t before = job->leg_count;
 
@@ -249,7 +249,7 @@ static int add_part(struct relay *r, struct store_job *job, const struct relay_r
             return fault_set(why, FAULT_INPUT, 0, "name a sink: --to-sink %s/SINK", ask->to_route);
         return add_leg(job, part, o, false, left_out, why);
     }
-    if (relay_find(r, part->route, NULL, &route, &o, why) != 0)
+    if (relay_find(r, part->route, NULL, &route, &o, why) != 0 || !route)
         return -1;
     for (size_t s = 0; s < route->config->sink_count; s++) {
         const struct config_sink *c = &route->config->sinks[s];

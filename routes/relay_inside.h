@@ -33,7 +33,7 @@ struct relay_route {
     char paused_by[128];
     const char *held_back; /* NULL: read; else why not */
     int64_t backlog_bytes;
-    int64_t unmeasured_bytes;  /* received since the backlog was last measured, before compression */
+    int64_t unmeasured_bytes; /* received since the backlog was last measured, before compression */
     bool backlog_asked, drained;
     enum link_state link_state; /* of its source, as last said in the log */
 };

@@ -81,7 +81,7 @@ static int render_headers(struct flight *f, struct piece *ret, struct fault *why
         if (!replaced(c, &h))
             header_put(&list, h.scope, h.name, &h.value);
     for (size_t i = 0; result == 0 && i < c->header_count; i++) {
-        struct piece value;
+        struct piece value = { 0 };
 
         result = render_piece(f, c->headers[i].value, c->headers[i].name, false, &value, why);
         if (result == 0)

@@ -324,8 +324,8 @@ static int run_ids(
 static int discard(struct store *s, uint64_t route_id, uint64_t sink_id, struct fault *why)
 {
     static const char *const steps[] = {
-        "DELETE FROM held WHERE sink_id IN (SELECT id FROM sink WHERE route_id = ?1 AND ?2 IN (0, "
-        "id))",
+        ("DELETE FROM held WHERE sink_id IN"
+         " (SELECT id FROM sink WHERE route_id = ?1 AND ?2 IN (0, id))"),
         "DELETE FROM pause WHERE route_id = ?1 AND ?2 IN (0, sink_id)",
         "DELETE FROM sink WHERE route_id = ?1 AND ?2 IN (0, id)",
         "DELETE FROM position WHERE route_id = ?1 AND ?2 = 0",

@@ -24,7 +24,7 @@ struct rows {
     size_t row_count, cell_capacity;
     bool more;         /* the limit cut it; ask again after the last row's first column */
     struct buf memory; /* holds the bytes */
-    int filling; /* cells of the row that is being added (rows.h) */
+    int filling;       /* cells of the row that is being added (rows.h) */
 };
 void rows_done(struct rows *r);
 

@@ -239,7 +239,7 @@ static int work_blocks(struct db *db, struct question *q, struct fault *why)
     db_bind_int(st, 1, id);
     db_bind_int(st, 2, CHUNK_ID(q->route_id + 1, 0));
     while ((bytes < q->max_bytes || q->read.count == 0) && (got = db_step(st, why)) == 1) {
-        struct block *b;
+        struct block *b = NULL;
 
         if (read_chunk(st, &b, why) != 0) {
             got = q->read.count ? 0 : -1; /* first hand over what stands before the damage */

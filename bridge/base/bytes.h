@@ -34,8 +34,9 @@ static inline bool bytes_present(struct bytes b)
 /* Absent equals absent only. */
 static inline bool bytes_equal(struct bytes a, struct bytes b)
 {
-    return (a.at == NULL) == (b.at == NULL) && a.n == b.n &&
-           (a.n == 0 || memcmp(a.at, b.at, a.n) == 0);
+    if (a.at == NULL || b.at == NULL)
+        return a.at == b.at;
+    return a.n == b.n && memcmp(a.at, b.at, a.n) == 0;
 }
 
 /* memcmp order, shorter first on a common prefix. */

@@ -146,7 +146,7 @@ class ChannelSource(End):
 
 class StreamSource(End):
     broker = "redis"
-    order_key = "${header.key}"
+    order_key = None  # the field `key` is the record's own
 
     def make(self):
         self.redis = clients.redis_client(self.port)

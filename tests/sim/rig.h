@@ -1,5 +1,5 @@
-/* A whole bridge in one process on a fake clock: one route from the world's source to up to four sinks,
- * with the real store underneath. */
+/* A whole bridge in one process on a fake clock: one route from the world's source to up to four
+ * sinks, with the real store underneath. */
 #ifndef BASCULE_RIG_H
 #define BASCULE_RIG_H
 
@@ -24,13 +24,15 @@ struct rig {
 void rig_init(struct rig *g, uint64_t seed, size_t sinks);
 /* Opens store and relay in the current directory. */
 void rig_start(struct rig *g);
-/* One turn; the store does its queued work first, unless `store_stuck`. The clock moves by 1 to 10 ms. */
+/* One turn; the store does its queued work first, unless `store_stuck`. The clock moves by 1 to 10
+ * ms. */
 void rig_turn(struct rig *g, bool store_stuck);
 /* As kill -9: nothing is finished in order. */
 void rig_crash(struct rig *g);
 /* As SIGTERM: drains and closes. */
 void rig_stop(struct rig *g);
-/* Turns until every event is finished at every sink, at most `turns`. Returns whether it came to that. */
+/* Turns until every event is finished at every sink, at most `turns`. Returns whether it came to
+ * that. */
 bool rig_settle(struct rig *g, size_t turns);
 void rig_done(struct rig *g);
 

@@ -1,5 +1,5 @@
-/* The world outside the bridge in a simulation: brokers that live on when the daemon dies, and scripted
- * connectors to them whose trouble comes from a seed. No thread, no clock, no socket. */
+/* The world outside the bridge in a simulation: brokers that live on when the daemon dies, and
+ * scripted connectors to them whose trouble comes from a seed. No thread, no clock, no socket. */
 #ifndef BASCULE_WORLD_H
 #define BASCULE_WORLD_H
 
@@ -20,7 +20,7 @@ struct world_event {
 
 /* What one sink's broker got. */
 struct world_sink {
-    uint32_t arrived[WORLD_EVENTS_MAX];  /* times */
+    uint32_t arrived[WORLD_EVENTS_MAX];     /* times */
     uint32_t first_order[WORLD_EVENTS_MAX]; /* 1-based order of its first arrival */
     uint32_t order;
     uint32_t replayed; /* arrivals flagged as replay */
@@ -35,10 +35,10 @@ struct world_sink {
 struct world {
     struct random random;
     struct world_event events[WORLD_EVENTS_MAX];
-    size_t count, next;  /* published; next to hand over in this session */
-    bool keep_position;  /* like Kafka: goes on from a stored position */
+    size_t count, next; /* published; next to hand over in this session */
+    bool keep_position; /* like Kafka: goes on from a stored position */
     bool source_up;
-    uint32_t hops;       /* that its events have behind them */
+    uint32_t hops; /* that its events have behind them */
     struct world_sink sinks[WORLD_SINKS_MAX];
     size_t sink_count;
 };
@@ -46,7 +46,8 @@ struct world {
 extern struct world *world_now; /* that the scripted connector talks to */
 
 void world_publish(struct world *w, size_t n);
-/* The source's broker takes back what was not acknowledged: the daemon died or its session ended. */
+/* The source's broker takes back what was not acknowledged: the daemon died or its session ended.
+ */
 void world_source_lost(struct world *w);
 /* The number in a body, -1 when it is not one of ours. */
 int world_number(struct bytes body);
