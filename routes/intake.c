@@ -54,8 +54,11 @@ void intake_free(struct intake *i)
         return;
     if (i->source)
         i->spec.connector->source_free(i->source);
+    asks_forget(i->spec.asks, i);
     for (size_t n = 0; n < i->block_n; n++)
         block_unref(i->blocks[n].block);
+    for (size_t n = 0; n < i->batch_n; n++)
+        free(i->batches[n].known);
     free(i->blocks);
     free(i->batches);
     free(i->events);
@@ -73,7 +76,7 @@ void intake_pause(struct intake *i, bool paused)
 
 bool intake_waiting(const struct intake *i)
 {
-    return i->given < i->batch_n;
+    return i->given < i->batch_n && !i->asking;
 }
 
 bool intake_idle(const struct intake *i)
@@ -83,9 +86,66 @@ bool intake_idle(const struct intake *i)
 
 static bool wants_more(const struct intake *i)
 {
-    return i->batch_n < INTAKE_BATCHES_MAX &&
+    return i->batch_n < INTAKE_BATCHES_MAX && !i->asking &&
            i->waiting_events < (size_t)i->spec.config->window_events &&
            i->waiting_bytes < (size_t)i->spec.config->window_bytes;
+}
+
+/* ---- dedupe: redelivered ---- */
+
+static bool must_ask(const struct intake *i, const struct event *e)
+{
+    return i->spec.config->dedupe_redelivered && (e->flags & EVENT_REDELIVERED) &&
+           bytes_present(e->id);
+}
+
+static size_t redelivered(const struct intake *i, const struct batch *b, struct bytes *ids)
+{
+    size_t n = 0;
+
+    for (size_t e = 0; e < b->count; e++) {
+        if (!must_ask(i, &b->events[e]))
+            continue;
+        if (ids)
+            ids[n] = b->events[e].id;
+        n++;
+    }
+    return n;
+}
+
+/* Batches not given wait for the answer, so that their order stays. */
+static void ids_answered(void *asker, struct store_read *read)
+{
+    struct intake *i = asker;
+    struct intake_batch *at = &i->batches[i->batch_n - 1];
+    size_t n = 0;
+
+    i->asking = false;
+    if (read->failed)
+        return; /* a repeat is better than a loss */
+    for (size_t e = 0; e < at->batch->count; e++)
+        if (must_ask(i, &at->batch->events[e]))
+            at->known[e] = read->found[n++];
+}
+
+static void ask_known(struct intake *i)
+{
+    struct intake_batch *at = &i->batches[i->batch_n - 1];
+    size_t n = redelivered(i, at->batch, NULL);
+    struct bytes *ids;
+    uint64_t tag;
+
+    if (n == 0)
+        return;
+    ids = calloc(n, sizeof *ids);
+    at->known = calloc(at->batch->count, sizeof *at->known);
+    tag = ids && at->known ? asks_add(i->spec.asks, ids_answered, i) : 0;
+    if (tag) {
+        (void)redelivered(i, at->batch, ids);
+        store_read_ids(i->spec.store, tag, i->spec.route_id, ids, n);
+        i->asking = true;
+    }
+    free(ids);
 }
 
 size_t intake_receive(struct intake *i, int64_t now_ms)
@@ -105,6 +165,7 @@ size_t intake_receive(struct intake *i, int64_t now_ms)
         i->waiting_bytes += b->bytes;
         total += b->count + 1;
         rate_add(&i->rate, now_ms, b->count);
+        ask_known(i);
     }
     return total;
 }
@@ -206,6 +267,10 @@ static int give_events(struct intake *i, int64_t received_ms, struct fault *why)
         const struct batch *batch = i->batches[b].batch;
 
         for (size_t e = 0; e < batch->count; e++) {
+            if (i->batches[b].known && i->batches[b].known[e]) {
+                i->duplicates++;
+                continue;
+            }
             i->events[n++] = batch->events[e];
             bytes += event_bytes(&batch->events[e]);
             if (bytes < INTAKE_CHUNK_BYTES && n < BLOCK_EVENTS_MAX)
@@ -232,7 +297,8 @@ int intake_flush(struct intake *i, int64_t unix_ms, struct fault *why)
     }
     for (; i->given < i->batch_n; i->given++) {
         give_rest(i, i->batches[i->given].batch);
-        i->batches[i->given].txn = store_filling(i->spec.store);
+        /* All of it was known already: there is nothing to wait for. */
+        i->batches[i->given].txn = store_filling(i->spec.store) - store_empty(i->spec.store);
     }
     i->waiting_events = i->waiting_bytes = 0;
     return 0;
@@ -255,8 +321,10 @@ size_t intake_settle(struct intake *i)
     size_t n = 0;
 
     show_blocks(i, done);
-    while (n < i->given && i->batches[n].txn <= done)
-        i->spec.connector->source_settle(i->source, i->batches[n++].batch, true);
+    while (n < i->given && i->batches[n].txn <= done) {
+        i->spec.connector->source_settle(i->source, i->batches[n].batch, true);
+        free(i->batches[n++].known);
+    }
     memmove(i->batches, i->batches + n, (i->batch_n - n) * sizeof *i->batches);
     i->batch_n -= n;
     i->given -= n;

@@ -19,6 +19,7 @@ struct intake_spec {
     const struct connector *connector;
     struct link *link;
     struct store *store;
+    struct asks *asks;
     struct tail *tail;
     uint64_t route_id;
     bool clean_start;
@@ -27,6 +28,7 @@ struct intake_spec {
 struct intake_batch {
     struct batch *batch;
     uint64_t txn; /* that holds it; 0: not yet given to the store */
+    bool *known;  /* `dedupe: redelivered`: per event, the log has its id; NULL: none was asked */
 };
 
 struct intake_block {
@@ -46,7 +48,8 @@ struct intake {
     size_t block_n, block_capacity;
     bool paused;  /* as the source was told */
     bool stopped; /* draining: takes nothing more */
-    uint64_t accepted, gaps;
+    bool asking;  /* about the newest batch: whether the log knows its redelivered ids */
+    uint64_t accepted, gaps, duplicates;
     struct rate rate;
     struct event *events; /* room for one chunk's */
     size_t event_capacity;

@@ -73,6 +73,7 @@ static int open_intake(
         .connector = l->config->connector,
         .link = route->config->enabled ? l->link : NULL,
         .store = r->spec.store,
+        .asks = &r->asks,
         .tail = &route->tail,
         .route_id = route->id,
         .clean_start = store_was_clean(r->spec.store),

@@ -38,7 +38,7 @@ void relay_route_status(const struct relay *r, size_t index, struct relay_route_
         i->spec.connector->source_place(c->source_options, ret->place, sizeof ret->place);
     if (i->source) {
         i->spec.connector->source_status(i->source, &ret->link);
-        ret->duplicates = ret->link.duplicates;
+        ret->duplicates = ret->link.duplicates + i->duplicates;
         (void)snprintf(ret->error, sizeof ret->error, "%s", ret->link.error);
     }
 }

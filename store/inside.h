@@ -98,6 +98,7 @@ struct question {
     size_t max_bytes;
     uint64_t *numbers;
     size_t number_count;
+    struct bytes *ids; /* their bytes stand behind them */
     bool for_sink, is_query;
     struct query_spec query; /* owns its strings */
     struct query_answer answer;

@@ -49,6 +49,7 @@ void question_free(struct question *q)
     store_read_done(&q->read);
     query_answer_done(&q->answer);
     free(q->numbers);
+    free(q->ids);
     free_texts(&q->query.where);
     free((void *)(uintptr_t)q->query.reason);
     free(q);
@@ -59,6 +60,8 @@ void store_read_done(struct store_read *r)
     for (size_t i = 0; i < r->count && r->blocks; i++)
         block_unref(r->blocks[i]);
     free(r->blocks);
+    free(r->found);
+    r->found = NULL;
     r->blocks = NULL;
     r->count = 0;
 }
@@ -108,6 +111,27 @@ void store_read_held(struct store *s, uint64_t tag, const uint64_t *numbers, siz
     if (q->numbers)
         memcpy(q->numbers, numbers, count * sizeof *numbers);
     q->for_sink = true;
+    ask(s, q);
+}
+
+void store_read_ids(
+    struct store *s, uint64_t tag, uint64_t route_id, const struct bytes *ids, size_t count)
+{
+    struct question *q = question_open(STORE_READ_IDS, tag);
+    size_t bytes = 0;
+    uint8_t *to;
+
+    for (size_t i = 0; i < count; i++)
+        bytes += ids[i].n;
+    q->route_id = route_id;
+    q->ids = malloc(count * sizeof *ids + bytes + 1);
+    q->number_count = q->ids ? count : 0;
+    to = q->ids ? (uint8_t *)(q->ids + count) : NULL;
+    for (size_t i = 0; to && i < count; i++) {
+        memcpy(to, ids[i].at, ids[i].n);
+        q->ids[i] = bytes_of(to, ids[i].n);
+        to += ids[i].n;
+    }
     ask(s, q);
 }
 
@@ -317,6 +341,63 @@ static int work_backlog(struct db *db, struct question *q, struct fault *why)
     return got < 0 ? -1 : 0;
 }
 
+/* Marks what one chunk has; returns how many were new. */
+static size_t find_ids(const struct block *b, const struct question *q)
+{
+    size_t n = 0;
+
+    for (uint32_t e = 0; e < b->count; e++) {
+        struct event event;
+
+        block_event(b, e, &event);
+        for (size_t i = 0; i < q->number_count && bytes_present(event.id); i++) {
+            if (q->read.found[i] || !bytes_equal(event.id, q->ids[i]))
+                continue;
+            q->read.found[i] = true;
+            n++;
+        }
+    }
+    return n;
+}
+
+static bool may_have(const struct question *q, struct bytes filter)
+{
+    for (size_t i = 0; i < q->number_count; i++)
+        if (!q->read.found[i] && chunk_filter_may(filter, chunk_hash_id(q->ids[i])))
+            return true;
+    return false;
+}
+
+static int work_ids(struct db *db, struct question *q, struct fault *why)
+{
+    struct statement *st = db_prepare(db,
+        "SELECT id, count, received_ms, raw_bytes, frame, filter FROM chunk"
+        " WHERE id >= ?1 AND id < ?2 ORDER BY id DESC",
+        why);
+    size_t left = q->number_count;
+    int got = 0;
+
+    q->read.found = calloc(left ? left : 1, sizeof *q->read.found);
+    if (!st || !q->read.found)
+        return -1;
+    db_bind_int(st, 1, CHUNK_ID(q->route_id, 0));
+    db_bind_int(st, 2, CHUNK_ID(q->route_id + 1, 0));
+    while (left && (got = db_step(st, why)) == 1) {
+        struct block *b = NULL;
+
+        if (!may_have(q, db_bytes(st, 5)))
+            continue;
+        if (read_chunk(st, &b, why) != 0) {
+            got = -1;
+            break;
+        }
+        left -= find_ids(b, q);
+        block_unref(b);
+    }
+    db_reset(st);
+    return got < 0 ? -1 : 0;
+}
+
 static int64_t monotonic_ms(void)
 {
     struct timespec t;
@@ -342,6 +423,9 @@ void reader_work(struct store *s, struct db *db, struct question *q)
         break;
     case STORE_READ_HELD:
         result = work_held(db, q, &q->read.why);
+        break;
+    case STORE_READ_IDS:
+        result = work_ids(db, q, &q->read.why);
         break;
     default:
         result = work_backlog(db, q, &q->read.why);

@@ -297,7 +297,8 @@ enum store_read_kind {
     STORE_READ_NONE = 0,
     STORE_READ_BLOCKS,
     STORE_READ_HELD,
-    STORE_READ_BACKLOG
+    STORE_READ_BACKLOG,
+    STORE_READ_IDS,
 };
 
 struct store_read {
@@ -309,6 +310,7 @@ struct store_read {
                             * there is no such row; the edited event where there is one */
     size_t count;
     int64_t backlog_bytes; /* BACKLOG: stored bytes from that seq on */
+    bool *found; /* IDS: per id asked, whether the route's log has it; owned by the taker */
     bool failed;
     struct fault why; /* FAULT_BROKEN: a damaged chunk, named */
 };
@@ -318,6 +320,10 @@ struct store_read {
 void store_read_blocks(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq,
     size_t max_bytes, bool for_sink);
 void store_read_held(struct store *s, uint64_t tag, const uint64_t *numbers, size_t count);
+/* Which of these ids (the publishers' own) stand in the route's log; newest chunks are read first.
+ */
+void store_read_ids(
+    struct store *s, uint64_t tag, uint64_t route_id, const struct bytes *ids, size_t count);
 void store_read_backlog(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq);
 /* The next answer; false when there is none. store_read_done() frees what it holds. */
 bool store_read_next(struct store *s, struct store_read *ret);

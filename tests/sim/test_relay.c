@@ -638,6 +638,30 @@ TEST(a_route_over_its_backlog_is_paused_alone_and_says_so)
     rig_done(&g);
 }
 
+TEST(a_redelivery_that_the_log_knows_is_acknowledged_and_counted)
+{
+    struct rig g;
+    struct relay_route_status status;
+
+    rig_init(&g, 27, 1);
+    g.route.dedupe_redelivered = true;
+    g.world.ids = true;
+    rig_start(&g);
+    world_publish(&g.world, 100);
+    for (int i = 0; i < 4; i++)
+        rig_turn(&g, true);
+    store_step(g.store); /* committed, and nobody heard of it */
+    rig_crash(&g);
+    rig_start(&g);
+    settle(&g);
+    relay_route_status(g.relay, 0, &status);
+    CHECK_INT(status.next_seq, 101);
+    CHECK(status.duplicates > 0);
+    for (size_t i = 0; i < 100; i++)
+        CHECK(g.world.events[i].acknowledged);
+    rig_done(&g);
+}
+
 TEST(a_clean_stop_loses_and_repeats_nothing)
 {
     struct rig g;

@@ -118,6 +118,7 @@ static void fill(struct lent *t, size_t slot, size_t number)
         .address = bytes_text("from"),
         .key = e->key ? bytes_text(t->texts[slot][1]) : BYTES_NONE,
         .origin = bytes_text(t->texts[slot][2]),
+        .id = world_now->ids ? bytes_text(t->texts[slot][2]) : BYTES_NONE,
         .body = bytes_text(t->texts[slot][0]),
         .flags = e->receipts ? EVENT_REDELIVERED : 0,
         .hops = world_now->hops,

@@ -38,6 +38,7 @@ struct world {
     size_t count, next; /* published; next to hand over in this session */
     bool keep_position; /* like Kafka: goes on from a stored position */
     bool source_up;
+    bool ids;      /* its publishers give ids */
     uint32_t hops; /* that its events have behind them */
     struct world_sink sinks[WORLD_SINKS_MAX];
     size_t sink_count;
