@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from broker import Broker, answers, free_port, wait_until  # noqa: E402
 
 VERSION = "3.9.1"
+PASSWORD = "secret"
 DEPENDENCIES = (("org.apache.kafka", "kafka_2.13", VERSION), ("org.apache.kafka", "kafka-tools", VERSION),
                 ("org.slf4j", "slf4j-reload4j", "1.7.36"))
 
@@ -42,20 +43,41 @@ class Kafka(Broker):
     def __init__(self, directory, tls=False):
         super().__init__(directory, tls)
         self.port, self.controller = free_port(), free_port()
+        self.tls_port = free_port() if tls else 0
         self.classpath = f"{libs()}/*"
 
     def java(self, *args):
         return ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, *args]
 
+    def secured(self):
+        """A listener with TLS where users log in with PLAIN or SCRAM."""
+        pem = self.directory / "server-both.pem"  # Kafka wants key and certificate in one file
+        pem.write_text((self.certificates / "server.key").read_text()
+                       + (self.certificates / "server.pem").read_text())
+        module = "org.apache.kafka.common.security"
+        scram = f"{module}.scram.ScramLoginModule required;"
+        return f"""sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_ssl.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_app="{PASSWORD}";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={scram}
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={scram}
+ssl.keystore.type=PEM
+ssl.keystore.location={pem}
+ssl.truststore.type=PEM
+ssl.truststore.location={self.certificates}/ca.pem
+ssl.client.auth=requested
+"""
+
     def configure(self):
+        # The short session: a killed node waits for the end of its old one when it is back.
         properties = self.directory / "server.properties"
+        tls = f",SASL_SSL://127.0.0.1:{self.tls_port}" if self.tls else ""
         properties.write_text(f"""process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{self.controller}
-listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}
+listeners=PLAINTEXT://127.0.0.1:{self.port}{tls},CONTROLLER://127.0.0.1:{self.controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}{tls}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs={self.directory}/data
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=2
@@ -64,9 +86,13 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
-""")
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+{self.secured() if self.tls else ""}""")
+        users = [a for m in ("256", "512") if self.tls
+                 for a in ("--add-scram", f"SCRAM-SHA-{m}=[name=app,password={PASSWORD}]")]
         subprocess.run(self.java("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk",
-                                 "-c", properties), check=True, stdout=subprocess.DEVNULL)
+                                 "-c", properties, *users), check=True, stdout=subprocess.DEVNULL)
 
     def start(self):
         if not (self.directory / "data").exists():
@@ -85,7 +111,11 @@ auto.create.topics.enable=false
                        stderr=subprocess.DEVNULL)
 
     def env(self):
-        return {"BASCULE_TEST_KAFKA_PORT": str(self.port)}
+        ret = {"BASCULE_TEST_KAFKA_PORT": str(self.port)}
+        if self.tls:
+            ret["BASCULE_TEST_KAFKA_TLS_PORT"] = str(self.tls_port)
+            ret["BASCULE_TEST_KAFKA_CERTIFICATES"] = str(self.certificates)
+        return ret
 
 
 if __name__ == "__main__":  # kafka_broker.py COMMAND…: runs it beside a broker
