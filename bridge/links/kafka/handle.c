@@ -98,12 +98,12 @@ static void watch_one(struct kafka_handle *h)
 /* Returns the next job, NULL when it is time to look at a watermark. */
 static struct kafka_job *job_wait(struct kafka_handle *h)
 {
-    struct timespec until = time_after(h->busy ? WATCH_BUSY_MS : WATCH_IDLE_MS);
+    struct timespec idle = time_after(WATCH_IDLE_MS), busy = time_after(WATCH_BUSY_MS);
     struct kafka_job *j;
 
     (void)pthread_mutex_lock(&h->lock);
-    while (
-        !h->todo && !h->stop && pthread_cond_timedwait(&h->changed, &h->lock, &until) != ETIMEDOUT)
+    while (!h->todo && !h->stop &&
+           pthread_cond_timedwait(&h->changed, &h->lock, h->busy ? &busy : &idle) != ETIMEDOUT)
         ;
     j = h->todo;
     if (j) {

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 
 #define REWINDS_MAX 3
+/* So many at once: there is a backlog, and its fetcher may sleep for 1 s over a full queue. */
+#define FAST_RECORDS 256
+#define FAST_MS 1500
 
 static struct batch *lend(struct source *s, struct kafka_lent *b)
 {
@@ -120,7 +123,9 @@ static void records_take(struct source *s)
     s->carry_at = s->carry_n = 0;
     n = rd_kafka_consume_batch_queue(s->records, 0, s->carry, KAFKA_BATCH_EVENTS_MAX);
     s->carry_n = n > 0 ? (size_t)n : 0;
-    kafka_handle_busy(s->handle, n > 0);
+    if (s->carry_n >= FAST_RECORDS)
+        s->fast_until_ms = s->link->now_ms + FAST_MS;
+    kafka_handle_busy(s->handle, s->link->now_ms < s->fast_until_ms);
     if (n > 0)
         kafka_handle_wake(s->link->wake_fd); /* the queue tells only when it was empty before */
 }

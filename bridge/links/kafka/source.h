@@ -72,7 +72,8 @@ struct source {
     rd_kafka_topic_partition_list_t *revoking; /* a revoke that waits */
     int64_t revoke_until_ms, commit_ms;
     bool committing, revoke_commit, paused, draining, stopped;
-    uint64_t answers; /* of the handle's, when last looked at */
+    int64_t fast_until_ms; /* reads at full speed */
+    uint64_t answers;      /* of the handle's, when last looked at */
     struct link_status status;
 };
 
