@@ -4,10 +4,9 @@
 #include <stdlib.h>
 
 #define ASK_MS 5000
-#define ASK_TRIES 60
 #define PEEK_MS 10000
 
-static int start_offset(const struct assign_job *a, rd_kafka_t *rk,
+static rd_kafka_resp_err_t start_offset(const struct assign_job *a, rd_kafka_t *rk,
     const rd_kafka_topic_partition_t *p, int64_t low, int64_t high, int64_t *ret)
 {
     rd_kafka_topic_partition_list_t *list;
@@ -15,13 +14,15 @@ static int start_offset(const struct assign_job *a, rd_kafka_t *rk,
 
     *ret = a->first_assignment && a->start == KAFKA_START_LATEST ? high : low;
     if (!a->first_assignment || a->start < 0)
-        return 0;
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
     list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, p->topic, p->partition)->offset = a->start;
     e = rd_kafka_offsets_for_times(rk, list, ASK_MS);
+    if (e == 0)
+        e = list->elems[0].err;
     *ret = list->elems[0].offset >= 0 ? list->elems[0].offset : high;
     rd_kafka_topic_partition_list_destroy(list);
-    return e == 0 ? 0 : -1;
+    return e;
 }
 
 /* The timestamp of the record at or after `offset`, by a reader without a group; -1: none there,
@@ -29,7 +30,7 @@ static int start_offset(const struct assign_job *a, rd_kafka_t *rk,
 static int64_t peek(
     const struct assign_job *a, const rd_kafka_topic_partition_t *p, int64_t offset, int64_t *at)
 {
-    rd_kafka_conf_t *conf = kafka_conf_open(a->link, true, NULL);
+    rd_kafka_conf_t *conf = rd_kafka_conf_dup(a->conf);
     rd_kafka_topic_partition_list_t *list;
     rd_kafka_timestamp_type_t type;
     rd_kafka_message_t *m;
@@ -37,12 +38,6 @@ static int64_t peek(
     char text[200];
     int64_t ts = -2;
 
-    if (!conf)
-        return -2;
-    (void)kafka_conf_set(conf, "group.id", a->group, NULL); /* never joined: assigned by hand */
-    (void)kafka_conf_set(conf, "enable.auto.commit", "false", NULL);
-    (void)kafka_conf_set(conf, "enable.partition.eof", "true", NULL);
-    (void)kafka_conf_set(conf, "auto.offset.reset", "error", NULL);
     rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
     if (!rk) {
         rd_kafka_conf_destroy(conf);
@@ -73,7 +68,6 @@ static int doubt(struct assign_job *a, struct assign_found *f, const rd_kafka_to
 {
     int64_t at = -1, ts;
 
-    f->adopt = true;
     f->offset = f->stored;
     if (f->stored < low || f->stored > high) {
         (void)snprintf(a->trouble, sizeof a->trouble,
@@ -87,8 +81,12 @@ static int doubt(struct assign_job *a, struct assign_found *f, const rd_kafka_to
             return 0;
     }
     ts = peek(a, p, f->stored - 1, &at);
-    if (ts == -2)
+    if (ts == -2) {
+        (void)snprintf(a->trouble, sizeof a->trouble,
+            "kafka: %.100s/%" PRId32 ": the record before ours could not be read", p->topic,
+            p->partition);
         return 1;
+    }
     if ((at == f->stored - 1 && ts == f->stored_ts) || (at != f->stored - 1 && low > 0))
         return 0;
     (void)snprintf(a->trouble, sizeof a->trouble,
@@ -98,53 +96,89 @@ static int doubt(struct assign_job *a, struct assign_found *f, const rd_kafka_to
     return -1;
 }
 
+/* Returns 0, 1 to ask again, -1 with trouble. */
+static int find(struct assign_job *a, rd_kafka_t *rk, const rd_kafka_topic_partition_t *p,
+    struct assign_found *f)
+{
+    int64_t low, high;
+    bool ours = p->metadata && p->metadata_size == strlen(a->metadata) &&
+                memcmp(p->metadata, a->metadata, p->metadata_size) == 0;
+    rd_kafka_resp_err_t e = p->err;
+
+    f->adopt = true;
+    if (e == 0 && p->offset >= 0) {
+        f->adopt = !ours || f->stored < 0;
+        f->offset = f->adopt ? p->offset : f->stored;
+        return 0;
+    }
+    if (e == 0)
+        e = rd_kafka_query_watermark_offsets(rk, p->topic, p->partition, &low, &high, ASK_MS);
+    if (e == 0 && f->stored >= 0)
+        return doubt(a, f, p, low, high);
+    if (e == 0)
+        e = start_offset(a, rk, p, low, high, &f->offset);
+    if (e != 0)
+        (void)snprintf(a->trouble, sizeof a->trouble, "kafka: offset of %.120s/%" PRId32 ": %.80s",
+            p->topic, p->partition, rd_kafka_err2str(e));
+    return e == 0 ? 0 : 1;
+}
+
 static int look_up(struct assign_job *a, rd_kafka_t *rk)
 {
     rd_kafka_topic_partition_list_t *c = rd_kafka_topic_partition_list_copy(a->list);
-    int got = rd_kafka_committed(rk, c, ASK_MS) == 0 ? 0 : 1;
+    rd_kafka_resp_err_t e = c->cnt ? rd_kafka_committed(rk, c, ASK_MS) : 0;
+    int got = e == 0 ? 0 : 1;
 
-    for (int i = 0; got == 0 && i < c->cnt; i++) {
-        const rd_kafka_topic_partition_t *p = &c->elems[i];
-        struct assign_found *f = &a->found[i];
-        int64_t low, high;
-        bool ours = p->metadata && p->metadata_size == strlen(a->metadata) &&
-                    memcmp(p->metadata, a->metadata, p->metadata_size) == 0;
-
-        f->adopt = false;
-        if (p->err != 0) {
-            got = 1;
-        } else if (p->offset >= 0 && ours && f->stored >= 0) {
-            f->offset = f->stored;
-        } else if (p->offset >= 0) {
-            f->offset = p->offset;
-            f->adopt = true;
-        } else if (rd_kafka_query_watermark_offsets(
-                       rk, p->topic, p->partition, &low, &high, ASK_MS) != 0) {
-            got = 1;
-        } else if (f->stored >= 0) {
-            got = doubt(a, f, p, low, high);
-        } else {
-            f->adopt = true;
-            got = start_offset(a, rk, p, low, high, &f->offset) == 0 ? 0 : 1;
-        }
-    }
+    if (e != 0)
+        (void)snprintf(a->trouble, sizeof a->trouble, "kafka: offsets of the group: %.120s",
+            rd_kafka_err2str(e));
+    for (int i = 0; got == 0 && i < c->cnt; i++)
+        got = find(a, rk, &c->elems[i], &a->found[i]);
     rd_kafka_topic_partition_list_destroy(c);
     return got;
+}
+
+static void peer_read(struct assign_job *a, rd_kafka_t *rk)
+{
+    const struct rd_kafka_metadata *m;
+
+    if (rd_kafka_metadata(rk, 0, NULL, &m, ASK_MS) != 0)
+        return;
+    if (m->broker_cnt > 0)
+        (void)snprintf(
+            a->peer, sizeof a->peer, "%.100s:%d", m->brokers[0].host, m->brokers[0].port);
+    rd_kafka_metadata_destroy(m);
 }
 
 static void assign_run(struct kafka_job *j, rd_kafka_t *rk)
 {
     struct assign_job *a = (struct assign_job *)j;
-    int got = 1;
+    int got;
 
-    for (int i = 0; i < ASK_TRIES && got == 1; i++)
-        got = look_up(a, rk);
-    if (got == 1)
-        (void)snprintf(a->trouble, sizeof a->trouble,
-            "kafka: group '%.100s': its offsets could not be read", a->group);
+    a->trouble[0] = '\0';
+    got = look_up(a, rk);
+    a->result = got == 0 ? ASSIGN_FOUND : got == 1 ? ASSIGN_AGAIN : ASSIGN_DOUBT;
+    if (got == 0)
+        peer_read(a, rk);
 }
 
-struct assign_job *assign_open(const rd_kafka_topic_partition_list_t *list)
+/* Never a member: its partitions are assigned by hand. */
+static rd_kafka_conf_t *reader_conf(const struct kafka_link_options *link, const char *group)
+{
+    rd_kafka_conf_t *conf = kafka_conf_open(link, true, NULL);
+
+    if (conf && kafka_conf_set(conf, "group.id", group, NULL) == 0 &&
+        kafka_conf_set(conf, "enable.auto.commit", "false", NULL) == 0 &&
+        kafka_conf_set(conf, "enable.partition.eof", "true", NULL) == 0 &&
+        kafka_conf_set(conf, "auto.offset.reset", "error", NULL) == 0)
+        return conf;
+    if (conf)
+        rd_kafka_conf_destroy(conf);
+    return NULL;
+}
+
+struct assign_job *assign_open(const rd_kafka_topic_partition_list_t *list,
+    const struct kafka_link_options *link, const char *group)
 {
     struct assign_job *a = calloc(1, sizeof *a);
 
@@ -154,7 +188,8 @@ struct assign_job *assign_open(const rd_kafka_topic_partition_list_t *list)
     a->job.free_job = assign_free;
     a->list = rd_kafka_topic_partition_list_copy(list);
     a->found = calloc((size_t)list->cnt + 1, sizeof *a->found);
-    if (a->found)
+    a->conf = reader_conf(link, group);
+    if (a->found && a->conf)
         return a;
     assign_free(&a->job);
     return NULL;
@@ -165,6 +200,8 @@ void assign_free(struct kafka_job *j)
     struct assign_job *a = (struct assign_job *)j;
 
     rd_kafka_topic_partition_list_destroy(a->list);
+    if (a->conf)
+        rd_kafka_conf_destroy(a->conf);
     free(a->found);
     free(a);
 }

@@ -1,4 +1,5 @@
-/* Where to read on after an assignment: the store, the group and `start` weighed (design, section 6). */
+/* Where to read on after an assignment: the store, the group and `start` weighed (design, section
+ * 6). */
 #ifndef BASCULE_KAFKA_ASSIGN_H
 #define BASCULE_KAFKA_ASSIGN_H
 
@@ -10,19 +11,30 @@ struct assign_found {
     bool adopt;                /* out: to the store first, then to the group, then read */
 };
 
+enum assign_result {
+    ASSIGN_NONE = 0,
+    ASSIGN_FOUND,
+    ASSIGN_AGAIN, /* no answer: `trouble` says of what; ask later */
+    ASSIGN_DOUBT, /* a person must decide; `trouble` says why */
+};
+
+/* One try on the handle's thread; posted again it is the next one. */
 struct assign_job {
     struct kafka_job job;
     rd_kafka_topic_partition_list_t *list;
     struct assign_found *found; /* by list index */
-    const struct kafka_link_options *link;
+    rd_kafka_conf_t *conf;      /* of a reader without the group, for looking at a record */
+    uint64_t round;             /* the caller's own */
     int64_t start;
     bool first_assignment;
-    char metadata[200], group[256];
-    char trouble[256]; /* out: why a person must decide, "" for none */
+    char metadata[200];
+    enum assign_result result; /* out */
+    char trouble[256], peer[128];
 };
 
-/* NULL: out of memory. */
-struct assign_job *assign_open(const rd_kafka_topic_partition_list_t *list);
+/* The list is copied. NULL: out of memory. */
+struct assign_job *assign_open(const rd_kafka_topic_partition_list_t *list,
+    const struct kafka_link_options *link, const char *group);
 void assign_free(struct kafka_job *j);
 
 #endif

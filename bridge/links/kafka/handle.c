@@ -23,6 +23,7 @@ struct kafka_handle {
     rd_kafka_topic_partition_list_t *watched; /* .offset: the high watermark */
     int watch_at;
     atomic_bool stop, busy;
+    atomic_ullong answers;
 };
 
 static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -86,6 +87,7 @@ static void watch_one(struct kafka_handle *h)
     if (!*topic ||
         rd_kafka_query_watermark_offsets(h->rk, topic, partition, &low, &high, WATCH_QUERY_MS) != 0)
         return;
+    h->answers++;
     (void)pthread_mutex_lock(&h->lock);
     p = h->watched ? rd_kafka_topic_partition_list_find(h->watched, topic, partition) : NULL;
     if (p)
@@ -96,12 +98,12 @@ static void watch_one(struct kafka_handle *h)
 /* Returns the next job, NULL when it is time to look at a watermark. */
 static struct kafka_job *job_wait(struct kafka_handle *h)
 {
-    struct timespec until = time_after(h->busy ? WATCH_BUSY_MS : WATCH_IDLE_MS);
+    struct timespec idle = time_after(WATCH_IDLE_MS), busy = time_after(WATCH_BUSY_MS);
     struct kafka_job *j;
 
     (void)pthread_mutex_lock(&h->lock);
-    while (
-        !h->todo && !h->stop && pthread_cond_timedwait(&h->changed, &h->lock, &until) != ETIMEDOUT)
+    while (!h->todo && !h->stop &&
+           pthread_cond_timedwait(&h->changed, &h->lock, h->busy ? &busy : &idle) != ETIMEDOUT)
         ;
     j = h->todo;
     if (j) {
@@ -212,6 +214,11 @@ void kafka_handle_free(struct kafka_handle *h)
 rd_kafka_t *kafka_handle_rk(const struct kafka_handle *h)
 {
     return h->rk;
+}
+
+uint64_t kafka_handle_answers(const struct kafka_handle *h)
+{
+    return h->answers;
 }
 
 rd_kafka_queue_t *kafka_handle_events(const struct kafka_handle *h)

@@ -8,8 +8,8 @@
 #include <librdkafka/rdkafka.h>
 
 /* Work for the handle's thread. `run` may block; what it fills in is read again on the loop thread
- * after kafka_handle_done() gave the job back. Owned by the handle in between; freed with `free_job`
- * when the handle ends first. */
+ * after kafka_handle_done() gave the job back. Owned by the handle in between; freed with
+ * `free_job` when the handle ends first. */
 struct kafka_job {
     void (*run)(struct kafka_job *j, rd_kafka_t *rk);
     void (*free_job)(struct kafka_job *j);
@@ -20,8 +20,10 @@ struct kafka_handle;
 
 /* Each fills one property; the first error stays in *why. */
 int kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value, struct fault *why);
-/* Brokers, login, TLS and the user's own properties. `consumer` leaves out what is for the other kind. */
-rd_kafka_conf_t *kafka_conf_open(const struct kafka_link_options *o, bool consumer, struct fault *why);
+/* Brokers, login, TLS and the user's own properties. `consumer` leaves out what is for the other
+ * kind. */
+rd_kafka_conf_t *kafka_conf_open(
+    const struct kafka_link_options *o, bool consumer, struct fault *why);
 int kafka_conf_check(const struct kafka_link_options *o, const char **key, struct fault *why);
 
 /* Takes conf in any case. `wake_fd` (kept) becomes readable when a job or an event is there. */
@@ -34,6 +36,8 @@ rd_kafka_t *kafka_handle_rk(const struct kafka_handle *h);
 rd_kafka_queue_t *kafka_handle_events(const struct kafka_handle *h);
 void kafka_handle_post(struct kafka_handle *h, struct kafka_job *j);
 struct kafka_job *kafka_handle_done(struct kafka_handle *h);
+/* Counts what brokers have answered to its questions about watermarks. */
+uint64_t kafka_handle_answers(const struct kafka_handle *h);
 void kafka_handle_wake(int fd);
 /* Waits until all handles' threads are done, at most timeout_ms. */
 void kafka_handle_wait(int64_t timeout_ms);

@@ -23,8 +23,8 @@ int64_t kafka_sink_step(struct sink *s);
 struct source *kafka_source_next(const struct source *s);
 struct sink *kafka_sink_next(const struct sink *s);
 
-int kafka_source_open(struct link *l, const struct source_spec *spec, struct source **ret,
-    struct fault *why);
+int kafka_source_open(
+    struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why);
 struct batch *kafka_source_receive(struct source *s, size_t limit);
 void kafka_source_settle(struct source *s, struct batch *batch, bool kept);
 void kafka_source_pause(struct source *s, bool paused);
@@ -32,8 +32,8 @@ bool kafka_source_drain(struct source *s);
 void kafka_source_status(const struct source *s, struct link_status *ret);
 void kafka_source_free(struct source *s);
 
-int kafka_sink_open(struct link *l, const struct sink_spec *spec, struct sink **ret,
-    struct fault *why);
+int kafka_sink_open(
+    struct link *l, const struct sink_spec *spec, struct sink **ret, struct fault *why);
 size_t kafka_sink_publish(struct sink *s, const struct message *messages, size_t n);
 size_t kafka_sink_collect(struct sink *s, struct report *ret, size_t limit);
 void kafka_sink_abandon(struct sink *s);

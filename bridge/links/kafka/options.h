@@ -47,8 +47,8 @@ extern const char *const kafka_mechanisms[], *const kafka_isolations[], *const k
 #define KAFKA_START_EARLIEST (-2) /* librdkafka's own numbers */
 #define KAFKA_START_LATEST (-1)
 
-/* "earliest", "latest", "2026-01-31T12:00:00Z" or unix ms. Returns 0 with one of the numbers above or
- * unix ms, or -1. */
+/* "earliest", "latest", "2026-01-31T12:00:00Z" or unix ms. Returns 0 with one of the numbers above
+ * or unix ms, or -1. */
 int kafka_start_parse(const char *text, int64_t *ret);
 
 #endif
