@@ -1,6 +1,10 @@
 #include "routes/feed.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* Blocks left of a reading when the next one is asked for. */
+#define FEED_AHEAD_BLOCKS 1
 
 void feed_init(struct feed *f, struct asks *asks, struct tail *tail, uint64_t route_id, bool live,
     uint64_t next)
@@ -33,22 +37,46 @@ void feed_skip(struct feed *f, uint64_t seq)
         f->next = seq;
 }
 
+/* The blocks of an answer behind those that are left of the one before. */
+static void put_ahead(struct feed *f, struct store_read *read)
+{
+    size_t left = f->ahead_n - f->ahead_i;
+    struct block **all;
+
+    if (left == 0) {
+        forget_ahead(f);
+        f->ahead = read->blocks;
+        f->ahead_n = read->count;
+    } else {
+        all = calloc(left + read->count, sizeof(struct block *));
+        if (!all)
+            return; /* read again when they are wanted */
+        memcpy(all, f->ahead + f->ahead_i, left * sizeof(struct block *));
+        if (read->count)
+            memcpy(all + left, read->blocks, read->count * sizeof(struct block *));
+        free(f->ahead);
+        free(read->blocks);
+        f->ahead = all;
+        f->ahead_i = 0;
+        f->ahead_n = left + read->count;
+    }
+    read->blocks = NULL;
+    read->count = 0;
+}
+
 static void answered(void *asker, struct store_read *read)
 {
     struct feed *f = asker;
 
     f->asked = false;
     if (read->failed && read->why.kind == FAULT_BROKEN) {
-        f->failed = true;
+        /* What was read before the damage goes first; asked again there, it fails again. */
+        f->failed = f->ahead_i == f->ahead_n;
         f->why = read->why;
     }
     if (read->failed)
         return; /* a passing trouble is asked again */
-    forget_ahead(f);
-    f->ahead = read->blocks;
-    f->ahead_n = read->count;
-    read->blocks = NULL;
-    read->count = 0;
+    put_ahead(f, read);
 }
 
 static bool holds(const struct block *b, uint64_t seq)
@@ -78,7 +106,7 @@ static bool take_ahead(struct feed *f)
     return false;
 }
 
-static void ask(struct feed *f)
+static void ask(struct feed *f, uint64_t from)
 {
     uint64_t tag;
 
@@ -88,7 +116,21 @@ static void ask(struct feed *f)
     if (tag == 0)
         return;
     f->asked = true;
-    store_read_blocks(f->asks->store, tag, f->route_id, f->next, FEED_READ_BYTES, f->live);
+    store_read_blocks(f->asks->store, tag, f->route_id, from, FEED_READ_BYTES, f->live);
+}
+
+/* While the last blocks of one reading are sent, the next one is on its way. */
+static void ask_ahead(struct feed *f)
+{
+    const struct block *last;
+    uint64_t end;
+
+    if (f->asked || f->ahead_n - f->ahead_i != FEED_AHEAD_BLOCKS)
+        return;
+    last = f->ahead[f->ahead_n - 1];
+    end = last->first_seq + last->count;
+    if (end < f->tail->next_seq && !tail_find(f->tail, end))
+        ask(f, end);
 }
 
 static bool find_block(struct feed *f)
@@ -103,10 +145,12 @@ static bool find_block(struct feed *f)
         f->current = block_ref(b);
         return true;
     }
-    if (take_ahead(f))
+    if (take_ahead(f)) {
+        ask_ahead(f);
         return true;
+    }
     if (f->next < f->tail->next_seq)
-        ask(f);
+        ask(f, f->next);
     return false;
 }
 

@@ -79,6 +79,15 @@ bool intake_waiting(const struct intake *i)
     return i->given < i->batch_n && !i->asking;
 }
 
+size_t intake_bytes(const struct intake *i)
+{
+    size_t bytes = i->waiting_bytes;
+
+    for (size_t n = 0; n < i->block_n; n++)
+        bytes += i->blocks[n].block->bytes;
+    return bytes;
+}
+
 bool intake_idle(const struct intake *i)
 {
     return i->batch_n == 0;

@@ -70,6 +70,8 @@ int intake_flush(struct intake *i, int64_t unix_ms, struct fault *why);
 /* Settles what is on disk and shows its events to the sinks. Returns batches settled. */
 size_t intake_settle(struct intake *i);
 bool intake_waiting(const struct intake *i); /* received, not yet given to the store */
+/* Bytes received and not yet on disk. */
+size_t intake_bytes(const struct intake *i);
 bool intake_idle(const struct intake *i);    /* nothing received and unsettled */
 
 #endif

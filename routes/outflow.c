@@ -536,6 +536,8 @@ size_t outflow_collect(struct outflow *o, int64_t now_ms, int64_t unix_ms)
             fate_report(o, &reports[i]);
         total += n;
     } while (n == OUTFLOW_BATCH);
+    if (total)
+        o->moved_ms = now_ms;
     return total;
 }
 
@@ -606,6 +608,14 @@ bool outflow_idle(const struct outflow *o)
 uint64_t outflow_needs(const struct outflow *o)
 {
     return o->live.has_feed ? o->live.feed.next : UINT64_MAX;
+}
+
+size_t outflow_unread(const struct outflow *o)
+{
+    if (!o->sink || o->paused || !o->live.has_feed || o->moved_ms == 0 ||
+        o->now_ms - o->moved_ms > OUTFLOW_MOVES_MS)
+        return SIZE_MAX;
+    return tail_bytes_from(o->spec.tail, o->live.feed.next);
 }
 
 uint64_t outflow_pending(const struct outflow *o)

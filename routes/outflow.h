@@ -25,6 +25,8 @@
 #define OUTFLOW_BATCH 512
 #define OUTFLOW_LOAD_MAX 64
 #define OUTFLOW_STEPS_MAX 8
+/* A sink whose last report is older than this does not move. */
+#define OUTFLOW_MOVES_MS 100
 /* Person's retries on their way at a time. */
 #define OUTFLOW_RETRIES_MAX 10000
 
@@ -138,6 +140,7 @@ struct outflow {
     size_t step_count;
     double rate_tokens;
     int64_t rate_at_ms;
+    int64_t moved_ms;       /* when a report came last; 0: never */
     int64_t quiet_until_ms; /* the broker's state made it wait */
     uint32_t quiet_tries;
     bool paused, draining;
@@ -167,6 +170,8 @@ int64_t outflow_wake_ms(const struct outflow *o);
 bool outflow_idle(const struct outflow *o);
 /* Finished or held: the live lane reads on from here. */
 uint64_t outflow_needs(const struct outflow *o);
+/* Bytes that it has not read yet, while it moves and reads from memory alone; else SIZE_MAX. */
+size_t outflow_unread(const struct outflow *o);
 uint64_t outflow_pending(const struct outflow *o);
 /* Compares the two independent sides of the conservation sum. */
 bool outflow_balanced(const struct outflow *o);

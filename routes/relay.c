@@ -485,6 +485,25 @@ static bool near_limit(struct relay_route *route)
     return route->backlog_asked || backlog_of(route) >= relay_backlog_limit(route);
 }
 
+/* A broker that keeps its messages is not read faster than the fastest sink sends while that sink
+ * reads from memory: what went past it would be read from the disk again. A sink that stands still,
+ * or one that is behind, holds nobody back. */
+static bool is_ahead(const struct relay_route *route)
+{
+    const struct config_route *c = route->config;
+    size_t least = SIZE_MAX;
+
+    if (!route->intake->source ||
+        !(route->intake->spec.connector->source_traits(c->source_options).set & TRAIT_KEEPS))
+        return false;
+    for (size_t s = 0; s < c->sink_count; s++) {
+        size_t unread = outflow_unread(route->outflows[s]);
+
+        least = unread < least ? unread : least;
+    }
+    return least != SIZE_MAX && least + intake_bytes(route->intake) > RELAY_AHEAD_BYTES;
+}
+
 static size_t receive_route(struct relay_route *route)
 {
     struct relay *r = route->relay;
@@ -492,6 +511,9 @@ static size_t receive_route(struct relay_route *route)
     size_t before = route->intake->waiting_bytes, n;
 
     intake_pause(route->intake, hold);
+    route->ahead = is_ahead(route);
+    if (route->ahead)
+        return 0;
     n = intake_receive(route->intake, r->now_ms);
     route->unmeasured_bytes += (int64_t)(route->intake->waiting_bytes - before);
     return n;
@@ -577,6 +599,8 @@ static int64_t next_wake(const struct relay *r, int64_t wake)
     for (size_t i = 0; i < r->spec.config->route_count; i++) {
         const struct relay_route *route = &r->routes[i];
 
+        if (route->ahead)
+            wake = r->now_ms + OUTFLOW_MOVES_MS < wake ? r->now_ms + OUTFLOW_MOVES_MS : wake;
         for (size_t s = 0; s < route->config->sink_count; s++) {
             const struct outflow *o = route->outflows[s];
 

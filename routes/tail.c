@@ -45,6 +45,22 @@ void tail_trim(struct tail *t, uint64_t seq)
         drop_oldest(t);
 }
 
+size_t tail_bytes_from(const struct tail *t, uint64_t seq)
+{
+    size_t bytes = 0;
+
+    if (seq >= t->next_seq)
+        return 0;
+    if (t->n == 0 || seq < nth(t, 0)->first_seq)
+        return SIZE_MAX;
+    for (size_t i = t->n; i > 0; i--) {
+        bytes += nth(t, i - 1)->bytes;
+        if (nth(t, i - 1)->first_seq <= seq)
+            break;
+    }
+    return bytes;
+}
+
 struct block *tail_find(const struct tail *t, uint64_t seq)
 {
     size_t low = 0, high = t->n;

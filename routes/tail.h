@@ -5,7 +5,7 @@
 
 #include "store/block.h"
 
-#define TAIL_BYTES_MAX (4 << 20)
+#define TAIL_BYTES_MAX (16 << 20)
 #define TAIL_BLOCKS_MAX 256
 
 struct tail {
@@ -21,6 +21,8 @@ void tail_done(struct tail *t);
 void tail_push(struct tail *t, struct block *b);
 /* Lets go of blocks that end below `seq`: nobody reads them any more. */
 void tail_trim(struct tail *t, uint64_t seq);
+/* Bytes of the blocks from the one that holds seq on; SIZE_MAX when they are not all here. */
+size_t tail_bytes_from(const struct tail *t, uint64_t seq);
 /* The block that holds seq, lent until the next push or trim; NULL: it is only in the log. */
 struct block *tail_find(const struct tail *t, uint64_t seq);
 

@@ -368,6 +368,12 @@ static void sink_free(struct sink *s)
     free(s);
 }
 
+static struct traits keeping(const void *options)
+{
+    (void)options;
+    return (struct traits){ .set = TRAIT_KEEPS };
+}
+
 static struct traits no_traits(const void *options)
 {
     (void)options;
@@ -390,7 +396,7 @@ const struct connector connector_scripted = {
     .type = "scripted",
     .sink_options = sink_options,
     .sink_options_bytes = sizeof(struct scripted_sink_options),
-    .source_traits = no_traits,
+    .source_traits = keeping,
     .sink_traits = no_traits,
     .source_place = no_place,
     .sink_place = no_place,

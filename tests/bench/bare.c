@@ -1,0 +1,628 @@
+/* A bare relay without any store: the same client libraries, the same batches, nothing on disk.
+ * What Bascule's speed is compared with. Also fills the brokers and measures delays.
+ *
+ *   bare FROM PORT PLACE TO PORT PLACE EVENTS
+ *
+ * FROM: kafka, redis (a stream), rabbitmq (a queue), make (bodies; PORT is the rate
+ * per second, 0 for none). TO: kafka, redis, rabbitmq (the default exchange; PLACE is the queue),
+ * clock (tells how old the bodies of `make` are when they come). Acknowledges at the source what
+ * the sink has confirmed. Prints one JSON line when EVENTS are through. */
+#include "tests/bench/body.h"
+
+#include <amqp.h>
+#include <amqp_tcp_socket.h>
+#include <librdkafka/rdkafka.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* hiredis' own inline functions do not pass our warnings. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#include <hiredis.h>
+#pragma GCC diagnostic pop
+
+#define BATCH 1000
+#define WINDOW 10000 /* put and not confirmed, as a sink of Bascule has by default */
+#define BATCHES (2 * WINDOW)
+#define IDS_BYTES 32
+
+struct to {
+    void (*open)(const char *port, const char *place);
+    void (*put)(const char *key, size_t key_bytes, const char *body, size_t body_bytes);
+    /* Until at most `left` of what was put is not confirmed. */
+    void (*settle)(uint64_t left);
+    void (*close)(void);
+};
+
+struct from {
+    void (*open)(const char *port, const char *place);
+    /* Puts what comes, BATCH at most, waiting a moment for the first. Returns how many. */
+    size_t (*take)(const struct to *to);
+    /* The oldest `n` batches that were taken. */
+    void (*ack)(size_t n);
+    void (*close)(void);
+};
+
+static uint64_t put_count, confirmed;
+static char group[32]; /* of this run alone: each reads from the beginning */
+static struct {
+    uint64_t end;
+    int64_t place; /* offset, delivery tag; redis keeps names of its own */
+} batches[BATCHES];
+static size_t batch_first, batch_n;
+
+static void die(const char *what, const char *why)
+{
+    (void)fprintf(stderr, "bare: %s: %s\n", what, why);
+    exit(1);
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* ---- kafka ---- */
+
+static rd_kafka_t *producer, *consumer;
+static rd_kafka_topic_t *out_topic;
+static rd_kafka_queue_t *in_queue;
+static char in_topic[256];
+
+static void conf_set(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+    char why[256];
+
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) != RD_KAFKA_CONF_OK)
+        die(name, why);
+}
+
+static rd_kafka_conf_t *kafka_conf(const char *port)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char address[64];
+
+    (void)snprintf(address, sizeof address, "127.0.0.1:%s", port);
+    conf_set(conf, "bootstrap.servers", address);
+    return conf;
+}
+
+static void reported(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+    (void)rk, (void)opaque;
+    if (m->err)
+        die("delivery", rd_kafka_err2str(m->err));
+    confirmed++;
+}
+
+static void kafka_to_open(const char *port, const char *place)
+{
+    rd_kafka_conf_t *conf = kafka_conf(port);
+    char why[256];
+
+    conf_set(conf, "enable.idempotence", "true");
+    conf_set(conf, "linger.ms", "5");
+    conf_set(conf, "partitioner", "murmur2_random");
+    rd_kafka_conf_set_dr_msg_cb(conf, reported);
+    producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    if (!producer)
+        die("producer", why);
+    out_topic = rd_kafka_topic_new(producer, place, NULL);
+}
+
+static void kafka_put(const char *key, size_t key_bytes, const char *body, size_t body_bytes)
+{
+    while (rd_kafka_produce(out_topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY,
+               (void *)(uintptr_t)body, body_bytes, key, key_bytes, NULL) != 0) {
+        if (rd_kafka_last_error() != RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            die("produce", rd_kafka_err2str(rd_kafka_last_error()));
+        (void)rd_kafka_poll(producer, 10);
+    }
+}
+
+static void kafka_settle(uint64_t left)
+{
+    (void)rd_kafka_poll(producer, 0);
+    while (put_count - confirmed > left)
+        (void)rd_kafka_poll(producer, 100);
+}
+
+static void kafka_to_close(void)
+{
+    rd_kafka_topic_destroy(out_topic);
+    rd_kafka_destroy(producer);
+}
+
+static void kafka_from_open(const char *port, const char *place)
+{
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_conf_t *conf = kafka_conf(port);
+    char why[256];
+
+    (void)snprintf(group, sizeof group, "bare-%d", (int)getpid());
+    conf_set(conf, "group.id", group);
+    conf_set(conf, "auto.offset.reset", "earliest");
+    conf_set(conf, "enable.auto.commit", "false");
+    /* A fetcher that finds its queue full sleeps for up to a second: it never does. */
+    conf_set(conf, "queued.min.messages", "10000000");
+    conf_set(conf, "queued.max.messages.kbytes", "1000000");
+    consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
+    if (!consumer)
+        die("consumer", why);
+    (void)rd_kafka_poll_set_consumer(consumer);
+    (void)rd_kafka_topic_partition_list_add(topics, place, RD_KAFKA_PARTITION_UA);
+    if (rd_kafka_subscribe(consumer, topics) != 0)
+        die("subscribe", place);
+    rd_kafka_topic_partition_list_destroy(topics);
+    (void)snprintf(in_topic, sizeof in_topic, "%s", place);
+    in_queue = rd_kafka_queue_get_consumer(consumer);
+}
+
+static size_t kafka_take(const struct to *to)
+{
+    rd_kafka_message_t *messages[BATCH];
+    ssize_t got = rd_kafka_consume_batch_queue(in_queue, 100, messages, BATCH);
+    size_t n = 0;
+
+    for (ssize_t i = 0; i < got; i++) {
+        rd_kafka_message_t *m = messages[i];
+
+        if (!m->err) {
+            to->put(m->key, m->key_len, m->payload, m->len);
+            batches[(batch_first + batch_n) % BATCHES].place = m->offset + 1;
+            n++;
+        }
+        rd_kafka_message_destroy(m);
+    }
+    return n;
+}
+
+static void kafka_ack(size_t n)
+{
+    static int64_t last_ns;
+    int64_t ns = now_ns();
+    rd_kafka_topic_partition_list_t *at;
+
+    if (ns - last_ns < 1000000000) /* as often as a consumer that commits by itself, or oftener */
+        return;
+    last_ns = ns;
+    at = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(at, in_topic, 0)->offset =
+        batches[(batch_first + n - 1) % BATCHES].place;
+    (void)rd_kafka_commit(consumer, at, 1);
+    rd_kafka_topic_partition_list_destroy(at);
+}
+
+static void kafka_from_close(void)
+{
+    rd_kafka_queue_destroy(in_queue);
+    (void)rd_kafka_consumer_close(consumer);
+    rd_kafka_destroy(consumer);
+}
+
+/* ---- redis ---- */
+
+static redisContext *redis_in, *redis_out;
+static char stream_in[256], stream_out[256];
+static char (*ids)[IDS_BYTES]; /* of taken entries, oldest first, from id_first, wrapping */
+static uint64_t id_first, id_end;
+static bool asked;
+
+static redisContext *redis_dial(const char *port)
+{
+    redisContext *c = redisConnect("127.0.0.1", atoi(port));
+
+    if (!c || c->err)
+        die("redis", c ? c->errstr : "out of memory");
+    return c;
+}
+
+static redisReply *redis_reply(redisContext *c)
+{
+    redisReply *r;
+
+    if (redisGetReply(c, (void **)&r) != REDIS_OK)
+        die("redis", c->errstr);
+    if (r->type == REDIS_REPLY_ERROR && strncmp(r->str, "BUSYGROUP", 9) != 0)
+        die("redis", r->str);
+    return r;
+}
+
+static void redis_to_open(const char *port, const char *place)
+{
+    redis_out = redis_dial(port);
+    (void)snprintf(stream_out, sizeof stream_out, "%s", place);
+}
+
+static void redis_put(const char *key, size_t key_bytes, const char *body, size_t body_bytes)
+{
+    const char *args[] = { "XADD", stream_out, "*", "key", key, "body", body };
+    const size_t sizes[] = { 4, strlen(stream_out), 1, 3, key_bytes, 4, body_bytes };
+
+    (void)redisAppendCommandArgv(redis_out, 7, args, sizes);
+}
+
+static void redis_settle(uint64_t left)
+{
+    int done = 0;
+
+    while (!done)
+        if (redisBufferWrite(redis_out, &done) != REDIS_OK)
+            die("redis", redis_out->errstr);
+    for (; put_count - confirmed > left; confirmed++)
+        freeReplyObject(redis_reply(redis_out));
+}
+
+static void redis_to_close(void)
+{
+    redisFree(redis_out);
+}
+
+static void redis_from_open(const char *port, const char *place)
+{
+    redis_in = redis_dial(port);
+    (void)snprintf(group, sizeof group, "bare-%d", (int)getpid());
+    ids = calloc(BATCHES, sizeof *ids);
+    if (!ids)
+        die("redis", "out of memory");
+    (void)snprintf(stream_in, sizeof stream_in, "%s", place);
+    (void)redisAppendCommand(redis_in, "XGROUP CREATE %s %s 0 MKSTREAM", place, group);
+    freeReplyObject(redis_reply(redis_in));
+}
+
+/* The next reading is asked for before this one is put, so that the server works meanwhile. */
+static void redis_ask(void)
+{
+    int done = 0;
+
+    (void)redisAppendCommand(redis_in, "XREADGROUP GROUP %s me COUNT %d BLOCK 100 STREAMS %s >",
+        group, BATCH, stream_in);
+    while (!done)
+        if (redisBufferWrite(redis_in, &done) != REDIS_OK)
+            die("redis", redis_in->errstr);
+    asked = true;
+}
+
+static size_t redis_take(const struct to *to)
+{
+    redisReply *r, *entries;
+    size_t n = 0;
+
+    if (!asked)
+        redis_ask();
+    r = redis_reply(redis_in);
+    while (r->type == REDIS_REPLY_INTEGER) { /* of an XACK */
+        freeReplyObject(r);
+        r = redis_reply(redis_in);
+    }
+    redis_ask();
+    if (r->type == REDIS_REPLY_ARRAY) {
+        entries = r->element[0]->element[1];
+        for (n = 0; n < entries->elements; n++) {
+            redisReply *e = entries->element[n], *f = e->element[1];
+
+            (void)snprintf(ids[id_end++ % BATCHES], IDS_BYTES, "%s", e->element[0]->str);
+            to->put(f->element[1]->str, f->element[1]->len, f->element[3]->str, f->element[3]->len);
+        }
+    }
+    freeReplyObject(r);
+    return n;
+}
+
+static void redis_ack(size_t n)
+{
+    uint64_t end = batches[(batch_first + n - 1) % BATCHES].end;
+
+    while (id_first < end) {
+        const char *args[3 + BATCH] = { "XACK", stream_in, group };
+        int count = 3;
+
+        while (id_first < end && count < 3 + BATCH)
+            args[count++] = ids[id_first++ % BATCHES];
+        (void)redisAppendCommandArgv(redis_in, count, args, NULL);
+    }
+}
+
+static void redis_from_close(void)
+{
+    free(ids);
+    redisFree(redis_in);
+}
+
+/* ---- rabbitmq ---- */
+
+static amqp_connection_state_t rabbit_in, rabbit_out;
+static char queue_out[256];
+static bool tags_done[BATCHES];
+
+static amqp_connection_state_t rabbit_dial(const char *port)
+{
+    amqp_connection_state_t c = amqp_new_connection();
+    amqp_socket_t *s = amqp_tcp_socket_new(c);
+
+    if (!s || amqp_socket_open(s, "127.0.0.1", atoi(port)) != 0)
+        die("rabbitmq", "no connection");
+    if (amqp_login(c, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "app", "secret").reply_type !=
+        AMQP_RESPONSE_NORMAL)
+        die("rabbitmq", "login refused");
+    (void)amqp_channel_open(c, 1);
+    return c;
+}
+
+static void rabbit_to_open(const char *port, const char *place)
+{
+    rabbit_out = rabbit_dial(port);
+    (void)amqp_confirm_select(rabbit_out, 1);
+    (void)snprintf(queue_out, sizeof queue_out, "%s", place);
+}
+
+static void rabbit_put(const char *key, size_t key_bytes, const char *body, size_t body_bytes)
+{
+    amqp_basic_properties_t properties = {
+        ._flags = AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_MESSAGE_ID_FLAG,
+        .delivery_mode = 2,
+        .message_id = { key_bytes, (void *)(uintptr_t)key },
+    };
+
+    if (amqp_basic_publish(rabbit_out, 1, amqp_empty_bytes, amqp_cstring_bytes(queue_out), 1, 0,
+            &properties, (amqp_bytes_t){ body_bytes, (void *)(uintptr_t)body }) != 0)
+        die("rabbitmq", "publish");
+}
+
+static bool rabbit_frame(struct timeval *wait)
+{
+    amqp_frame_t frame;
+    int got = amqp_simple_wait_frame_noblock(rabbit_out, &frame, wait);
+
+    if (got == AMQP_STATUS_TIMEOUT)
+        return false;
+    if (got != AMQP_STATUS_OK || frame.frame_type != AMQP_FRAME_METHOD ||
+        frame.payload.method.id != AMQP_BASIC_ACK_METHOD)
+        die("rabbitmq", "not confirmed");
+    const amqp_basic_ack_t *ack = frame.payload.method.decoded;
+
+    /* Single ones may come out of order: what counts is everything below the first that is open. */
+    for (uint64_t tag = ack->multiple ? confirmed + 1 : ack->delivery_tag; tag <= ack->delivery_tag;
+         tag++)
+        tags_done[tag % BATCHES] = true;
+    while (tags_done[(confirmed + 1) % BATCHES])
+        tags_done[++confirmed % BATCHES] = false;
+    amqp_maybe_release_buffers_on_channel(rabbit_out, 1);
+    return true;
+}
+
+static void rabbit_settle(uint64_t left)
+{
+    struct timeval none = { 0, 0 }, some = { 10, 0 };
+
+    while (rabbit_frame(&none))
+        ;
+    while (put_count - confirmed > left)
+        (void)rabbit_frame(&some);
+}
+
+static void rabbit_to_close(void)
+{
+    (void)amqp_destroy_connection(rabbit_out);
+}
+
+static void rabbit_from_open(const char *port, const char *place)
+{
+    rabbit_in = rabbit_dial(port);
+    (void)amqp_basic_qos(rabbit_in, 1, 0, 2 * BATCH, 0);
+    (void)amqp_basic_consume(
+        rabbit_in, 1, amqp_cstring_bytes(place), amqp_empty_bytes, 0, 0, 0, amqp_empty_table);
+}
+
+static size_t rabbit_take(const struct to *to)
+{
+    size_t n = 0;
+
+    while (n < BATCH / 4) {
+        struct timeval wait = { 0, n ? 0 : 20000 };
+        amqp_envelope_t e;
+        amqp_rpc_reply_t r;
+
+        amqp_maybe_release_buffers(rabbit_in);
+        r = amqp_consume_message(rabbit_in, &e, &wait, 0);
+        if (r.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION &&
+            r.library_error == AMQP_STATUS_TIMEOUT)
+            return n;
+        if (r.reply_type != AMQP_RESPONSE_NORMAL)
+            die("rabbitmq", "consume");
+        to->put(e.message.properties.message_id.bytes, e.message.properties.message_id.len,
+            e.message.body.bytes, e.message.body.len);
+        batches[(batch_first + batch_n) % BATCHES].place = (int64_t)e.delivery_tag;
+        amqp_destroy_envelope(&e);
+        n++;
+    }
+    return n;
+}
+
+static void rabbit_ack(size_t n)
+{
+    (void)amqp_basic_ack(rabbit_in, 1, (uint64_t)batches[(batch_first + n - 1) % BATCHES].place, 1);
+}
+
+static void rabbit_from_close(void)
+{
+    (void)amqp_destroy_connection(rabbit_in);
+}
+
+/* ---- make and clock ---- */
+
+static uint64_t made;
+static int64_t rate, made_since_ns;
+static int64_t *ages;
+
+static void make_open(const char *port, const char *place)
+{
+    (void)place;
+    rate = strtoll(port, NULL, 10);
+    made_since_ns = now_ns();
+}
+
+static size_t make_take(const struct to *to)
+{
+    size_t n = BATCH;
+
+    if (rate) {
+        int64_t due = (now_ns() - made_since_ns) / 1000 * rate / 1000000 - (int64_t)made;
+
+        if (due <= 0)
+            (void)poll(NULL, 0, 1);
+        n = due > BATCH ? BATCH : due < 0 ? 0 : (size_t)due;
+    }
+    for (size_t i = 0; i < n; i++, made++) {
+        char body[BODY_BYTES + 1], key[32];
+        int key_bytes = body_key(key, made);
+
+        body_put(body, made);
+        if (rate) /* the clock reads it at the other end */
+            (void)snprintf(body + BODY_BYTES - 24, 25, "%22lld\"}", (long long)now_ns());
+        to->put(key, (size_t)key_bytes, body, BODY_BYTES);
+    }
+    return n;
+}
+
+static void nothing(void)
+{
+}
+
+static void no_ack(size_t n)
+{
+    (void)n;
+}
+
+static void clock_open(const char *port, const char *place)
+{
+    (void)port, (void)place;
+}
+
+static void clock_put(const char *key, size_t key_bytes, const char *body, size_t body_bytes)
+{
+    (void)key, (void)key_bytes;
+    if (body_bytes == BODY_BYTES)
+        ages[confirmed] = now_ns() - strtoll(body + BODY_BYTES - 24, NULL, 10);
+    confirmed++;
+}
+
+static void clock_settle(uint64_t left)
+{
+    (void)left;
+}
+
+static const struct from *from_of(const char *name)
+{
+    static const struct from kafka = { kafka_from_open, kafka_take, kafka_ack, kafka_from_close };
+    static const struct from redis = { redis_from_open, redis_take, redis_ack, redis_from_close };
+    static const struct from rabbitmq = { rabbit_from_open, rabbit_take, rabbit_ack,
+        rabbit_from_close };
+    static const struct from make = { make_open, make_take, no_ack, nothing };
+
+    return strcmp(name, "kafka") == 0      ? &kafka
+           : strcmp(name, "redis") == 0    ? &redis
+           : strcmp(name, "rabbitmq") == 0 ? &rabbitmq
+           : strcmp(name, "make") == 0     ? &make
+                                           : NULL;
+}
+
+static const struct to *to_of(const char *name)
+{
+    static const struct to kafka = { kafka_to_open, kafka_put, kafka_settle, kafka_to_close };
+    static const struct to redis = { redis_to_open, redis_put, redis_settle, redis_to_close };
+    static const struct to rabbitmq = { rabbit_to_open, rabbit_put, rabbit_settle,
+        rabbit_to_close };
+    static const struct to clock = { clock_open, clock_put, clock_settle, nothing };
+
+    return strcmp(name, "kafka") == 0      ? &kafka
+           : strcmp(name, "redis") == 0    ? &redis
+           : strcmp(name, "rabbitmq") == 0 ? &rabbitmq
+           : strcmp(name, "clock") == 0    ? &clock
+                                           : NULL;
+}
+
+/* ---- the relay ---- */
+
+static int by_age(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void tell(uint64_t events, int64_t took_ns, bool with_ages)
+{
+    struct rusage usage;
+    double cpu_us;
+
+    (void)getrusage(RUSAGE_SELF, &usage);
+    cpu_us = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
+             (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    (void)printf("{\"events\":%llu,\"seconds\":%.4f,\"rate\":%.0f,\"cpu_us\":%.3f,\"peak_kib\":%ld",
+        (unsigned long long)events, (double)took_ns / 1e9, (double)events * 1e9 / (double)took_ns,
+        cpu_us / (double)events, usage.ru_maxrss);
+    if (with_ages) {
+        qsort(ages, events, sizeof *ages, by_age);
+        (void)printf(",\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f",
+            (double)ages[events / 2] / 1e6, (double)ages[events - 1 - events / 100] / 1e6,
+            (double)ages[events - 1] / 1e6);
+    }
+    (void)printf("}\n");
+}
+
+static void ack_confirmed(const struct from *from)
+{
+    size_t n = 0;
+
+    while (n < batch_n && batches[(batch_first + n) % BATCHES].end <= confirmed)
+        n++;
+    if (n == 0)
+        return;
+    from->ack(n);
+    batch_first = (batch_first + n) % BATCHES;
+    batch_n -= n;
+}
+
+int main(int n, char **args)
+{
+    const struct from *from = n == 8 ? from_of(args[1]) : NULL;
+    const struct to *to = n == 8 ? to_of(args[4]) : NULL;
+    uint64_t events = n == 8 ? strtoull(args[7], NULL, 10) : 0;
+    int64_t began_ns = 0;
+
+    if (!from || !to || !events)
+        die("usage", "bare FROM PORT PLACE TO PORT PLACE EVENTS");
+    ages = calloc(events + BATCH, sizeof *ages);
+    if (!ages)
+        die("events", "out of memory");
+    to->open(args[5], args[6]);
+    from->open(args[2], args[3]);
+    while (confirmed < events) {
+        int64_t asked_ns = now_ns();
+        size_t got = put_count < events ? from->take(to) : 0;
+
+        if (got && !began_ns)
+            began_ns = asked_ns;
+        put_count += got;
+        if (got)
+            batches[(batch_first + batch_n++) % BATCHES].end = put_count;
+        /* Nothing came: a moment to let the rest through. */
+        to->settle(put_count >= events ? 0 : got || rate ? WINDOW - BATCH : 0);
+        ack_confirmed(from);
+    }
+    tell(events, now_ns() - began_ns, strcmp(args[4], "clock") == 0);
+    from->close();
+    to->close();
+    free(ages);
+    return 0;
+}
