@@ -74,6 +74,8 @@ struct channel_ops {
     int (*setup)(struct channel *c, int step);
     /* [io] Sends what waits. 1: there is more; 0: no more; -1: the connection failed. */
     int (*work)(struct channel *c);
+    /* [io] Sends what must go before the loop closes it. -1: the connection failed. May be NULL. */
+    int (*last)(struct channel *c);
     /* [io] A frame for it while it is up. -1: the connection failed. */
     int (*frame)(struct channel *c, const amqp_frame_t *frame);
     /* [io] No more input for now. */
