@@ -178,7 +178,9 @@ static int login(const struct dial *d, const struct dial_host *h, const char *pu
     amqp_table_entry_t able[] = { entry_bool("connection.blocked"), entry_bool("basic.nack"),
         entry_bool("publisher_confirms"), entry_bool("consumer_cancel_notify"),
         entry_bool("authentication_failure_close"), entry_bool("exchange_exchange_bindings") };
-    char shown[160];
+    char shown[160] = "";
+    /* The name first: its length is taken with the entry. */
+    (void)snprintf(shown, sizeof shown, "bascule %.100s (%s)", d->name, purpose);
     amqp_table_entry_t own[] = { entry_text("product", "Bascule"),
         entry_text("version", BASCULE_VERSION), entry_text("information", ""),
         entry_text("copyright", ""), entry_text("connection_name", shown),
@@ -191,7 +193,6 @@ static int login(const struct dial *d, const struct dial_host *h, const char *pu
     char text[256];
     int code;
 
-    (void)snprintf(shown, sizeof shown, "bascule %.100s (%s)", d->name, purpose);
     /* RabbitMQ takes the name from the certificate; the library cannot send an empty one. */
     if (d->external)
         reply = amqp_login_with_properties(amqp, vhost, CHANNELS_MAX, FRAME_BYTES, d->heartbeat_s,
