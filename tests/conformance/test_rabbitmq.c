@@ -1061,3 +1061,176 @@ TEST(rabbitmq_an_undeclared_queue_is_waited_for)
     k->source_settle(r.source, receive(1), true);
     rig_free();
 }
+
+TEST(rabbitmq_bindings_have_arguments)
+{
+    struct options_binding *b;
+    struct event e = event_of("picked");
+    struct batch *got;
+    struct buf h;
+
+    need_broker();
+    fixture_shell(CLIENT "delete t.bound");
+    rig_link();
+    rabbitmq_source_options("t.bound", &r.source_options);
+    b = calloc(1, sizeof *b);
+    CHECK(b != NULL);
+    *b = (struct options_binding){ .set = true, .exchange = strdup("amq.headers") };
+    b->arguments = (struct option_map){ calloc(2, sizeof *b->arguments.at), 2 };
+    b->arguments.at[0] =
+        (struct option_pair){ strdup("x-match"), strdup("all"), OPTION_VALUE_TEXT };
+    b->arguments.at[1] = (struct option_pair){ strdup("colour"), strdup("red"), OPTION_VALUE_TEXT };
+    r.source_options.bindings = (struct option_tables){ b, 1 };
+    rig_source(NULL, 10, true);
+    WAIT(source_now().state == LINK_UP);
+    rabbitmq_sink_options("amq.headers", &r.sink_options[0]);
+    r.sink_options[0].declare = OPTIONS_PASSIVE;
+    rig_sink(0, NULL, 30000);
+    buf_init(&h, 1000);
+    header_put_text(&h, HEADER_USER, "colour", bytes_text("red"));
+    publish(0, 1, "k", &e);
+    check_fate(1, FATE_REFUSED, CAUSE_UNROUTABLE);
+    e.headers = buf_bytes(&h);
+    publish(0, 2, "k", &e);
+    check_fate(2, FATE_DELIVERED, CAUSE_NONE);
+    got = receive(10);
+    CHECK_INT(got->count, 1);
+    k->source_settle(r.source, got, true);
+    buf_done(&h);
+    rig_free();
+}
+
+/* ---- TLS ---- */
+
+static void tls_link(const char *host, const char *ca_file, const char *server_name)
+{
+    char url[128];
+
+    (void)snprintf(url, sizeof url, "amqps://app:secret@%s:%s", host,
+        getenv("BASCULE_TEST_RABBITMQ_TLS_PORT"));
+    free(r.link_options.url);
+    r.link_options.url = strdup(url);
+    r.link_options.tls = (struct options_tls){ .set = true,
+        .verify = true,
+        .ca_file = ca_file ? strdup(ca_file) : NULL,
+        .server_name = server_name ? strdup(server_name) : NULL };
+    rig_link();
+}
+
+TEST(rabbitmq_tls_without_a_ca_file_trusts_the_systems)
+{
+    char path[512];
+
+    need_broker();
+    (void)snprintf(path, sizeof path, "%s/ca.pem", getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES"));
+    (void)setenv("SSL_CERT_FILE", path, 1); /* where OpenSSL's system CAs are, here */
+    tls_link("127.0.0.1", NULL, NULL);
+    rig_sink(0, "t.tlsy", 30000);
+    WAIT(sink_state(0) == LINK_UP);
+    rig_free();
+}
+
+TEST(rabbitmq_tls_wants_the_server_name_that_is_given)
+{
+    struct link_status s;
+    char path[512];
+
+    need_broker();
+    (void)snprintf(path, sizeof path, "%s/ca.pem", getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES"));
+    tls_link("127.0.0.1", path, "rabbit.example");
+    rig_sink(0, "t.tlsz", 30000);
+    do {
+        turn();
+        k->sink_status(r.sinks[0], &s);
+    } while (!s.error[0]);
+    CHECK(s.state != LINK_UP);
+    CHECK_CONTAINS(s.error, "certificate verify failed");
+    k->sink_free(r.sinks[0]);
+    k->link_free(r.link);
+    option_done(k->link_options, &r.link_options);
+    option_done(k->sink_options, &r.sink_options[0]);
+    memset(&r, 0, sizeof r);
+    rabbitmq_link_options(&r.link_options);
+    tls_link("127.0.0.1", path, "localhost");
+    rig_sink(0, "t.tlsz", 30000);
+    WAIT(sink_state(0) == LINK_UP);
+    rig_free();
+}
+
+/* ---- silence and pressure ---- */
+
+TEST(rabbitmq_heartbeats_go_on_while_paused_with_a_full_window)
+{
+    struct link_status s;
+    struct batch *b;
+    int64_t end;
+
+    need_broker();
+    fixture_shell(CLIENT "delete t.press");
+    fixture_shell(CLIENT "feed t.press 0 500");
+    r.link_options.heartbeat_ms = 1000;
+    rig_link();
+    rig_source("t.press", 2, true);
+    b = receive(2);
+    CHECK(k->source_receive(r.source, 2) == NULL);
+    k->source_pause(r.source, true);
+    end = now_ms() + 4000; /* the broker hangs up after two silent seconds */
+    while (now_ms() < end)
+        turn();
+    k->source_pause(r.source, false);
+    k->source_settle(r.source, b, true);
+    for (size_t n = 2; n < 500; n += b->count, k->source_settle(r.source, b, true)) {
+        b = receive(2);
+        CHECK(!(b->events[0].flags & EVENT_REDELIVERED));
+    }
+    k->link_status(r.link, &s);
+    CHECK_INT(s.reconnects, 0);
+    WAIT(k->source_drain(r.source));
+    rig_free();
+    CHECK_INT(queue_count("t.press"), 0);
+}
+
+static void broker_signal(const char *name)
+{
+    fixture_shell("kill -%s -$(cat \"$BASCULE_TEST_RABBITMQ_DIR\"/restarted.pid 2>/dev/null || "
+                  "echo \"$BASCULE_TEST_RABBITMQ_PID\")",
+        name);
+}
+
+TEST(rabbitmq_a_broker_that_stops_reading_is_left_and_the_loop_stays_free)
+{
+    static char big[1 << 16];
+    struct event e = event_of("x");
+    int64_t longest = 0;
+    uint64_t ref = 0;
+
+    need_broker();
+    memset(big, 'x', sizeof big - 1);
+    fixture_shell(CLIENT "declare t.deaf '{}' t.deafs");
+    r.link_options.heartbeat_ms = 1000;
+    rig_link();
+    rig_sink(0, "t.deafs", 30000);
+    publish(0, ref++, "k", &e);
+    check_fate(0, FATE_DELIVERED, CAUSE_NONE);
+    e.body = bytes_of(big, sizeof big - 1);
+    broker_signal("STOP");
+    while (sink_state(0) == LINK_UP) {
+        struct message m = { .ref = ref, .event = &e, .fields = { bytes_text("k") } };
+        int64_t start = now_ms();
+
+        if (ref < 900)
+            ref += k->sink_publish(r.sinks[0], &m, 1);
+        if (now_ms() - start > longest)
+            longest = now_ms() - start;
+        turn();
+    }
+    broker_signal("CONT");
+    CHECK(longest < 1000); /* a loop that waits for the socket waits two heartbeats */
+    WAIT(r.count == ref);
+    for (uint64_t i = 1; i < ref; i++)
+        CHECK(report_of(i) && report_of(i)->cause == CAUSE_LOST);
+    e = event_of("x");
+    publish(0, ref, "k", &e);
+    check_fate(ref, FATE_DELIVERED, CAUSE_NONE);
+    rig_free();
+}

@@ -115,8 +115,8 @@ void dial_explain(amqp_rpc_reply_t reply, int *code, char *ret, size_t n)
     }
 }
 
-/* A refused certificate fails the handshake itself: the library's own checks come after it and leak
- * the peer's certificate each time they fail. */
+/* In the handshake, before anything of ours is sent, and against server_name: the library's own
+ * check comes after it and knows only the host that it dialled. */
 static int tls_verify(SSL_CTX *context, const char *name)
 {
     X509_VERIFY_PARAM *param = SSL_CTX_get0_param(context);

@@ -45,6 +45,10 @@ struct io {
     bool stop;                         /* [lock] */
     bool blocked;                      /* [lock] by the broker */
     bool sending;                      /* [lock] the thread may hang in a full socket */
+    uint64_t sends;                    /* [lock] times that it began to */
+    uint64_t sends_seen;               /* [loop] */
+    int unread_seen;                   /* [loop] */
+    int64_t alive_ms;                  /* [loop] it got on, or heard from the broker, then */
     int fd;                            /* [lock] for shutdown() only; -1: none */
     uint64_t connects, failures;       /* [lock] */
     size_t header_bytes;               /* [lock] room for properties in one frame */

@@ -352,6 +352,7 @@ static int work(struct channel *c)
     lock(s);
     n = jobs_take(s, jobs, JOBS_PER_TURN);
     c->io->sending = n > 0;
+    c->io->sends += n > 0;
     more = s->queue != NULL && n > 0;
     unlock(s);
     if (n == 0)
