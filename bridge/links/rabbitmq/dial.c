@@ -28,7 +28,9 @@ static int host_init(struct dial_host *h, const char *url, struct fault *why)
     h->host = info.host;
     h->user = info.user;
     h->password = info.password;
-    h->vhost = info.vhost;
+    /* By the letter host:port/ names a vhost without a name; whoever writes it means the default.
+     */
+    h->vhost = *info.vhost ? info.vhost : "/";
     h->port = info.port;
     h->tls = info.ssl;
     return 0;
