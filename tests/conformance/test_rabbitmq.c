@@ -683,3 +683,565 @@ TEST(rabbitmq_probe_names_what_is_missing)
     CHECK_CONTAINS(found[1].text, "t.nothing");
     rig_free();
 }
+
+/* ---- what closes channels ---- */
+
+static void broker_eval(const char *erlang)
+{
+    fixture_shell(BROKER "eval '%s'", erlang);
+}
+
+/* Stops and wakes a classic queue's process: nothing that goes there is confirmed meanwhile. */
+static void queue_sleeps(const char *queue, bool sleeps)
+{
+    char erlang[512];
+
+    (void)snprintf(erlang, sizeof erlang,
+        "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"%s\">>)), "
+        "sys:%s(amqqueue:get_pid(Q)).",
+        queue, sleeps ? "suspend" : "resume");
+    broker_eval(erlang);
+}
+
+static void publish_three(int i, uint64_t ref, const char *const keys[3], const struct event e[3])
+{
+    struct message m[3];
+
+    for (size_t n = 0; n < 3; n++)
+        m[n] =
+            (struct message){ .ref = ref + n, .event = &e[n], .fields = { bytes_text(keys[n]) } };
+    WAIT(sink_state(i) == LINK_UP);
+    CHECK_INT(k->sink_publish(r.sinks[i], m, 3), 3);
+}
+
+static uint64_t sink_session(int i)
+{
+    struct link_status s;
+
+    k->sink_status(r.sinks[i], &s);
+    return s.session;
+}
+
+TEST(rabbitmq_a_message_that_closes_the_channel_is_refused_once_it_is_alone)
+{
+    static const char *const keys[3] = { "k", "k", "k" };
+    static char big[2000];
+    struct event e[3];
+    uint64_t neighbour;
+
+    need_broker();
+    memset(big, 'x', sizeof big - 1);
+    for (int i = 0; i < 3; i++)
+        e[i] = event_of("small");
+    e[1].body = bytes_text(big);
+    fixture_shell(CLIENT "declare t.poison '{}' t.poisons");
+    broker_eval("application:set_env(rabbit, max_message_size, 1000).");
+    rig_link();
+    rig_sink(0, "t.poisons", 30000);
+    rig_sink(1, "t.poisons", 30000);
+    WAIT(sink_state(0) == LINK_UP && sink_state(1) == LINK_UP);
+    neighbour = sink_session(1);
+    publish_three(0, 0, keys, e);
+    check_fate(1, FATE_UNSURE, CAUSE_PROTOCOL);
+    check_fate(2, FATE_UNSURE, CAUSE_PROTOCOL);
+    CHECK_INT(report_of(1)->code, 406);
+    CHECK(!report_of(1)->alone);
+    publish(0, 4, "k", &e[1]);
+    check_fate(4, FATE_REFUSED, CAUSE_PROTOCOL);
+    CHECK(report_of(4)->alone);
+    CHECK_CONTAINS(text_of(4), "406");
+    publish(0, 5, "k", &e[2]);
+    check_fate(5, FATE_DELIVERED, CAUSE_NONE);
+    publish(1, 6, "k", &e[0]);
+    check_fate(6, FATE_DELIVERED, CAUSE_NONE);
+    CHECK_INT(sink_session(1), neighbour);
+    broker_eval("application:set_env(rabbit, max_message_size, 134217728).");
+    rig_free();
+}
+
+TEST(rabbitmq_an_internal_error_refuses_no_message_at_its_first_try)
+{
+    struct event e = event_of("x");
+    struct message alone = {
+        .ref = 2, .event = &e, .fields = { bytes_text("k") }, .flags = MESSAGE_ALONE
+    };
+
+    need_broker();
+    fixture_shell(CLIENT "declare t.crash '{}' t.crashes");
+    rig_link();
+    rig_sink(0, "t.crashes", 30000);
+    queue_sleeps("t.crash", true);
+    publish(0, 1, "k", &e);
+    turn();
+    broker_eval("[exit(P, boom) || P <- rabbit_channel:list()].");
+    check_fate(1, FATE_UNSURE, CAUSE_PROTOCOL);
+    CHECK_INT(report_of(1)->code, 541);
+    WAIT(k->sink_publish(r.sinks[0], &alone, 1) == 1);
+    turn();
+    broker_eval("[exit(P, boom) || P <- rabbit_channel:list()].");
+    check_fate(2, FATE_REFUSED, CAUSE_PROTOCOL);
+    queue_sleeps("t.crash", false);
+    publish(0, 3, "k", &e);
+    check_fate(3, FATE_DELIVERED, CAUSE_NONE);
+    rig_free();
+}
+
+TEST(rabbitmq_a_forbidden_key_is_about_its_message_and_a_forbidden_exchange_an_outage)
+{
+    static const char *const keys[3] = { "ok.1", "bad.1", "ok.2" };
+    struct event e[3] = { event_of("a"), event_of("b"), event_of("c") };
+
+    need_broker();
+    fixture_shell(CLIENT "declare t.topical '{}' t.topics");
+    fixture_shell(BROKER "set_topic_permissions app t.topics '^ok' '.*'");
+    rig_link();
+    rig_sink(0, "t.topics", 30000);
+    rabbitmq_sink_options("t.topics", &r.sink_options[1]);
+    r.sink_options[1].routing_key.fixed = true;
+    rig_sink(1, NULL, 30000);
+    publish_three(0, 0, keys, e);
+    check_fate(1, FATE_UNSURE, CAUSE_PROTOCOL);
+    check_fate(2, FATE_UNSURE, CAUSE_PROTOCOL);
+    publish(0, 3, "bad.1", &e[1]);
+    check_fate(3, FATE_REFUSED, CAUSE_ADDRESS);
+    CHECK_INT(report_of(3)->code, 403);
+    publish(1, 4, "bad.1", &e[1]);
+    check_fate(4, FATE_UNSURE, CAUSE_LOST);
+    CHECK_INT(report_of(4)->code, 403);
+    fixture_shell(BROKER "clear_topic_permissions app");
+    publish(0, 5, "bad.1", &e[1]);
+    check_fate(5, FATE_DELIVERED, CAUSE_NONE);
+    rig_free();
+}
+
+/* ---- confirms that do not come ---- */
+
+TEST(rabbitmq_a_late_confirm_is_unsure_and_says_whether_later_ones_came)
+{
+    struct event e = event_of("x");
+
+    need_broker();
+    fixture_shell(CLIENT "declare t.late '{}' t.lates late");
+    fixture_shell(CLIENT "declare t.prompt '{}' t.lates prompt");
+    rig_link();
+    rig_sink(0, "t.lates", 1500);
+    queue_sleeps("t.late", true);
+    publish(0, 1, "late", &e);
+    check_fate(1, FATE_UNSURE, CAUSE_TIMEOUT);
+    CHECK(!report_of(1)->later_confirmed);
+    publish(0, 2, "late", &e);
+    publish(0, 3, "prompt", &e);
+    check_fate(3, FATE_DELIVERED, CAUSE_NONE);
+    check_fate(2, FATE_UNSURE, CAUSE_TIMEOUT);
+    CHECK(report_of(2)->later_confirmed);
+    queue_sleeps("t.late", false);
+    publish(0, 4, "late", &e);
+    check_fate(4, FATE_DELIVERED, CAUSE_NONE);
+    CHECK_INT(r.count, 4);
+    rig_free();
+}
+
+TEST(rabbitmq_abandoned_messages_are_reported_at_once_and_only_once)
+{
+    struct event e = event_of("x");
+    uint64_t session;
+
+    need_broker();
+    fixture_shell(CLIENT "declare t.left '{}' t.lefts");
+    rig_link();
+    rig_sink(0, "t.lefts", 30000);
+    queue_sleeps("t.left", true);
+    for (uint64_t ref = 0; ref < 3; ref++)
+        publish(0, ref, "k", &e);
+    turn();
+    session = sink_session(0);
+    k->sink_abandon(r.sinks[0]);
+    for (uint64_t ref = 0; ref < 3; ref++) {
+        check_fate(ref, report_of(ref) ? report_of(ref)->fate : FATE_UNSURE, CAUSE_LOST);
+        CHECK(report_of(ref)->fate == FATE_UNSURE || report_of(ref)->fate == FATE_UNSENT);
+    }
+    queue_sleeps("t.left", false);
+    publish(0, 3, "k", &e);
+    check_fate(3, FATE_DELIVERED, CAUSE_NONE);
+    CHECK(sink_session(0) > session);
+    CHECK_INT(r.count, 4);
+    rig_free();
+}
+
+static long dedicated_connections(void)
+{
+    char line[64] = "";
+    FILE *f =
+        popen(BROKER "list_connections user client_properties | grep -c dedicated || true", "r");
+
+    CHECK(f && fgets(line, sizeof line, f));
+    (void)pclose(f);
+    return strtol(line, NULL, 10);
+}
+
+TEST(rabbitmq_a_sink_gets_a_connection_of_its_own_where_asked)
+{
+    struct event e = event_of("x");
+
+    need_broker();
+    fixture_shell(CLIENT "declare t.own '{}' t.owns");
+    rig_link();
+    rig_sink(0, "t.owns", 30000);
+    rabbitmq_sink_options("t.owns", &r.sink_options[1]);
+    r.sink_options[1].dedicated = OPTIONS_DEDICATED_ALWAYS;
+    rig_sink(1, NULL, 30000);
+    publish(0, 1, "k", &e);
+    publish(1, 2, "k", &e);
+    check_fate(1, FATE_DELIVERED, CAUSE_NONE);
+    check_fate(2, FATE_DELIVERED, CAUSE_NONE);
+    CHECK_INT(dedicated_connections(), 1);
+    rig_free();
+}
+
+TEST(rabbitmq_a_stalled_sink_moves_to_a_connection_of_its_own)
+{
+    struct event e = event_of("x");
+    uint64_t neighbour, session;
+
+    need_broker();
+    fixture_shell(CLIENT "declare t.stall '{}' t.stalls");
+    fixture_shell(CLIENT "declare t.flow '{}' t.flows");
+    rig_link();
+    rig_sink(0, "t.stalls", 3000);
+    rig_sink(1, "t.flows", 30000);
+    WAIT(sink_state(0) == LINK_UP && sink_state(1) == LINK_UP);
+    neighbour = sink_session(1);
+    session = sink_session(0);
+    queue_sleeps("t.stall", true);
+    publish(0, 1, "k", &e);
+    check_fate(1, FATE_UNSURE, CAUSE_TIMEOUT);
+    WAIT(sink_session(0) > session && sink_state(0) == LINK_UP);
+    CHECK_INT(dedicated_connections(), 1);
+    publish(1, 2, "k", &e);
+    check_fate(2, FATE_DELIVERED, CAUSE_NONE);
+    CHECK_INT(sink_session(1), neighbour);
+    queue_sleeps("t.stall", false);
+    publish(0, 3, "k", &e);
+    check_fate(3, FATE_DELIVERED, CAUSE_NONE);
+    rig_free();
+}
+
+/* ---- queues and consumers ---- */
+
+TEST(rabbitmq_a_batch_that_was_not_kept_comes_again)
+{
+    struct batch *b;
+
+    need_broker();
+    fixture_shell(CLIENT "delete t.back");
+    fixture_shell(CLIENT "feed t.back 0 6");
+    rig_link();
+    rig_source("t.back", 300, true);
+    b = receive(2);
+    k->source_settle(r.source, b, false);
+    b = receive(2); /* of the same session still, acknowledged without the first two */
+    while (!(b->events[0].flags & EVENT_REDELIVERED)) {
+        k->source_settle(r.source, b, true);
+        b = receive(2);
+    }
+    CHECK(bytes_equal(b->events[0].body, bytes_text("message 0000000")));
+    CHECK_INT(b->count, 2);
+    k->source_settle(r.source, b, true);
+    WAIT(k->source_drain(r.source));
+    rig_free();
+    CHECK_INT(queue_count("t.back"), 0);
+}
+
+TEST(rabbitmq_an_exclusive_consumer_keeps_others_out)
+{
+    struct options_source second_options = { 0 };
+    struct source_spec spec = { .route = "second",
+        .options = &second_options,
+        .window_events = 10,
+        .window_bytes = 1 << 20,
+        .max_event_bytes = 1 << 20,
+        .clean_start = true };
+    struct fault why = { 0 };
+    struct link_status s;
+    struct source *second;
+
+    need_broker();
+    fixture_shell(CLIENT "delete t.mine");
+    rig_link();
+    rabbitmq_source_options("t.mine", &r.source_options);
+    r.source_options.exclusive = true;
+    rig_source(NULL, 10, true);
+    WAIT(source_now().state == LINK_UP);
+    rabbitmq_source_options("t.mine", &second_options);
+    CHECK_INT(k->source_open(r.link, &spec, &second, &why), 0);
+    do {
+        turn();
+        k->source_status(second, &s);
+    } while (!s.error[0]);
+    CHECK(s.state != LINK_UP);
+    CHECK_CONTAINS(s.error, "403");
+    fixture_shell(CLIENT "feed t.mine 0 1");
+    k->source_settle(r.source, receive(1), true);
+    k->source_free(second);
+    option_done(k->source_options, &second_options);
+    rig_free();
+}
+
+TEST(rabbitmq_a_quorum_queue_with_one_active_consumer_is_made)
+{
+    need_broker();
+    fixture_shell(CLIENT "delete t.quorum");
+    rig_link();
+    rabbitmq_source_options("t.quorum", &r.source_options);
+    r.source_options.type = OPTIONS_QUORUM;
+    r.source_options.single_active = true;
+    r.source_options.exchange = strdup("amq.topic");
+    r.source_options.binding_keys = (struct option_list){ calloc(2, sizeof(char *)), 2 };
+    r.source_options.binding_keys.at[0] = strdup("q.one.#");
+    r.source_options.binding_keys.at[1] = strdup("q.two");
+    rig_source(NULL, 10, true);
+    WAIT(source_now().state == LINK_UP);
+    fixture_shell(
+        BROKER "list_queues name type arguments | grep '^t.quorum.quorum.*single-active'");
+    rabbitmq_sink_options("amq.topic", &r.sink_options[0]);
+    r.sink_options[0].declare = OPTIONS_PASSIVE;
+    rig_sink(0, NULL, 30000);
+    for (uint64_t i = 0; i < 3; i++) {
+        static const char *const keys[] = { "q.one.a.b", "q.two", "q.three" };
+        struct event e = event_of(keys[i]);
+
+        publish(0, i, keys[i], &e);
+        check_fate(i, i < 2 ? FATE_DELIVERED : FATE_REFUSED, i < 2 ? CAUSE_NONE : CAUSE_UNROUTABLE);
+        if (i < 2) {
+            struct batch *b = receive(10);
+
+            CHECK(bytes_equal(b->events[0].address, bytes_text(keys[i])));
+            k->source_settle(r.source, b, true);
+        }
+    }
+    rig_free();
+}
+
+TEST(rabbitmq_a_queue_of_another_type_is_said_and_tried_again)
+{
+    struct event e = event_of("x");
+
+    need_broker();
+    fixture_shell(CLIENT "declare t.kind '{}' t.kinds");
+    rig_link();
+    rig_sink(0, "t.kinds", 30000);
+    publish(0, 1, "k", &e);
+    check_fate(1, FATE_DELIVERED, CAUSE_NONE);
+    rabbitmq_source_options("t.kind", &r.source_options);
+    r.source_options.type = OPTIONS_QUORUM;
+    rig_source(NULL, 10, true);
+    WAIT(source_now().error[0]);
+    CHECK(source_now().state != LINK_UP);
+    CHECK_CONTAINS(source_now().error, "406");
+    CHECK_CONTAINS(source_now().error, "t.kind");
+    publish(0, 2, "k", &e);
+    check_fate(2, FATE_DELIVERED, CAUSE_NONE);
+    fixture_shell(CLIENT "delete t.kind");
+    WAIT(source_now().state == LINK_UP);
+    CHECK_TEXT(source_now().error, "");
+    rig_free();
+}
+
+TEST(rabbitmq_an_undeclared_queue_is_waited_for)
+{
+    need_broker();
+    fixture_shell(CLIENT "delete t.unborn");
+    rig_link();
+    rabbitmq_source_options("t.unborn", &r.source_options);
+    r.source_options.declare = OPTIONS_NONE;
+    rig_source(NULL, 10, true);
+    WAIT(source_now().error[0]);
+    CHECK_CONTAINS(source_now().error, "404");
+    fixture_shell(CLIENT "feed t.unborn 0 1");
+    k->source_settle(r.source, receive(1), true);
+    rig_free();
+}
+
+TEST(rabbitmq_bindings_have_arguments)
+{
+    struct options_binding *b;
+    struct event e = event_of("picked");
+    struct batch *got;
+    struct buf h;
+
+    need_broker();
+    fixture_shell(CLIENT "delete t.bound");
+    rig_link();
+    rabbitmq_source_options("t.bound", &r.source_options);
+    b = calloc(1, sizeof *b);
+    CHECK(b != NULL);
+    *b = (struct options_binding){ .set = true, .exchange = strdup("amq.headers") };
+    b->arguments = (struct option_map){ calloc(2, sizeof *b->arguments.at), 2 };
+    b->arguments.at[0] =
+        (struct option_pair){ strdup("x-match"), strdup("all"), OPTION_VALUE_TEXT };
+    b->arguments.at[1] = (struct option_pair){ strdup("colour"), strdup("red"), OPTION_VALUE_TEXT };
+    r.source_options.bindings = (struct option_tables){ b, 1 };
+    rig_source(NULL, 10, true);
+    WAIT(source_now().state == LINK_UP);
+    rabbitmq_sink_options("amq.headers", &r.sink_options[0]);
+    r.sink_options[0].declare = OPTIONS_PASSIVE;
+    rig_sink(0, NULL, 30000);
+    buf_init(&h, 1000);
+    header_put_text(&h, HEADER_USER, "colour", bytes_text("red"));
+    publish(0, 1, "k", &e);
+    check_fate(1, FATE_REFUSED, CAUSE_UNROUTABLE);
+    e.headers = buf_bytes(&h);
+    publish(0, 2, "k", &e);
+    check_fate(2, FATE_DELIVERED, CAUSE_NONE);
+    got = receive(10);
+    CHECK_INT(got->count, 1);
+    k->source_settle(r.source, got, true);
+    buf_done(&h);
+    rig_free();
+}
+
+/* ---- TLS ---- */
+
+static void tls_link(const char *host, const char *ca_file, const char *server_name)
+{
+    char url[128];
+
+    (void)snprintf(url, sizeof url, "amqps://app:secret@%s:%s", host,
+        getenv("BASCULE_TEST_RABBITMQ_TLS_PORT"));
+    free(r.link_options.url);
+    r.link_options.url = strdup(url);
+    r.link_options.tls = (struct options_tls){ .set = true,
+        .verify = true,
+        .ca_file = ca_file ? strdup(ca_file) : NULL,
+        .server_name = server_name ? strdup(server_name) : NULL };
+    rig_link();
+}
+
+TEST(rabbitmq_tls_without_a_ca_file_trusts_the_systems)
+{
+    char path[512];
+
+    need_broker();
+    (void)snprintf(path, sizeof path, "%s/ca.pem", getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES"));
+    (void)setenv("SSL_CERT_FILE", path, 1); /* where OpenSSL's system CAs are, here */
+    tls_link("127.0.0.1", NULL, NULL);
+    rig_sink(0, "t.tlsy", 30000);
+    WAIT(sink_state(0) == LINK_UP);
+    rig_free();
+}
+
+TEST(rabbitmq_tls_wants_the_server_name_that_is_given)
+{
+    struct link_status s;
+    char path[512];
+
+    need_broker();
+    (void)snprintf(path, sizeof path, "%s/ca.pem", getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES"));
+    tls_link("127.0.0.1", path, "rabbit.example");
+    rig_sink(0, "t.tlsz", 30000);
+    do {
+        turn();
+        k->sink_status(r.sinks[0], &s);
+    } while (!s.error[0]);
+    CHECK(s.state != LINK_UP);
+    CHECK_CONTAINS(s.error, "certificate verify failed");
+    k->sink_free(r.sinks[0]);
+    k->link_free(r.link);
+    option_done(k->link_options, &r.link_options);
+    option_done(k->sink_options, &r.sink_options[0]);
+    memset(&r, 0, sizeof r);
+    rabbitmq_link_options(&r.link_options);
+    tls_link("127.0.0.1", path, "localhost");
+    rig_sink(0, "t.tlsz", 30000);
+    WAIT(sink_state(0) == LINK_UP);
+    rig_free();
+}
+
+/* ---- silence and pressure ---- */
+
+TEST(rabbitmq_heartbeats_go_on_while_paused_with_a_full_window)
+{
+    struct link_status s;
+    struct batch *b;
+    int64_t end;
+
+    need_broker();
+    fixture_shell(CLIENT "delete t.press");
+    fixture_shell(CLIENT "feed t.press 0 500");
+    r.link_options.heartbeat_ms = 1000;
+    rig_link();
+    rig_source("t.press", 2, true);
+    b = receive(2);
+    CHECK(k->source_receive(r.source, 2) == NULL);
+    k->source_pause(r.source, true);
+    end = now_ms() + 4000; /* the broker hangs up after two silent seconds */
+    while (now_ms() < end)
+        turn();
+    k->source_pause(r.source, false);
+    k->source_settle(r.source, b, true);
+    for (size_t n = 2; n < 500; n += b->count, k->source_settle(r.source, b, true)) {
+        b = receive(2);
+        CHECK(!(b->events[0].flags & EVENT_REDELIVERED));
+    }
+    k->link_status(r.link, &s);
+    CHECK_INT(s.reconnects, 0);
+    WAIT(k->source_drain(r.source));
+    rig_free();
+    CHECK_INT(queue_count("t.press"), 0);
+}
+
+static void broker_signal(const char *name)
+{
+    fixture_shell("kill -%s -$(cat \"$BASCULE_TEST_RABBITMQ_DIR\"/restarted.pid 2>/dev/null || "
+                  "echo \"$BASCULE_TEST_RABBITMQ_PID\")",
+        name);
+}
+
+TEST(rabbitmq_a_broker_that_stops_reading_is_left_and_the_loop_stays_free)
+{
+    static char big[1 << 16];
+    struct event e = event_of("x");
+    int64_t longest = 0;
+    uint64_t ref = 0;
+
+    need_broker();
+    memset(big, 'x', sizeof big - 1);
+    fixture_shell(CLIENT "declare t.deaf '{}' t.deafs");
+    r.link_options.heartbeat_ms = 1000;
+    rig_link();
+    rig_sink(0, "t.deafs", 30000);
+    publish(0, ref++, "k", &e);
+    check_fate(0, FATE_DELIVERED, CAUSE_NONE);
+    e.body = bytes_of(big, sizeof big - 1);
+    broker_signal("STOP");
+    while (sink_state(0) == LINK_UP) {
+        struct message m = { .ref = ref, .event = &e, .fields = { bytes_text("k") } };
+        int64_t start = now_ms();
+
+        if (ref < 900)
+            ref += k->sink_publish(r.sinks[0], &m, 1);
+        if (now_ms() - start > longest)
+            longest = now_ms() - start;
+        turn();
+    }
+    broker_signal("CONT");
+    CHECK(longest < 1000); /* a loop that waits for the socket waits two heartbeats */
+    WAIT(r.count == ref);
+    for (uint64_t i = 1; i < ref; i++)
+        CHECK(report_of(i) && report_of(i)->cause == CAUSE_LOST);
+    e = event_of("x");
+    publish(0, ref, "k", &e);
+    check_fate(ref, FATE_DELIVERED, CAUSE_NONE);
+    rig_free();
+}
+
+TEST(rabbitmq_a_url_that_ends_in_a_slash_means_the_default_vhost)
+{
+    need_broker();
+    r.link_options.url = realloc(r.link_options.url, 200);
+    strcat(r.link_options.url, "/");
+    rig_link();
+    rig_sink(0, "t.slash", 30000);
+    WAIT(sink_state(0) == LINK_UP);
+    rig_free();
+}

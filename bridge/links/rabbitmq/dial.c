@@ -28,8 +28,9 @@ static int host_init(struct dial_host *h, const char *url, struct fault *why)
     h->host = info.host;
     h->user = info.user;
     h->password = info.password;
-    /* By the URI's letter "…:5672/" names the vhost "", which nobody has: "/" is what was meant. */
-    h->vhost = info.vhost[0] ? info.vhost : "/";
+    /* By the letter host:port/ names a vhost without a name; whoever writes it means the default.
+     */
+    h->vhost = *info.vhost ? info.vhost : "/";
     h->port = info.port;
     h->tls = info.ssl;
     return 0;
@@ -116,8 +117,8 @@ void dial_explain(amqp_rpc_reply_t reply, int *code, char *ret, size_t n)
     }
 }
 
-/* A refused certificate fails the handshake itself: the library's own checks come after it and leak
- * the peer's certificate each time they fail. */
+/* In the handshake, before anything of ours is sent, and against server_name: the library's own
+ * check comes after it and knows only the host that it dialled. */
 static int tls_verify(SSL_CTX *context, const char *name)
 {
     X509_VERIFY_PARAM *param = SSL_CTX_get0_param(context);
@@ -179,7 +180,9 @@ static int login(const struct dial *d, const struct dial_host *h, const char *pu
     amqp_table_entry_t able[] = { entry_bool("connection.blocked"), entry_bool("basic.nack"),
         entry_bool("publisher_confirms"), entry_bool("consumer_cancel_notify"),
         entry_bool("authentication_failure_close"), entry_bool("exchange_exchange_bindings") };
-    char shown[160];
+    char shown[160] = "";
+    /* The name first: its length is taken with the entry. */
+    (void)snprintf(shown, sizeof shown, "bascule %.100s (%s)", d->name, purpose);
     amqp_table_entry_t own[] = { entry_text("product", "Bascule"),
         entry_text("version", BASCULE_VERSION), entry_text("information", ""),
         entry_text("copyright", ""), entry_text("connection_name", shown),
@@ -192,7 +195,6 @@ static int login(const struct dial *d, const struct dial_host *h, const char *pu
     char text[256];
     int code;
 
-    (void)snprintf(shown, sizeof shown, "bascule %.100s (%s)", d->name, purpose);
     /* RabbitMQ takes the name from the certificate; the library cannot send an empty one. */
     if (d->external)
         reply = amqp_login_with_properties(amqp, vhost, CHANNELS_MAX, FRAME_BYTES, d->heartbeat_s,

@@ -8,7 +8,8 @@
 
 struct dial_host {
     char *url; /* holds the texts below, cut apart */
-    char *host, *user, *password, *vhost;
+    char *host, *user, *password;
+    const char *vhost;
     int port;
     bool tls;
 };

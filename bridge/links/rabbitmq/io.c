@@ -182,6 +182,8 @@ static int channel_turn(struct channel *c)
         return wanted ? channel_open(c) : 0;
     if (c->state == CHANNEL_CLOSING)
         return 0;
+    if (!wanted && c->state == CHANNEL_UP && c->ops->last && c->ops->last(c) != 0)
+        return -1;
     if (!wanted)
         return io_close_channel(c, "closed");
     return c->state == CHANNEL_UP ? c->ops->work(c) : 0;

@@ -45,6 +45,10 @@ struct io {
     bool stop;                         /* [lock] */
     bool blocked;                      /* [lock] by the broker */
     bool sending;                      /* [lock] the thread may hang in a full socket */
+    uint64_t sends;                    /* [lock] times that it began to */
+    uint64_t sends_seen;               /* [loop] */
+    int unread_seen;                   /* [loop] */
+    int64_t alive_ms;                  /* [loop] it got on, or heard from the broker, then */
     int fd;                            /* [lock] for shutdown() only; -1: none */
     uint64_t connects, failures;       /* [lock] */
     size_t header_bytes;               /* [lock] room for properties in one frame */
@@ -74,6 +78,8 @@ struct channel_ops {
     int (*setup)(struct channel *c, int step);
     /* [io] Sends what waits. 1: there is more; 0: no more; -1: the connection failed. */
     int (*work)(struct channel *c);
+    /* [io] Sends what must go before the loop closes it. -1: the connection failed. May be NULL. */
+    int (*last)(struct channel *c);
     /* [io] A frame for it while it is up. -1: the connection failed. */
     int (*frame)(struct channel *c, const amqp_frame_t *frame);
     /* [io] No more input for now. */

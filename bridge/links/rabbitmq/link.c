@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "bridge/links/rabbitmq/probe.h"
@@ -73,6 +75,25 @@ void link_remove(struct channel *c)
     pthread_mutex_unlock(&l->lock);
 }
 
+/* [lock] The library waits without end where a socket takes nothing, and hears no heartbeats while
+ * it does. A broker that is silent meanwhile is gone; one that blocks us still sends its own. */
+static int64_t io_watch(struct io *io, int64_t now_ms)
+{
+    int64_t bound_ms = 2000 * (int64_t)io->link->dial.heartbeat_s;
+    int unread = 0;
+
+    if (io->state != IO_UP || io->fd < 0)
+        return INT64_MAX;
+    (void)ioctl(io->fd, FIONREAD, &unread);
+    if (!io->sending || io->sends != io->sends_seen || unread != io->unread_seen)
+        io->alive_ms = now_ms;
+    io->sends_seen = io->sends;
+    io->unread_seen = unread;
+    if (now_ms - io->alive_ms > bound_ms)
+        (void)shutdown(io->fd, SHUT_RDWR);
+    return now_ms + bound_ms / 4;
+}
+
 /* [lock] */
 static int64_t io_step(struct io *io, int64_t now_ms)
 {
@@ -93,7 +114,7 @@ static int64_t io_step(struct io *io, int64_t now_ms)
         io->retry_ms = now_ms + backoff_wait_ms(&backoff_connect, io->tries, &l->random);
     }
     if (io->state != IO_IDLE || io->dial_wanted || !io->channels || io->stop)
-        return INT64_MAX;
+        return io_watch(io, now_ms);
     if (now_ms < io->retry_ms)
         return io->retry_ms;
     io->dial_wanted = true;

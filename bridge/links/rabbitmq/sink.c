@@ -22,7 +22,7 @@ struct job {
     size_t bytes;
     amqp_basic_properties_t properties;
     amqp_bytes_t key, body;
-    bool templated_address, reported, returned;
+    bool reported, returned, again;
     int return_code;
     char return_text[64];
 };
@@ -352,6 +352,7 @@ static int work(struct channel *c)
     lock(s);
     n = jobs_take(s, jobs, JOBS_PER_TURN);
     c->io->sending = n > 0;
+    c->io->sends += n > 0;
     more = s->queue != NULL && n > 0;
     unlock(s);
     if (n == 0)
@@ -403,7 +404,8 @@ static void flush(struct channel *c)
 
 /* What the end of a session makes of a message that was sent and not confirmed. 404 and 403 are
  * about the address: a fixed exchange is an outage; a routing key that each message brings may be
- * what was forbidden. 406 and 5xx are about one of the messages. */
+ * what was forbidden. 406 and 5xx are about one of the messages; but 541 may be the broker's own
+ * trouble, so that one is held against a message only when it happens to it again. */
 static void sent_end(struct sink *s, struct job *j, const struct io_end *end)
 {
     bool address = end->code == AMQP_NOT_FOUND || end->code == AMQP_ACCESS_REFUSED;
@@ -412,7 +414,7 @@ static void sent_end(struct sink *s, struct job *j, const struct io_end *end)
     if (!end->closed || (!address && !message) || (address && !s->key_varies) ||
         end->code == AMQP_NOT_FOUND)
         job_tell(s, j, FATE_UNSURE, CAUSE_LOST, end->code, false, end->text);
-    else if (!end->alone)
+    else if (!end->alone || (end->code == AMQP_INTERNAL_ERROR && !j->again))
         job_tell(s, j, FATE_UNSURE, CAUSE_PROTOCOL, end->code, false, end->text);
     else
         job_tell(s, j, FATE_REFUSED, address ? CAUSE_ADDRESS : CAUSE_PROTOCOL, end->code, true,
@@ -640,6 +642,7 @@ static struct job *job_open(
     j->ref = m->ref;
     j->bytes = event_bytes(m->event);
     j->taken_ms = s->c.io->link->now_ms;
+    j->again = (m->flags & (MESSAGE_ALONE | MESSAGE_RESEND)) != 0;
     if (m->fields[0].n > CODEC_SHORT_MAX) {
         *final = true;
         fault_set(why, FAULT_INPUT, 0, "the routing key has %zu bytes, AMQP allows %d",

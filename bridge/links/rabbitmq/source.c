@@ -304,15 +304,32 @@ static int consumer_turn(struct source *s, bool on, size_t prefetch)
     return 0;
 }
 
-static int send_acks(struct source *s, uint64_t up_to, uint64_t *singles, size_t count)
+/* What is to be acknowledged, taken over from the loop. */
+struct acks {
+    uint64_t up_to, *singles;
+    size_t count;
+};
+
+/* [lock] */
+static struct acks acks_take(struct source *s)
+{
+    struct acks a = { s->ack_tag, s->single_tags, s->single_count };
+
+    s->ack_tag = 0;
+    s->single_tags = NULL;
+    s->single_count = s->single_room = 0;
+    return a;
+}
+
+static int send_acks(struct source *s, struct acks *a)
 {
     int failed = 0;
 
-    for (size_t i = 0; i < count && !failed; i++)
-        failed = amqp_basic_ack(s->c.io->amqp, s->c.number, singles[i], 0) != AMQP_STATUS_OK;
-    if (up_to && !failed)
-        failed = amqp_basic_ack(s->c.io->amqp, s->c.number, up_to, 1) != AMQP_STATUS_OK;
-    free(singles);
+    for (size_t i = 0; i < a->count && !failed; i++)
+        failed = amqp_basic_ack(s->c.io->amqp, s->c.number, a->singles[i], 0) != AMQP_STATUS_OK;
+    if (a->up_to && !failed)
+        failed = amqp_basic_ack(s->c.io->amqp, s->c.number, a->up_to, 1) != AMQP_STATUS_OK;
+    free(a->singles);
     return failed ? -1 : 0;
 }
 
@@ -328,20 +345,27 @@ static int barrier_turn(struct source *s, uint64_t wanted, bool acked)
     return send_qos(s, 1);
 }
 
+static int last(struct channel *c)
+{
+    struct source *s = (struct source *)c;
+    struct acks a;
+
+    lock(s);
+    a = acks_take(s);
+    unlock(s);
+    return send_acks(s, &a);
+}
+
 static int work(struct channel *c)
 {
     struct source *s = (struct source *)c;
-    uint64_t up_to, *singles, wanted;
-    size_t count, prefetch;
+    uint64_t wanted;
+    struct acks a;
+    size_t prefetch;
     bool on, draining, acked;
 
     lock(s);
-    up_to = s->ack_tag;
-    singles = s->single_tags;
-    count = s->single_count;
-    s->ack_tag = 0;
-    s->single_tags = NULL;
-    s->single_count = s->single_room = 0;
+    a = acks_take(s);
     wanted = s->acks_wanted;
     draining = s->draining;
     /* Bodies beyond the window: stop the broker until the loop has caught up. */
@@ -349,14 +373,14 @@ static int work(struct channel *c)
          s->ready_bytes < (s->consumer == CONSUMER_ON ? s->window_bytes : s->window_bytes / 2 + 1);
     prefetch = s->prefetch;
     unlock(s);
-    acked = up_to || count;
+    acked = a.up_to || a.count;
     /* The consumer ends before its acknowledgements go, or the broker fills its prefetch once more.
      */
     if (consumer_turn(s, on, prefetch) != 0) {
-        free(singles);
+        free(a.singles);
         return -1;
     }
-    if (send_acks(s, up_to, singles, count) != 0)
+    if (send_acks(s, &a) != 0)
         return -1;
     return draining ? barrier_turn(s, wanted, acked) : 0;
 }
@@ -581,6 +605,7 @@ static int64_t step(struct channel *c, int64_t now_ms)
 
 static const struct channel_ops ops = { .setup = setup,
     .work = work,
+    .last = last,
     .frame = frame,
     .flush = flush,
     .ended = ended,
