@@ -250,18 +250,17 @@ static int checkpoint(struct store *s, struct fault *why)
     return db_checkpoint(s->db, &whole, why);
 }
 
-static void retry_waiting(struct store *s)
+static int retry_waiting(struct store *s, struct fault *why)
 {
-    struct fault why;
-
     if (s->waiting_n == 0 || (s->spec.max_size > 0 && used_bytes(s) > s->spec.max_size))
-        return;
-    if (try_all(s, NULL, &why) == 0) {
+        return 0;
+    if (try_all(s, NULL, why) == 0) {
         waiting_done(s);
         reserve_make(s);
-    } else {
-        rollback(s);
+        return 0;
     }
+    rollback(s);
+    return why->kind == FAULT_FULL ? 0 : -1;
 }
 
 static void copy_step(struct store *s)
@@ -288,8 +287,7 @@ static int housekeep(struct store *s, int64_t unix_ms, bool clock_ok, struct fau
 {
     if (retain_step(s, unix_ms, clock_ok, why) != 0 && why->kind != FAULT_FULL)
         return -1;
-    retry_waiting(s);
-    return 0;
+    return retry_waiting(s, why);
 }
 
 static void tell(struct store *s, struct txn *done, bool kept, int result, const struct fault *why)
