@@ -60,7 +60,7 @@ static int route_seqs(struct store *s, struct store_route *r, struct fault *why)
 {
     struct statement *st = db_prepare(s->db,
         "SELECT (SELECT id FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1), id, count,"
-        " received_ms FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
+        " last_ms FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
         why);
     int got;
 
@@ -78,12 +78,16 @@ static int route_seqs(struct store *s, struct store_route *r, struct fault *why)
     if (got != 0)
         return got < 0 ? -1 : 0;
     /* No chunk is left of it: the place of the next event stands with the route. */
-    st = db_prepare(s->db, "SELECT value FROM meta WHERE name = 'next_seq.' || ?1", why);
+    st = db_prepare(s->db,
+        "SELECT value, (SELECT value FROM meta WHERE name = 'last_ms.' || ?1) FROM meta"
+        " WHERE name = 'next_seq.' || ?1",
+        why);
     if (!st)
         return -1;
     db_bind_int(st, 1, (int64_t)r->id);
     got = db_step(st, why);
     r->next_seq = got == 1 ? (uint64_t)db_int(st, 0) : 1;
+    r->last_received_ms = got == 1 ? db_int(st, 1) : 0;
     r->first_seq = r->next_seq;
     db_reset(st);
     return got < 0 ? -1 : 0;

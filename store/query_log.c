@@ -241,7 +241,7 @@ static int scan_route(struct scan *s, struct fault *why)
     struct statement *st = db_prepare(s->db,
         "SELECT id, count, received_ms, raw_bytes, frame, filter FROM chunk WHERE id >= ?1 AND id "
         "<= ?2"
-        " AND (?3 = 0 OR received_ms >= ?3) AND (?4 = 0 OR received_ms < ?4) AND id + count > ?5"
+        " AND (?3 = 0 OR last_ms >= ?3) AND (?4 = 0 OR received_ms < ?4) AND id + count > ?5"
         " ORDER BY id",
         why);
     uint64_t first = w->first_seq > BLOCK_EVENTS_MAX ? w->first_seq - BLOCK_EVENTS_MAX : 0;

@@ -11,6 +11,8 @@
 #define WAL_BYTES 16777216
 /* Deleted when even finishing has no room left, so that finishing goes on on a full disk. */
 #define RESERVE_BYTES 4194304
+/* By then the in-memory tail has let go of a chunk, and so have most sinks. */
+#define MERGE_AGE_MS 60000
 
 void store_signal(struct store *s)
 {
@@ -287,6 +289,10 @@ static int housekeep(struct store *s, int64_t unix_ms, bool clock_ok, struct fau
 {
     if (retain_step(s, unix_ms, clock_ok, why) != 0 && why->kind != FAULT_FULL)
         return -1;
+    for (size_t i = 0; i < s->route_n; i++)
+        if (merge_step(s, &s->routes[i], unix_ms - MERGE_AGE_MS, why) != 0 &&
+            why->kind != FAULT_FULL)
+            return -1;
     return retry_waiting(s, why);
 }
 
