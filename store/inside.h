@@ -158,6 +158,7 @@ struct store {
     struct questions asked, asked_by_sinks, answered;
 
     /* Writer's own. */
+    struct txn *stuck;    /* on a full disk: not even finishing fits */
     struct txn **waiting; /* on a full disk: transactions whose appends are to be done, in order */
     size_t waiting_n;
     struct known_route *routes;

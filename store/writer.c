@@ -1,6 +1,7 @@
 /* The writer: the only connection that changes the file, and the only one to checkpoint it. */
 #include "store/inside.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -9,8 +10,9 @@
 /* The WAL is copied into the database when it has grown to this; then it is written from its start.
  */
 #define WAL_BYTES 16777216
-/* Deleted when even finishing has no room left, so that finishing goes on on a full disk. */
-#define RESERVE_BYTES 4194304
+/* Deleted when even finishing has no room left, so that finishing goes on on a full disk: enough to
+ * copy a whole WAL into the database, which then is written from its start again. */
+#define RESERVE_BYTES (WAL_BYTES + 4194304)
 /* By then the in-memory tail has let go of a chunk, and so have most sinks. */
 #define MERGE_AGE_MS 60000
 
@@ -162,23 +164,24 @@ static void reserve_path(const struct store *s, char *ret, size_t n)
     (void)snprintf(ret, n, "%s.reserve", s->path);
 }
 
-static void reserve_make(const struct store *s)
+/* False: there is no room for it. */
+static bool reserve_make(const struct store *s)
 {
-    static const char zeros[65536];
     char path[4200];
-    FILE *f;
+    bool made;
+    int fd;
 
     reserve_path(s, path, sizeof path);
     if (s->spec.inline_io || access(path, F_OK) == 0)
-        return;
-    f = fopen(path, "we");
-    if (!f)
-        return;
-    for (int i = 0; i < RESERVE_BYTES / (int)sizeof zeros; i++)
-        if (fwrite(zeros, sizeof zeros, 1, f) != 1)
-            break;
-    if (fclose(f) != 0)
+        return true;
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    made = posix_fallocate(fd, 0, RESERVE_BYTES) == 0;
+    (void)close(fd);
+    if (!made)
         (void)unlink(path);
+    return made;
 }
 
 static void reserve_free(const struct store *s)
@@ -207,12 +210,33 @@ static int wait_for_space(struct store *s, struct txn *t, struct fault *why)
     return 0;
 }
 
+/* What needs no space for new events, from the reserve at the last. 1: not even that fits. */
+static int commit_rest(struct store *s, struct txn *t, struct fault *why)
+{
+    bool whole;
+
+    if (try_rest(s, t, why) == 0)
+        return 0;
+    rollback(s);
+    if (why->kind != FAULT_FULL)
+        return -1;
+    reserve_free(s);
+    if (db_checkpoint(s->db, &whole, why) != 0 && why->kind != FAULT_FULL)
+        return -1;
+    if (try_rest(s, t, why) == 0)
+        return 0;
+    rollback(s);
+    return why->kind == FAULT_FULL ? 1 : -1;
+}
+
 /* Commits t, or what of it does not need space for new events. *kept: t's appends wait, t is kept.
- */
+ * 1: nothing of it could be committed, it must be tried again. */
 static int commit(struct store *s, struct txn *t, bool *kept, struct fault *why)
 {
-    bool over =
-        s->spec.max_size > 0 && (t->appends || s->waiting_n) && used_bytes(s) > s->spec.max_size;
+    /* In order, behind those that wait already: or new events would eat up the reserve. */
+    bool over = s->waiting_n > 0 ||
+                (s->spec.max_size > 0 && t->appends > 0 && used_bytes(s) > s->spec.max_size);
+    int got;
 
     *kept = false;
     if (!over) {
@@ -224,16 +248,9 @@ static int commit(struct store *s, struct txn *t, bool *kept, struct fault *why)
         if (why->kind != FAULT_FULL)
             return -1;
     }
-    if (try_rest(s, t, why) != 0) {
-        rollback(s);
-        if (why->kind != FAULT_FULL)
-            return -1;
-        reserve_free(s);
-        if (try_rest(s, t, why) != 0) {
-            rollback(s);
-            return -1;
-        }
-    }
+    got = commit_rest(s, t, why);
+    if (got != 0)
+        return got;
     if (t->appends == 0)
         return 0;
     *kept = true;
@@ -249,16 +266,19 @@ static int checkpoint(struct store *s, struct fault *why)
 
     if (db_wal_pages(s->db) * db_page_bytes(s->db) < above)
         return 0;
-    return db_checkpoint(s->db, &whole, why);
+    /* On a full disk the WAL keeps it all, and it is tried again. */
+    return db_checkpoint(s->db, &whole, why) == 0 || why->kind == FAULT_FULL ? 0 : -1;
 }
 
 static int retry_waiting(struct store *s, struct fault *why)
 {
     if (s->waiting_n == 0 || (s->spec.max_size > 0 && used_bytes(s) > s->spec.max_size))
         return 0;
+    /* The reserve first: what finishing needs goes before new events. */
+    if (!reserve_make(s))
+        return 0;
     if (try_all(s, NULL, why) == 0) {
         waiting_done(s);
-        reserve_make(s);
         return 0;
     }
     rollback(s);
@@ -304,7 +324,7 @@ static void tell(struct store *s, struct txn *done, bool kept, int result, const
         s->broken_why = *why;
         s->broken_why.kind = FAULT_BROKEN;
     }
-    s->full_now = s->waiting_n > 0;
+    s->full_now = s->waiting_n > 0 || s->stuck;
     s->usage_now.used_bytes = used_bytes(s);
     s->usage_now.wal_bytes = db_wal_pages(s->db) * db_page_bytes(s->db);
     if (done && result == 0) {
@@ -338,8 +358,19 @@ void writer_work(struct store *s)
     if (s->broken || (!t && !keep && !s->copy))
         return;
     (void)pthread_mutex_lock(&s->db_mutex);
+    /* While one is stuck the loop submits no other. */
+    if (!t && keep) {
+        t = s->stuck;
+        s->stuck = NULL;
+    }
     if (t)
         result = commit(s, t, &kept, &why);
+    if (result == 1) {
+        s->stuck = t;
+        t = NULL;
+        result = 0;
+        keep = true;
+    }
     /* What waits on the commit hears of it before the checkpoint. */
     if (t) {
         tell(s, t, kept, result, &why);
@@ -375,7 +406,7 @@ static void *writer_main(void *arg)
 
 int writer_start(struct store *s, struct fault *why)
 {
-    reserve_make(s);
+    (void)reserve_make(s);
     if (s->spec.inline_io)
         return 0;
     if (pthread_create(&s->writer, NULL, writer_main, s) != 0)
@@ -397,6 +428,8 @@ void writer_stop(struct store *s)
     if (s->copy)
         db_copy_end(s->copy);
     s->copy = NULL;
+    txn_free(s->stuck);
+    s->stuck = NULL;
     waiting_done(s);
     free(s->waiting);
     s->waiting = NULL;
