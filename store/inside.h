@@ -165,7 +165,8 @@ struct store {
     size_t route_n;
     int64_t wal_bytes;
     struct db_copy *copy;
-    int copy_progress; /* under mutex */
+    bool copying; /* under mutex, as the next two */
+    int copy_progress;
     struct fault copy_why;
     int64_t last_minute;
 

@@ -395,12 +395,15 @@ int store_backup_start(struct store *s, const char *new_path, struct fault *why)
     (void)pthread_mutex_lock(&s->db_mutex);
     result = s->copy ? fault_set(why, FAULT_RETRY, 0, "a backup is running already")
                      : db_copy_start(s->db, new_path, &s->copy, why);
-    (void)pthread_mutex_unlock(&s->db_mutex);
+    /* Before the writer can step it. */
     (void)pthread_mutex_lock(&s->mutex);
-    if (result == 0)
+    if (result == 0) {
+        s->copying = true;
         s->copy_progress = 0;
+    }
     (void)pthread_cond_signal(&s->writer_wake);
     (void)pthread_mutex_unlock(&s->mutex);
+    (void)pthread_mutex_unlock(&s->db_mutex);
     return result;
 }
 

@@ -300,6 +300,7 @@ static void copy_step(struct store *s)
     }
     (void)pthread_mutex_lock(&s->mutex);
     s->copy_progress = progress;
+    s->copying = got > 0;
     if (got < 0)
         s->copy_why = why;
     (void)pthread_mutex_unlock(&s->mutex);
@@ -343,7 +344,7 @@ void writer_work(struct store *s)
 {
     struct fault why = { 0 };
     struct txn *t;
-    bool keep, clock_ok, kept = false;
+    bool keep, clock_ok, copying, kept = false;
     int64_t unix_ms;
     int result = 0;
 
@@ -354,8 +355,9 @@ void writer_work(struct store *s)
     s->housekeep = false;
     unix_ms = s->housekeep_ms;
     clock_ok = s->clock_ok;
+    copying = s->copying;
     (void)pthread_mutex_unlock(&s->mutex);
-    if (s->broken || (!t && !keep && !s->copy))
+    if (s->broken || (!t && !keep && !copying))
         return;
     (void)pthread_mutex_lock(&s->db_mutex);
     /* While one is stuck the loop submits no other. */
@@ -394,7 +396,7 @@ static void *writer_main(void *arg)
         bool stop;
 
         (void)pthread_mutex_lock(&s->mutex);
-        while (!s->queued && !s->housekeep && !s->stop && !s->copy)
+        while (!s->queued && !s->housekeep && !s->stop && (!s->copying || s->broken))
             (void)pthread_cond_wait(&s->writer_wake, &s->mutex);
         stop = s->stop && !s->queued;
         (void)pthread_mutex_unlock(&s->mutex);
