@@ -11,7 +11,7 @@ static int needed_seq(
     struct store *s, uint64_t route_id, int64_t unix_ms, uint64_t *ret, struct fault *why)
 {
     struct statement *st = db_prepare(s->db,
-        "SELECT coalesce(min(frontier), -1) FROM sink WHERE route_id = ?1 AND accepted = 0", why);
+        "SELECT coalesce(min(frontier), -1) FROM sink WHERE route_id = ?1 AND NOT fallback", why);
     struct store_job *jobs;
     size_t count;
 

@@ -540,6 +540,36 @@ TEST(retention_spares_what_a_replay_still_needs)
     store_free(s, true);
 }
 
+TEST(retention_does_not_wait_for_a_fallback_sink)
+{
+    struct store *s = store_rig_open();
+    struct fault why = { 0 };
+    struct store_known *known;
+    struct store_route r;
+    struct store_sink k, fallback;
+    uint64_t next = 1;
+    size_t count;
+
+    store_rig_route(s, "orders", &r);
+    store_rig_sink(s, r.id, "kafka", &k);
+    store_rig_sink(s, r.id, "spare", &fallback);
+    CHECK_INT(store_sink_fallback(s, fallback.id, true, &why), 0);
+    store_route_retain(s, r.id, 1000, -1);
+    store_rig_append(s, r.id, &next, 10, RIG_TIME, 100, false);
+    put_cursor(s, k.id, 11, (struct store_counts){ .delivered = 10 });
+    store_rig_commit(s, RIG_TIME);
+    keep_house(s, RIG_TIME + 86400000, true, 3);
+    CHECK_INT(first_seq(s), next);
+    CHECK_INT(store_known(s, &known, &count, &why), 0);
+    CHECK_INT(count, 3);
+    CHECK_TEXT(known[2].sink, "spare");
+    CHECK_INT(known[2].pending, 0);
+    free(known);
+    ranges_done(&k.above);
+    ranges_done(&fallback.above);
+    store_free(s, true);
+}
+
 /* ---- questions ---- */
 
 static void ask(struct store *s, struct query_spec spec, struct query_answer *a)
