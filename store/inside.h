@@ -163,7 +163,7 @@ struct store {
     size_t waiting_n;
     struct known_route *routes;
     size_t route_n;
-    int64_t wal_bytes;
+    int64_t commit_us; /* how long the last one took */
     struct db_copy *copy;
     bool copying; /* under mutex, as the next two */
     int copy_progress;

@@ -128,10 +128,10 @@ static int load_meta(struct store *s, bool made, struct fault *why)
  * first acknowledgement. */
 static int open_file(struct store *s, struct fault *why)
 {
-    bool made = false, whole = false;
+    bool made = false;
 
     if (db_open(s->path, DB_WRITE, s->spec.vfs, &s->db, why) != 0 ||
-        db_checkpoint(s->db, &whole, why) != 0 || db_migrate(s->db, &made, why) != 0)
+        db_migrate(s->db, &made, why) != 0 || db_settle(s->db, why) != 0)
         return -1;
     if (made && sync_directory(s->path, why) != 0)
         return -1;
@@ -356,6 +356,8 @@ int store_collect(struct store *s, struct fault *why)
     s->usage.used_bytes = s->usage_now.used_bytes;
     s->usage.wal_bytes = s->usage_now.wal_bytes;
     s->usage.commits = s->usage_now.commits;
+    s->usage.commit_us_last = s->usage_now.commit_us_last;
+    s->usage.commit_us_max = s->usage_now.commit_us_max;
     while ((q = question_take(&s->answered)) != NULL)
         question_put(q->is_query ? &s->taken_queries : &s->taken_reads, q);
     (void)pthread_mutex_unlock(&s->mutex);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The WAL is copied into the database when it has grown to this; then it is written from its start.
@@ -330,6 +331,9 @@ static void tell(struct store *s, struct txn *done, bool kept, int result, const
     s->usage_now.wal_bytes = db_wal_pages(s->db) * db_page_bytes(s->db);
     if (done && result == 0) {
         s->usage_now.commits++;
+        s->usage_now.commit_us_last = s->commit_us;
+        if (s->commit_us > s->usage_now.commit_us_max)
+            s->usage_now.commit_us_max = s->commit_us;
         s->done_number = done->number;
     }
     if (result == 0)
@@ -338,6 +342,14 @@ static void tell(struct store *s, struct txn *done, bool kept, int result, const
     if (done && !kept)
         txn_free(done);
     store_signal(s);
+}
+
+static int64_t monotonic_us(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 void writer_work(struct store *s)
@@ -365,8 +377,12 @@ void writer_work(struct store *s)
         t = s->stuck;
         s->stuck = NULL;
     }
-    if (t)
+    if (t) {
+        int64_t start = monotonic_us();
+
         result = commit(s, t, &kept, &why);
+        s->commit_us = monotonic_us() - start;
+    }
     if (result == 1) {
         s->stuck = t;
         t = NULL;
