@@ -55,6 +55,10 @@ static int open_sink(struct relay_route *route, size_t i, struct fault *why)
     if (store_sink_open(
             r->spec.store, route->id, c->name, c->was, begin, c->begin_ms, &stored, why) != 0)
         return -1;
+    if (store_sink_fallback(r->spec.store, stored.id, c->fallback_only, why) != 0) {
+        ranges_done(&stored.above);
+        return -1;
+    }
     result = outflow_open(&spec, &stored, r->now_ms, r->unix_ms, &route->outflows[i], why);
     ranges_done(&stored.above);
     return result;

@@ -17,9 +17,8 @@ static int apply_append(struct store *s, const struct op *op, struct fault *why)
     buf_init(&filter, CHUNK_BYTES_MAX);
     chunk_filter(b, &filter);
     st = db_prepare(s->db,
-        "INSERT INTO chunk (id, count, received_ms, raw_bytes, before_bytes, stored_bytes, filter, "
-        "frame)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO chunk (id, count, received_ms, last_ms, raw_bytes, before_bytes, stored_bytes,"
+        " filter, frame) VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8)",
         why);
     if (st && chunk_frame(s->zstd, b, &frame, why) == 0) {
         int64_t stored = (int64_t)(frame.n + filter.n);

@@ -42,7 +42,7 @@ int block_open(uint64_t route_id, uint64_t first_seq, int64_t received_ms,
     b->received_ms = received_ms;
     for (size_t i = 0; i < count; i++) {
         b->offsets[i] = (uint32_t)b->bytes;
-        b->bytes += chunk_event_put(b->data + b->bytes, &events[i]);
+        b->bytes += chunk_event_put(b->data + b->bytes, &events[i], 0);
     }
     b->offsets[count] = (uint32_t)b->bytes;
     *ret = b;
@@ -92,7 +92,7 @@ void block_event(const struct block *b, uint32_t index, struct event *ret)
 
     (void)chunk_event_get(&from, ret); /* was read once already: block_open(), block_from_data() */
     ret->seq = b->first_seq + index;
-    ret->received_ms = b->received_ms;
+    ret->received_ms = (int64_t)((uint64_t)ret->received_ms + (uint64_t)b->received_ms);
 }
 
 struct block *block_ref(struct block *b)

@@ -72,6 +72,7 @@ static void check_sink(struct check *c, struct statement *st)
     int64_t begin = db_int(st, 2), frontier = db_int(st, 3), next = db_int(st, 12);
     int64_t accepted = db_int(st, 5), delivered = db_int(st, 6), held = db_int(st, 7);
     int64_t dead = db_int(st, 8), dropped = db_int(st, 9), diverted = db_int(st, 10);
+    bool fallback = db_int(st, 14) != 0;
     struct ranges above;
     int64_t finished;
 
@@ -80,11 +81,10 @@ static void check_sink(struct check *c, struct statement *st)
         return;
     }
     finished = frontier - begin + (int64_t)ranges_count(&above);
-    if (accepted == 0 &&
-        (frontier > next || (above.n && (int64_t)above.at[above.n - 1].last >= next)))
+    if (!fallback && (frontier > next || (above.n && (int64_t)above.at[above.n - 1].last >= next)))
         report(c, 2, "%s/%s: its cursor stands at %" PRId64 ", the log ends before %" PRId64, route,
             sink, frontier, next);
-    if (accepted != 0)
+    if (fallback)
         finished = accepted;
     if (finished != delivered + held + dead + dropped + diverted)
         report(c, 2,
@@ -110,8 +110,8 @@ static int check_sinks(struct check *c, struct fault *why)
         " coalesce((SELECT (id & 0xffffffffff) + count FROM chunk WHERE id >= r.id << 40 AND"
         " id < (r.id + 1) << 40 ORDER BY id DESC LIMIT 1),"
         " (SELECT value FROM meta WHERE name = 'next_seq.' || r.id), 1),"
-        " (SELECT count(*) FROM held WHERE sink_id = k.id AND state IN (3, 4) AND job = 0)"
-        " FROM sink k JOIN route r ON r.id = k.route_id ORDER BY 1, 2",
+        " (SELECT count(*) FROM held WHERE sink_id = k.id AND state IN (3, 4) AND job = 0),"
+        " k.fallback FROM sink k JOIN route r ON r.id = k.route_id ORDER BY 1, 2",
         why);
     int got;
 

@@ -16,6 +16,7 @@ enum has {
     HAS_TIME = 1u << 4,
     HAS_HOPS = 1u << 5,
     HAS_HEADERS = 1u << 6,
+    HAS_LATER = 1u << 7, /* merged chunks: received after the first event of its block */
     FLAGS_SHIFT = 8,
 };
 
@@ -53,10 +54,10 @@ static uint64_t flags_of(const struct event *e)
     return flags;
 }
 
-size_t chunk_event_put(uint8_t *to, const struct event *e)
+size_t chunk_event_put(uint8_t *to, const struct event *e, uint64_t later_ms)
 {
     const uint8_t *start = to;
-    uint64_t flags = flags_of(e);
+    uint64_t flags = flags_of(e) | (later_ms ? HAS_LATER : 0);
 
     to = put_varint(to, flags);
     to = put_varint(to, e->address.n);
@@ -75,6 +76,8 @@ size_t chunk_event_put(uint8_t *to, const struct event *e)
         to = put_varint(to, (uint64_t)e->time_ms);
     if (flags & HAS_HOPS)
         to = put_varint(to, e->hops);
+    if (flags & HAS_LATER)
+        to = put_varint(to, later_ms);
     to = put_bytes(to, e->address);
     to = put_bytes(to, e->origin);
     to = put_bytes(to, e->key);
@@ -109,7 +112,7 @@ static int get_run(struct bytes *from, bool present, size_t n, struct bytes *ret
 int chunk_event_get(struct bytes *from, struct event *ret)
 {
     size_t address, origin, key, id, headers, body, order_key;
-    uint64_t flags, time_ms = 0, hops = 0;
+    uint64_t flags, time_ms = 0, hops = 0, later_ms = 0;
 
     if (bytes_get_varint(from, &flags) != 0 || get_length(from, true, &address) != 0 ||
         get_length(from, true, &origin) != 0 || get_length(from, flags & HAS_KEY, &key) != 0 ||
@@ -118,10 +121,12 @@ int chunk_event_get(struct bytes *from, struct event *ret)
         get_length(from, flags & HAS_BODY, &body) != 0 ||
         get_length(from, flags & HAS_ORDER_KEY, &order_key) != 0 ||
         ((flags & HAS_TIME) && bytes_get_varint(from, &time_ms) != 0) ||
-        ((flags & HAS_HOPS) && bytes_get_varint(from, &hops) != 0))
+        ((flags & HAS_HOPS) && bytes_get_varint(from, &hops) != 0) ||
+        ((flags & HAS_LATER) && bytes_get_varint(from, &later_ms) != 0))
         return -1;
     *ret = (struct event){
         .time_ms = (int64_t)time_ms,
+        .received_ms = (int64_t)later_ms,
         .flags = (uint32_t)(flags >> FLAGS_SHIFT),
         .hops = (uint32_t)hops,
     };

@@ -8,17 +8,20 @@
 #include "bridge/base/buf.h"
 
 /* One event: varint of flags, varint lengths of address, key, id, origin, headers, body and order
- * key (those that are present), varints of time and hops where there are any, then the bytes in
- * that order. Version 1; the version stands in the frame's first byte, before the zstd frame. */
+ * key (those that are present), varints of time, hops and later_ms where there are any, then the
+ * bytes in that order. Version 1; the version stands in the frame's first byte, before the zstd
+ * frame. */
 #define CHUNK_VERSION 1
 /* Decoded bytes of one frame that are believed: a larger number is damage. */
 #define CHUNK_BYTES_MAX ((size_t)1 << 30)
 
 /* An upper bound of what chunk_event_put() writes. */
 size_t chunk_event_bytes(const struct event *e);
-/* Returns the bytes written. seq and received_ms are the block's, not written. */
-size_t chunk_event_put(uint8_t *to, const struct event *e);
-/* The next event off *from; its bytes are lent from there. -1: damaged. */
+/* Returns the bytes written. seq and received_ms are the block's, not written; `later_ms` is how
+ * much later than the block's time it was received (merged chunks). */
+size_t chunk_event_put(uint8_t *to, const struct event *e, uint64_t later_ms);
+/* The next event off *from; its bytes are lent from there, its received_ms counts from the block's.
+ * -1: damaged. */
 int chunk_event_get(struct bytes *from, struct event *ret);
 
 /* Compresses; -1 when there is no memory. `context` is a ZSTD_CCtx kept by the caller. */

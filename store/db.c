@@ -14,6 +14,7 @@
 #define SCHEMA_VERSION 1
 #define STATEMENTS_MAX 128
 #define PROGRESS_STEPS 4000
+#define SETTLE_MS 5000 /* for readers of other processes to end */
 
 __asm__(".section .rodata\n"
         ".global db_schema_001\n"
@@ -222,6 +223,26 @@ int db_checkpoint(struct db *d, bool *whole, struct fault *why)
     if (code == SQLITE_OK || code == SQLITE_BUSY)
         return 0;
     return db_fault(d, "checkpoint", why);
+}
+
+int db_settle(struct db *d, struct fault *why)
+{
+    sqlite3_file *file = NULL;
+    int code;
+
+    (void)sqlite3_busy_timeout(d->sqlite, SETTLE_MS);
+    code = sqlite3_wal_checkpoint_v2(d->sqlite, NULL, SQLITE_CHECKPOINT_FULL, NULL, NULL);
+    (void)sqlite3_busy_timeout(d->sqlite, 0);
+    if (code != SQLITE_OK)
+        return db_fault(d, "copying the WAL into the database", why);
+    d->wal_pages = 0;
+    code = sqlite3_file_control(d->sqlite, NULL, SQLITE_FCNTL_FILE_POINTER, &file);
+    if (code == SQLITE_OK && file && file->pMethods)
+        code = file->pMethods->xSync(file, SQLITE_SYNC_FULL);
+    if (code != SQLITE_OK)
+        return fault_set(why, FAULT_BROKEN, code, "store: sync of the database: %s (%d)",
+            sqlite3_errstr(code), code);
+    return 0;
 }
 
 void db_interrupt(struct db *d)

@@ -22,6 +22,9 @@ int db_exec(struct db *d, const char *sql, struct fault *why);
 /* Copies the whole WAL into the database and syncs it; false in *whole when a reader was in the
  * way. */
 int db_checkpoint(struct db *d, bool *whole, struct fault *why);
+/* At start: all of the WAL is in the database, and that is synced through SQLite's own descriptor.
+ */
+int db_settle(struct db *d, struct fault *why);
 /* Pages in the WAL after the last commit, and bytes a page. */
 int64_t db_wal_pages(const struct db *d);
 int64_t db_page_bytes(struct db *d);

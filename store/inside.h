@@ -121,6 +121,7 @@ struct known_route {
     uint64_t id;
     int64_t retain_age_ms, retain_bytes;
     int64_t stored_bytes; /* of all chunks ever, for before_bytes */
+    int64_t merge_from;   /* id of the first chunk that may still be joined */
 };
 
 struct store {
@@ -157,13 +158,15 @@ struct store {
     struct questions asked, asked_by_sinks, answered;
 
     /* Writer's own. */
+    struct txn *stuck;    /* on a full disk: not even finishing fits */
     struct txn **waiting; /* on a full disk: transactions whose appends are to be done, in order */
     size_t waiting_n;
     struct known_route *routes;
     size_t route_n;
-    int64_t wal_bytes;
+    int64_t commit_us; /* how long the last one took */
     struct db_copy *copy;
-    int copy_progress; /* under mutex */
+    bool copying; /* under mutex, as the next two */
+    int copy_progress;
     struct fault copy_why;
     int64_t last_minute;
 
@@ -186,6 +189,9 @@ struct known_route *writer_route(struct store *s, uint64_t route_id);
 void store_signal(struct store *s);
 /* apply.c: one op on the writer's connection */
 int apply_op(struct store *s, const struct txn *t, const struct op *op, struct fault *why);
+/* merge.c: joins one run of neighbouring small chunks of the route that are older than `older_ms`;
+ * a transaction of its own. */
+int merge_step(struct store *s, struct known_route *r, int64_t older_ms, struct fault *why);
 /* retain.c */
 int retain_step(struct store *s, int64_t unix_ms, bool clock_ok, struct fault *why);
 /* reader.c */

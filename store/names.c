@@ -60,7 +60,7 @@ static int route_seqs(struct store *s, struct store_route *r, struct fault *why)
 {
     struct statement *st = db_prepare(s->db,
         "SELECT (SELECT id FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1), id, count,"
-        " received_ms FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
+        " last_ms FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
         why);
     int got;
 
@@ -78,12 +78,16 @@ static int route_seqs(struct store *s, struct store_route *r, struct fault *why)
     if (got != 0)
         return got < 0 ? -1 : 0;
     /* No chunk is left of it: the place of the next event stands with the route. */
-    st = db_prepare(s->db, "SELECT value FROM meta WHERE name = 'next_seq.' || ?1", why);
+    st = db_prepare(s->db,
+        "SELECT value, (SELECT value FROM meta WHERE name = 'last_ms.' || ?1) FROM meta"
+        " WHERE name = 'next_seq.' || ?1",
+        why);
     if (!st)
         return -1;
     db_bind_int(st, 1, (int64_t)r->id);
     got = db_step(st, why);
     r->next_seq = got == 1 ? (uint64_t)db_int(st, 0) : 1;
+    r->last_received_ms = got == 1 ? db_int(st, 1) : 0;
     r->first_seq = r->next_seq;
     db_reset(st);
     return got < 0 ? -1 : 0;
@@ -231,6 +235,22 @@ int store_sink_open(struct store *s, uint64_t route_id, const char *name, const 
     return result;
 }
 
+int store_sink_fallback(struct store *s, uint64_t sink_id, bool fallback, struct fault *why)
+{
+    struct statement *st;
+    int result = -1;
+
+    lock(s);
+    st = db_prepare(s->db, "UPDATE sink SET fallback = ?2 WHERE id = ?1 AND fallback <> ?2", why);
+    if (st) {
+        db_bind_int(st, 1, (int64_t)sink_id);
+        db_bind_int(st, 2, fallback);
+        result = db_run(st, why);
+    }
+    unlock(s);
+    return result;
+}
+
 void store_route_retain(struct store *s, uint64_t route_id, int64_t age_ms, int64_t bytes)
 {
     struct known_route *r;
@@ -272,7 +292,7 @@ static int load_known(struct store *s, struct store_known **ret, size_t *count, 
 {
     struct statement *st = db_prepare(s->db,
         "SELECT r.id, 0, r.name, NULL, 0, 0, 0 FROM route r UNION ALL"
-        " SELECT r.id, k.id, r.name, k.name, iif(k.accepted > 0, 0, k.frontier), k.held, k.dead"
+        " SELECT r.id, k.id, r.name, k.name, iif(k.fallback, 0, k.frontier), k.held, k.dead"
         " FROM sink k JOIN route r ON r.id = k.route_id ORDER BY 1, 2",
         why);
     int got;

@@ -371,7 +371,7 @@ static int query_stats(
         "SELECT r.name, coalesce(sum(c.count), 0), count(c.id), coalesce(sum(c.stored_bytes), 0),"
         " coalesce(sum(c.raw_bytes), 0), coalesce(min(c.id) & 0xffffffffff, 0),"
         " coalesce(max(c.id + c.count - 1) & 0xffffffffff, 0), coalesce(min(c.received_ms), 0),"
-        " coalesce(max(c.received_ms), 0)"
+        " coalesce(max(c.last_ms), 0)"
         " FROM route r LEFT JOIN chunk c ON c.id >= r.id << 40 AND c.id < (r.id + 1) << 40"
         " WHERE (?1 IS NULL OR r.name = ?1) AND ?2 IS NULL AND ?3 >= 0 GROUP BY r.id ORDER BY "
         "r.name"

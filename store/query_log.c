@@ -16,6 +16,7 @@ struct sink_state {
     uint64_t id, begin, frontier;
     struct ranges above;
     char name[64];
+    bool fallback;
 };
 
 /* A scan over the chunks of one route, oldest first, handing each event that fits to `each`. */
@@ -128,11 +129,24 @@ static int64_t attempts_of(struct scan *s, const struct sink_state *k, uint64_t 
     return n;
 }
 
+/* A fallback sink has no row any more of what it delivered. */
+static bool was_diverted(struct scan *s, uint64_t seq)
+{
+    for (size_t i = 0; i < s->sink_count; i++)
+        if (outcome_of(s, &s->sinks[i], seq) == OUTCOME_DIVERTED)
+            return true;
+    return false;
+}
+
 static void fate_of(struct scan *s, const struct sink_state *k, uint64_t seq, struct fate_row *ret)
 {
     *ret = (struct fate_row){ .fate = "pending" };
     if (held_fate(s, k, seq, ret))
         return;
+    if (k->fallback) {
+        ret->fate = was_diverted(s, seq) ? "delivered" : "not diverted";
+        return;
+    }
     if (seq < k->begin) {
         ret->fate = "before the sink began";
         return;
@@ -241,7 +255,7 @@ static int scan_route(struct scan *s, struct fault *why)
     struct statement *st = db_prepare(s->db,
         "SELECT id, count, received_ms, raw_bytes, frame, filter FROM chunk WHERE id >= ?1 AND id "
         "<= ?2"
-        " AND (?3 = 0 OR received_ms >= ?3) AND (?4 = 0 OR received_ms < ?4) AND id + count > ?5"
+        " AND (?3 = 0 OR last_ms >= ?3) AND (?4 = 0 OR received_ms < ?4) AND id + count > ?5"
         " ORDER BY id",
         why);
     uint64_t first = w->first_seq > BLOCK_EVENTS_MAX ? w->first_seq - BLOCK_EVENTS_MAX : 0;
@@ -287,7 +301,8 @@ static void sinks_done(struct scan *s)
 static int load_sinks(struct scan *s, struct fault *why)
 {
     struct statement *st = db_prepare(s->db,
-        "SELECT id, begin_seq, frontier, above, name FROM sink WHERE route_id = ?1 ORDER BY id",
+        "SELECT id, begin_seq, frontier, above, name, fallback FROM sink WHERE route_id = ?1 ORDER "
+        "BY id",
         why);
     int got = -1;
 
@@ -303,6 +318,7 @@ static int load_sinks(struct scan *s, struct fault *why)
         k->frontier = (uint64_t)db_int(st, 2);
         (void)ranges_decode(db_bytes(st, 3), &k->above);
         (void)snprintf(k->name, sizeof k->name, "%s", db_text(st, 4));
+        k->fallback = db_int(st, 5) != 0;
     }
     db_reset(st);
     return got < 0 ? -1 : 0;

@@ -11,7 +11,7 @@ static int needed_seq(
     struct store *s, uint64_t route_id, int64_t unix_ms, uint64_t *ret, struct fault *why)
 {
     struct statement *st = db_prepare(s->db,
-        "SELECT coalesce(min(frontier), -1) FROM sink WHERE route_id = ?1 AND accepted = 0", why);
+        "SELECT coalesce(min(frontier), -1) FROM sink WHERE route_id = ?1 AND NOT fallback", why);
     struct store_job *jobs;
     size_t count;
 
@@ -85,15 +85,20 @@ static int forget_below(struct store *s, uint64_t route_id, uint64_t seq, struct
     return 0;
 }
 
-static int keep_next_seq(struct store *s, uint64_t route_id, uint64_t next, struct fault *why)
+/* When no chunk is left: where the next event stands, and the time that none may go below. */
+static int keep_end(
+    struct store *s, uint64_t route_id, uint64_t next, int64_t last_ms, struct fault *why)
 {
-    struct statement *st = db_prepare(
-        s->db, "INSERT OR REPLACE INTO meta (name, value) VALUES ('next_seq.' || ?1, ?2)", why);
+    struct statement *st = db_prepare(s->db,
+        "INSERT OR REPLACE INTO meta (name, value) VALUES ('next_seq.' || ?1, ?2),"
+        " ('last_ms.' || ?1, ?3)",
+        why);
 
     if (!st)
         return -1;
     db_bind_int(st, 1, (int64_t)route_id);
     db_bind_int(st, 2, (int64_t)next);
+    db_bind_int(st, 3, last_ms);
     return db_run(st, why);
 }
 
@@ -102,12 +107,13 @@ static int remove_old(struct store *s, const struct known_route *r, int64_t unix
     int *removed, struct fault *why)
 {
     struct statement *find = db_prepare(s->db,
-        "SELECT id, count, received_ms, stored_bytes FROM chunk WHERE id >= ?1 AND id < ?2 ORDER "
+        "SELECT id, count, last_ms, stored_bytes FROM chunk WHERE id >= ?1 AND id < ?2 ORDER "
         "BY id"
         " LIMIT 1",
         why);
     int64_t over = r->retain_bytes > 0 ? stored_bytes(s, r->id) - r->retain_bytes : 0;
     uint64_t needed, end = 0;
+    int64_t end_ms = 0;
 
     if (!find || needed_seq(s, r->id, unix_ms, &needed, why) != 0)
         return -1;
@@ -117,7 +123,7 @@ static int remove_old(struct store *s, const struct known_route *r, int64_t unix
         bool old;
 
         find = db_prepare(s->db,
-            "SELECT id, count, received_ms, stored_bytes FROM chunk WHERE id >= ?1 AND id < ?2 "
+            "SELECT id, count, last_ms, stored_bytes FROM chunk WHERE id >= ?1 AND id < ?2 "
             "ORDER BY id"
             " LIMIT 1",
             why);
@@ -135,6 +141,7 @@ static int remove_old(struct store *s, const struct known_route *r, int64_t unix
             break;
         }
         end = CHUNK_SEQ(id) + (uint64_t)db_int(find, 1);
+        end_ms = db_int(find, 2);
         db_reset(find);
         drop = db_prepare(s->db, "DELETE FROM chunk WHERE id = ?1", why);
         if (!drop)
@@ -147,7 +154,8 @@ static int remove_old(struct store *s, const struct known_route *r, int64_t unix
     db_reset(find);
     if (end == 0)
         return 0;
-    return keep_next_seq(s, r->id, end, why) != 0 || forget_below(s, r->id, end, why) != 0 ? -1 : 0;
+    return keep_end(s, r->id, end, end_ms, why) != 0 || forget_below(s, r->id, end, why) != 0 ? -1
+                                                                                              : 0;
 }
 
 int retain_step(struct store *s, int64_t unix_ms, bool clock_ok, struct fault *why)

@@ -67,7 +67,7 @@ static void copy_chunks(struct salvage *v)
     while (in_a_row < 1000) {
         struct statement *st = db_prepare(v->from,
             "SELECT id, count, received_ms, raw_bytes, frame, before_bytes, stored_bytes, filter, "
-            "spans"
+            "last_ms"
             " FROM chunk WHERE id > ?1 ORDER BY id LIMIT 1",
             &why);
         struct block *b = NULL;
@@ -87,7 +87,7 @@ static void copy_chunks(struct salvage *v)
             copy_row(v, st,
                 "INSERT INTO chunk (id, count, received_ms, raw_bytes, frame, before_bytes, "
                 "stored_bytes,"
-                " filter, spans) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                " filter, last_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 9) == 0) {
             saved += b->count;
             in_a_row = 0;

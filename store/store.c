@@ -128,10 +128,10 @@ static int load_meta(struct store *s, bool made, struct fault *why)
  * first acknowledgement. */
 static int open_file(struct store *s, struct fault *why)
 {
-    bool made = false, whole = false;
+    bool made = false;
 
     if (db_open(s->path, DB_WRITE, s->spec.vfs, &s->db, why) != 0 ||
-        db_checkpoint(s->db, &whole, why) != 0 || db_migrate(s->db, &made, why) != 0)
+        db_migrate(s->db, &made, why) != 0 || db_settle(s->db, why) != 0)
         return -1;
     if (made && sync_directory(s->path, why) != 0)
         return -1;
@@ -356,6 +356,8 @@ int store_collect(struct store *s, struct fault *why)
     s->usage.used_bytes = s->usage_now.used_bytes;
     s->usage.wal_bytes = s->usage_now.wal_bytes;
     s->usage.commits = s->usage_now.commits;
+    s->usage.commit_us_last = s->usage_now.commit_us_last;
+    s->usage.commit_us_max = s->usage_now.commit_us_max;
     while ((q = question_take(&s->answered)) != NULL)
         question_put(q->is_query ? &s->taken_queries : &s->taken_reads, q);
     (void)pthread_mutex_unlock(&s->mutex);
@@ -395,12 +397,15 @@ int store_backup_start(struct store *s, const char *new_path, struct fault *why)
     (void)pthread_mutex_lock(&s->db_mutex);
     result = s->copy ? fault_set(why, FAULT_RETRY, 0, "a backup is running already")
                      : db_copy_start(s->db, new_path, &s->copy, why);
-    (void)pthread_mutex_unlock(&s->db_mutex);
+    /* Before the writer can step it. */
     (void)pthread_mutex_lock(&s->mutex);
-    if (result == 0)
+    if (result == 0) {
+        s->copying = true;
         s->copy_progress = 0;
+    }
     (void)pthread_cond_signal(&s->writer_wake);
     (void)pthread_mutex_unlock(&s->mutex);
+    (void)pthread_mutex_unlock(&s->db_mutex);
     return result;
 }
 

@@ -74,6 +74,9 @@ int store_route_open(
     struct store *s, const char *name, const char *was, struct store_route *ret, struct fault *why);
 int store_sink_open(struct store *s, uint64_t route_id, const char *name, const char *was,
     enum store_begin begin, int64_t begin_ms, struct store_sink *ret, struct fault *why);
+/* True for an `only: fallback` sink: it lives on held rows, so its frontier holds nothing back from
+ * retention and nothing of the log is pending for it. */
+int store_sink_fallback(struct store *s, uint64_t sink_id, bool fallback, struct fault *why);
 /* For retention; ages and sizes below 0: no limit. */
 void store_route_retain(struct store *s, uint64_t route_id, int64_t age_ms, int64_t bytes);
 

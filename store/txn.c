@@ -167,7 +167,7 @@ static struct run put_event(struct txn *t, const struct event *e)
         t->failed = true;
         return r;
     }
-    r.n = chunk_event_put(at, e);
+    r.n = chunk_event_put(at, e, 0);
     t->bytes.n += r.n;
     return r;
 }

@@ -1,16 +1,21 @@
 /* The writer: the only connection that changes the file, and the only one to checkpoint it. */
 #include "store/inside.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The WAL is copied into the database when it has grown to this; then it is written from its start.
  */
 #define WAL_BYTES 16777216
-/* Deleted when even finishing has no room left, so that finishing goes on on a full disk. */
-#define RESERVE_BYTES 4194304
+/* Deleted when even finishing has no room left, so that finishing goes on on a full disk: enough to
+ * copy a whole WAL into the database, which then is written from its start again. */
+#define RESERVE_BYTES (WAL_BYTES + 4194304)
+/* By then the in-memory tail has let go of a chunk, and so have most sinks. */
+#define MERGE_AGE_MS 60000
 
 void store_signal(struct store *s)
 {
@@ -160,23 +165,24 @@ static void reserve_path(const struct store *s, char *ret, size_t n)
     (void)snprintf(ret, n, "%s.reserve", s->path);
 }
 
-static void reserve_make(const struct store *s)
+/* False: there is no room for it. */
+static bool reserve_make(const struct store *s)
 {
-    static const char zeros[65536];
     char path[4200];
-    FILE *f;
+    bool made;
+    int fd;
 
     reserve_path(s, path, sizeof path);
     if (s->spec.inline_io || access(path, F_OK) == 0)
-        return;
-    f = fopen(path, "we");
-    if (!f)
-        return;
-    for (int i = 0; i < RESERVE_BYTES / (int)sizeof zeros; i++)
-        if (fwrite(zeros, sizeof zeros, 1, f) != 1)
-            break;
-    if (fclose(f) != 0)
+        return true;
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    made = posix_fallocate(fd, 0, RESERVE_BYTES) == 0;
+    (void)close(fd);
+    if (!made)
         (void)unlink(path);
+    return made;
 }
 
 static void reserve_free(const struct store *s)
@@ -205,12 +211,33 @@ static int wait_for_space(struct store *s, struct txn *t, struct fault *why)
     return 0;
 }
 
+/* What needs no space for new events, from the reserve at the last. 1: not even that fits. */
+static int commit_rest(struct store *s, struct txn *t, struct fault *why)
+{
+    bool whole;
+
+    if (try_rest(s, t, why) == 0)
+        return 0;
+    rollback(s);
+    if (why->kind != FAULT_FULL)
+        return -1;
+    reserve_free(s);
+    if (db_checkpoint(s->db, &whole, why) != 0 && why->kind != FAULT_FULL)
+        return -1;
+    if (try_rest(s, t, why) == 0)
+        return 0;
+    rollback(s);
+    return why->kind == FAULT_FULL ? 1 : -1;
+}
+
 /* Commits t, or what of it does not need space for new events. *kept: t's appends wait, t is kept.
- */
+ * 1: nothing of it could be committed, it must be tried again. */
 static int commit(struct store *s, struct txn *t, bool *kept, struct fault *why)
 {
-    bool over =
-        s->spec.max_size > 0 && (t->appends || s->waiting_n) && used_bytes(s) > s->spec.max_size;
+    /* In order, behind those that wait already: or new events would eat up the reserve. */
+    bool over = s->waiting_n > 0 ||
+                (s->spec.max_size > 0 && t->appends > 0 && used_bytes(s) > s->spec.max_size);
+    int got;
 
     *kept = false;
     if (!over) {
@@ -222,16 +249,9 @@ static int commit(struct store *s, struct txn *t, bool *kept, struct fault *why)
         if (why->kind != FAULT_FULL)
             return -1;
     }
-    if (try_rest(s, t, why) != 0) {
-        rollback(s);
-        if (why->kind != FAULT_FULL)
-            return -1;
-        reserve_free(s);
-        if (try_rest(s, t, why) != 0) {
-            rollback(s);
-            return -1;
-        }
-    }
+    got = commit_rest(s, t, why);
+    if (got != 0)
+        return got;
     if (t->appends == 0)
         return 0;
     *kept = true;
@@ -247,21 +267,23 @@ static int checkpoint(struct store *s, struct fault *why)
 
     if (db_wal_pages(s->db) * db_page_bytes(s->db) < above)
         return 0;
-    return db_checkpoint(s->db, &whole, why);
+    /* On a full disk the WAL keeps it all, and it is tried again. */
+    return db_checkpoint(s->db, &whole, why) == 0 || why->kind == FAULT_FULL ? 0 : -1;
 }
 
-static void retry_waiting(struct store *s)
+static int retry_waiting(struct store *s, struct fault *why)
 {
-    struct fault why;
-
     if (s->waiting_n == 0 || (s->spec.max_size > 0 && used_bytes(s) > s->spec.max_size))
-        return;
-    if (try_all(s, NULL, &why) == 0) {
+        return 0;
+    /* The reserve first: what finishing needs goes before new events. */
+    if (!reserve_make(s))
+        return 0;
+    if (try_all(s, NULL, why) == 0) {
         waiting_done(s);
-        reserve_make(s);
-    } else {
-        rollback(s);
+        return 0;
     }
+    rollback(s);
+    return why->kind == FAULT_FULL ? 0 : -1;
 }
 
 static void copy_step(struct store *s)
@@ -279,6 +301,7 @@ static void copy_step(struct store *s)
     }
     (void)pthread_mutex_lock(&s->mutex);
     s->copy_progress = progress;
+    s->copying = got > 0;
     if (got < 0)
         s->copy_why = why;
     (void)pthread_mutex_unlock(&s->mutex);
@@ -288,8 +311,11 @@ static int housekeep(struct store *s, int64_t unix_ms, bool clock_ok, struct fau
 {
     if (retain_step(s, unix_ms, clock_ok, why) != 0 && why->kind != FAULT_FULL)
         return -1;
-    retry_waiting(s);
-    return 0;
+    for (size_t i = 0; i < s->route_n; i++)
+        if (merge_step(s, &s->routes[i], unix_ms - MERGE_AGE_MS, why) != 0 &&
+            why->kind != FAULT_FULL)
+            return -1;
+    return retry_waiting(s, why);
 }
 
 static void tell(struct store *s, struct txn *done, bool kept, int result, const struct fault *why)
@@ -300,11 +326,14 @@ static void tell(struct store *s, struct txn *done, bool kept, int result, const
         s->broken_why = *why;
         s->broken_why.kind = FAULT_BROKEN;
     }
-    s->full_now = s->waiting_n > 0;
+    s->full_now = s->waiting_n > 0 || s->stuck;
     s->usage_now.used_bytes = used_bytes(s);
     s->usage_now.wal_bytes = db_wal_pages(s->db) * db_page_bytes(s->db);
     if (done && result == 0) {
         s->usage_now.commits++;
+        s->usage_now.commit_us_last = s->commit_us;
+        if (s->commit_us > s->usage_now.commit_us_max)
+            s->usage_now.commit_us_max = s->commit_us;
         s->done_number = done->number;
     }
     if (result == 0)
@@ -315,11 +344,19 @@ static void tell(struct store *s, struct txn *done, bool kept, int result, const
     store_signal(s);
 }
 
+static int64_t monotonic_us(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 void writer_work(struct store *s)
 {
     struct fault why = { 0 };
     struct txn *t;
-    bool keep, clock_ok, kept = false;
+    bool keep, clock_ok, copying, kept = false;
     int64_t unix_ms;
     int result = 0;
 
@@ -330,12 +367,28 @@ void writer_work(struct store *s)
     s->housekeep = false;
     unix_ms = s->housekeep_ms;
     clock_ok = s->clock_ok;
+    copying = s->copying;
     (void)pthread_mutex_unlock(&s->mutex);
-    if (s->broken || (!t && !keep && !s->copy))
+    if (s->broken || (!t && !keep && !copying))
         return;
     (void)pthread_mutex_lock(&s->db_mutex);
-    if (t)
+    /* While one is stuck the loop submits no other. */
+    if (!t && keep) {
+        t = s->stuck;
+        s->stuck = NULL;
+    }
+    if (t) {
+        int64_t start = monotonic_us();
+
         result = commit(s, t, &kept, &why);
+        s->commit_us = monotonic_us() - start;
+    }
+    if (result == 1) {
+        s->stuck = t;
+        t = NULL;
+        result = 0;
+        keep = true;
+    }
     /* What waits on the commit hears of it before the checkpoint. */
     if (t) {
         tell(s, t, kept, result, &why);
@@ -359,7 +412,7 @@ static void *writer_main(void *arg)
         bool stop;
 
         (void)pthread_mutex_lock(&s->mutex);
-        while (!s->queued && !s->housekeep && !s->stop && !s->copy)
+        while (!s->queued && !s->housekeep && !s->stop && (!s->copying || s->broken))
             (void)pthread_cond_wait(&s->writer_wake, &s->mutex);
         stop = s->stop && !s->queued;
         (void)pthread_mutex_unlock(&s->mutex);
@@ -371,7 +424,7 @@ static void *writer_main(void *arg)
 
 int writer_start(struct store *s, struct fault *why)
 {
-    reserve_make(s);
+    (void)reserve_make(s);
     if (s->spec.inline_io)
         return 0;
     if (pthread_create(&s->writer, NULL, writer_main, s) != 0)
@@ -393,6 +446,8 @@ void writer_stop(struct store *s)
     if (s->copy)
         db_copy_end(s->copy);
     s->copy = NULL;
+    txn_free(s->stuck);
+    s->stuck = NULL;
     waiting_done(s);
     free(s->waiting);
     s->waiting = NULL;

@@ -29,11 +29,11 @@ CREATE TABLE sink (
 CREATE TABLE chunk (
     id INTEGER PRIMARY KEY,
     count INTEGER NOT NULL,
-    received_ms INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL, -- of the first event
+    last_ms INTEGER NOT NULL,     -- of the last: another one in merged chunks only
     raw_bytes INTEGER NOT NULL,
     before_bytes INTEGER NOT NULL, -- stored bytes of all chunks of the route before this one
     stored_bytes INTEGER NOT NULL,
-    spans BLOB,                    -- merged chunks: times of receipt by run of events
     filter BLOB,
     frame BLOB NOT NULL);
 CREATE TABLE position (
