@@ -69,6 +69,7 @@ static void link_status(const struct link *l, struct link_status *ret)
 
 struct lent {
     struct batch batch;
+    struct lent *next; /* of those that are out */
     struct event events[64];
     char texts[64][3][40];
     size_t numbers[64];
@@ -79,6 +80,7 @@ struct lent {
 struct source {
     bool paused, drained;
     size_t out; /* batches */
+    struct lent *lent;
     int64_t window, lent_events;
 };
 
@@ -153,6 +155,8 @@ static struct batch *source_receive(struct source *s, size_t limit)
         t->batch.position_count = 1;
     }
     s->lent_events += (int64_t)t->batch.count;
+    t->next = s->lent;
+    s->lent = t;
     s->out++;
     return &t->batch;
 }
@@ -160,7 +164,11 @@ static struct batch *source_receive(struct source *s, size_t limit)
 static void source_settle(struct source *s, struct batch *batch, bool kept)
 {
     struct lent *t = (struct lent *)(void *)batch;
+    struct lent **at;
 
+    for (at = &s->lent; *at != t; at = &(*at)->next)
+        assert(*at);
+    *at = t->next;
     assert(s->out > 0);
     s->out--;
     s->lent_events -= (int64_t)batch->count;
@@ -188,7 +196,13 @@ static void source_status(const struct source *s, struct link_status *ret)
 
 static void source_free(struct source *s)
 {
-    free(s); /* batches still out leak in a crash, as memory does: see rig.c */
+    while (s->lent) {
+        struct lent *next = s->lent->next;
+
+        free(s->lent);
+        s->lent = next;
+    }
+    free(s);
 }
 
 /* ---- sink ---- */
