@@ -119,6 +119,12 @@ rd_kafka_conf_t *kafka_conf_open(
         goto fail;
     if (consumer && kafka_conf_set(conf, "queued.max.messages.kbytes", "2048", why) != 0)
         goto fail;
+    /* Windows limit what is queued, not the library. A topic that is not there must be known to be
+     * missing before its first message times out. */
+    if (!consumer &&
+        (kafka_conf_set(conf, "queue.buffering.max.messages", "10000000", why) != 0 ||
+            kafka_conf_set(conf, "topic.metadata.propagation.max.ms", "5000", why) != 0))
+        goto fail;
     for (size_t i = 0; i < o->properties.n; i++)
         if (kafka_conf_set(conf, o->properties.at[i].name, o->properties.at[i].value, why) != 0)
             goto fail;

@@ -7,6 +7,8 @@
 
 #define CHECK_TIMEOUT_MS 5000
 #define HEADER_SCRATCH_MAX 1024
+/* Without a confirmation for so long, while a neighbour on the same producer gets its own. */
+#define STALL_MS 5000
 #define TOPIC_BYTES_MAX 249 /* Kafka's own limit on a topic's name */
 
 struct flight {
@@ -54,7 +56,10 @@ struct sink {
     struct buf scratch;
     struct link_status status;
     uint32_t tries;
+    int64_t progress_ms; /* its last report, or when it began to wait for one */
+    int64_t confirmed_ms;
     bool checking, ready;
+    bool moving; /* to a producer of its own, once nothing is in flight: order stays */
 };
 
 /* Is the topic there? Asked on the handle's thread. */
@@ -182,6 +187,11 @@ static void report_put(struct sink *s, const struct report *r)
     s->reports[(s->report_at + s->report_count++) % n] = *r;
 }
 
+static bool address_fixed(const struct sink *s)
+{
+    return s->options->topic.fixed && (!s->options->partition.text || s->options->partition.fixed);
+}
+
 /* Errors by meaning; anything else is the connection's. */
 static void report_error(const struct sink *s, const struct flight *f, rd_kafka_resp_err_t e,
     bool maybe_written, struct report *r)
@@ -201,13 +211,13 @@ static void report_error(const struct sink *s, const struct flight *f, rd_kafka_
     case RD_KAFKA_RESP_ERR__INVALID_ARG:
         r->cause = CAUSE_FINAL;
         return;
-    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-        r->cause = s->options->topic.fixed ? CAUSE_LOST : CAUSE_ADDRESS;
-        r->fate = s->options->topic.fixed ? FATE_UNSENT : FATE_REFUSED;
+        r->cause = address_fixed(s) ? CAUSE_LOST : CAUSE_ADDRESS;
+        r->fate = address_fixed(s) ? FATE_UNSENT : FATE_REFUSED;
         return;
     case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS:
     case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
@@ -249,11 +259,15 @@ static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
             s, f, m->err, rd_kafka_message_status(m) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED, &r);
         if (r.cause == CAUSE_LOST && s->ready)
             sink_down(s, r.text);
-    } else if (s && f->order > s->order_confirmed) {
-        s->order_confirmed = f->order;
+    } else if (s) {
+        s->confirmed_ms = s->link->now_ms;
+        if (f->order > s->order_confirmed)
+            s->order_confirmed = f->order;
     }
-    if (s)
+    if (s) {
+        s->progress_ms = s->link->now_ms;
         report_put(s, &r);
+    }
     flight_end(f);
     if (home->orphan && home->out == 0)
         flights_free(p, home);
@@ -298,24 +312,17 @@ static void producer_free(struct kafka_producer *p)
     free(p);
 }
 
-static int producer_find(struct link *l, const struct kafka_sink_options *o, int64_t timeout_ms,
-    struct kafka_producer **ret, struct fault *why)
+static int producer_open(struct link *l, const struct kafka_sink_options *o, int64_t timeout_ms,
+    bool dedicated, struct kafka_producer **ret, struct fault *why)
 {
-    struct kafka_producer *p;
+    struct kafka_producer *p = calloc(1, sizeof *p);
 
-    for (p = l->producers; p && o->dedicated != KAFKA_DEDICATED_ALWAYS; p = p->next)
-        if (!p->dedicated && p->compression == o->compression && p->timeout_ms == timeout_ms) {
-            p->users++;
-            *ret = p;
-            return 0;
-        }
-    p = calloc(1, sizeof *p);
     if (!p)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     p->link = l;
     p->compression = o->compression;
     p->timeout_ms = timeout_ms;
-    p->dedicated = o->dedicated == KAFKA_DEDICATED_ALWAYS;
+    p->dedicated = dedicated;
     p->users = 1;
     if (producer_dial(p, why) != 0) {
         free(p);
@@ -325,6 +332,21 @@ static int producer_find(struct link *l, const struct kafka_sink_options *o, int
     l->producers = p;
     *ret = p;
     return 0;
+}
+
+static int producer_find(struct link *l, const struct kafka_sink_options *o, int64_t timeout_ms,
+    struct kafka_producer **ret, struct fault *why)
+{
+    bool dedicated = o->dedicated == KAFKA_DEDICATED_ALWAYS;
+    struct kafka_producer *p;
+
+    for (p = l->producers; p && !dedicated; p = p->next)
+        if (!p->dedicated && p->compression == o->compression && p->timeout_ms == timeout_ms) {
+            p->users++;
+            *ret = p;
+            return 0;
+        }
+    return producer_open(l, o, timeout_ms, dedicated, ret, why);
 }
 
 int kafka_sink_open(
@@ -487,6 +509,8 @@ static bool publish_one(struct sink *s, const struct message *m)
     f->ref = m->ref;
     f->order = ++s->order;
     f->bytes = event_bytes(m->event);
+    if (s->out == 0)
+        s->progress_ms = s->link->now_ms;
     s->out++;
     s->out_bytes += f->bytes;
     return true;
@@ -499,7 +523,7 @@ size_t kafka_sink_publish(struct sink *s, const struct message *messages, size_t
     if (s->ready && s->options->topic.fixed && !s->topic)
         s->topic =
             rd_kafka_topic_new(kafka_handle_rk(s->producer->handle), s->options->topic.text, NULL);
-    while (k < n && s->ready && s->flights && s->flights->free &&
+    while (k < n && s->ready && !s->moving && s->flights && s->flights->free &&
            s->out + s->report_count < (size_t)s->spec.window_events &&
            (s->out == 0 || s->out_bytes < (size_t)s->spec.window_bytes) &&
            publish_one(s, &messages[k]))
@@ -608,20 +632,74 @@ static void producer_step(struct kafka_producer *p)
         producer_replace(p);
 }
 
+/* Is another sink of its producer served while this one waits? */
+static bool stalled(const struct sink *s)
+{
+    int64_t now = s->link->now_ms;
+
+    if (s->options->dedicated != KAFKA_DEDICATED_AUTO || s->producer->dedicated || s->out == 0 ||
+        now - s->progress_ms < STALL_MS)
+        return false;
+    for (const struct sink *n = s->link->sinks; n; n = n->next)
+        if (n != s && n->producer == s->producer && n->confirmed_ms > s->progress_ms &&
+            now - n->confirmed_ms < STALL_MS)
+            return true;
+    return false;
+}
+
+/* A producer's requests wait in one line for each broker, so a sink that stalls leaves it to its
+ * neighbours. */
+static void sink_move(struct sink *s)
+{
+    struct kafka_producer *old = s->producer, *own;
+    struct flights *flights;
+    struct fault why;
+
+    s->moving = false;
+    s->progress_ms = s->link->now_ms;
+    if (producer_open(s->link, s->options, s->spec.confirm_timeout_ms, true, &own, &why) != 0)
+        return;
+    flights = flights_open(own, (size_t)s->spec.window_events);
+    if (!flights) {
+        producer_free(own);
+        return;
+    }
+    if (s->topic)
+        rd_kafka_topic_destroy(s->topic);
+    s->topic = NULL;
+    s->flights->orphan = true;
+    if (s->flights->out == 0)
+        flights_free(old, s->flights);
+    s->flights = flights;
+    s->producer = own;
+    if (--old->users == 0)
+        producer_free(old);
+    s->ready = s->checking = false;
+    kafka_state_set(&s->status, LINK_CONNECTING, s->link->now_ms);
+    check_start(s);
+}
+
 int64_t kafka_sink_step(struct sink *s)
 {
     struct fault why;
 
     if (!s->producer->handle && producer_dial(s->producer, &why) != 0)
         return s->link->now_ms + 1000;
+    if (s->status.since_ms == 0)
+        s->status.since_ms = s->link->now_ms;
     producer_step(s->producer);
+    s->moving = s->moving || stalled(s);
+    if (s->moving && s->out == 0 && s->flights)
+        sink_move(s);
     if (s->status.state == LINK_DOWN && s->link->now_ms >= s->status.retry_ms) {
         kafka_state_set(&s->status, LINK_CONNECTING, s->link->now_ms);
         check_start(s);
     }
     if (s->report_count > 0)
         kafka_handle_wake(s->link->wake_fd);
-    return s->status.state == LINK_DOWN ? s->status.retry_ms : INT64_MAX;
+    if (s->status.state == LINK_DOWN)
+        return s->status.retry_ms;
+    return s->out > 0 && !s->producer->dedicated ? s->link->now_ms + STALL_MS : INT64_MAX;
 }
 
 struct sink *kafka_sink_next(const struct sink *s)

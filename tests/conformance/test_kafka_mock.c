@@ -1,0 +1,258 @@
+/* The Kafka link's answers to trouble, on librdkafka's cluster in this process and our own clock.
+ */
+#include "tests/harness.h"
+
+#include "bridge/connector.h"
+#include "bridge/links/kafka/options.h"
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+#include <poll.h>
+#include <time.h>
+
+#define OFFSET_COMMIT 8 /* request numbers of Kafka's protocol */
+#define OFFSET_FETCH 9
+#define FETCH_TRIES 70
+
+extern const struct connector connector_kafka;
+static const struct connector *const k = &connector_kafka;
+
+static struct rig {
+    rd_kafka_t *rk; /* the cluster's owner */
+    rd_kafka_mock_cluster_t *cluster;
+    struct kafka_link_options link;
+    struct kafka_source_options from;
+    struct kafka_sink_options to[2];
+    char *brokers[1], *topics[1];
+    struct link *l;
+    struct source *source;
+    struct sink *sinks[2];
+    int64_t skip_ms; /* how far the link's clock is ahead */
+} g;
+
+static void rig_open(void)
+{
+    struct link_spec spec = { "kafka", &g.link, "store", 1 };
+    char text[200];
+
+    g.rk = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), text, sizeof text);
+    g.cluster = rd_kafka_mock_cluster_new(g.rk, 1);
+    CHECK(g.cluster);
+    g.brokers[0] = (char *)(uintptr_t)rd_kafka_mock_cluster_bootstraps(g.cluster);
+    g.topics[0] = (char *)(uintptr_t) "in";
+    g.link.brokers = (struct option_list){ g.brokers, 1 };
+    g.from = (struct kafka_source_options){ .topics = { g.topics, 1 }, .start = NULL };
+    g.from.group = (char *)(uintptr_t) "group";
+    CHECK_INT(rd_kafka_mock_topic_create(g.cluster, "in", 1, 1), 0);
+    CHECK_INT(k->link_open(&spec, &g.l, NULL), 0);
+}
+
+static void turn(void)
+{
+    struct pollfd p = { k->link_pollfd(g.l), POLLIN, 0 };
+    struct timespec t;
+
+    (void)poll(&p, 1, 20);
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)k->link_step(g.l, t.tv_sec * 1000 + t.tv_nsec / 1000000 + g.skip_ms, 1000);
+}
+
+static void sink_open(int i, const char *topic, int64_t timeout_ms)
+{
+    struct sink_spec spec = { .route = "r",
+        .name = topic,
+        .options = &g.to[i],
+        .window_events = 100,
+        .window_bytes = 1 << 20,
+        .confirm_timeout_ms = timeout_ms };
+
+    if (strcmp(topic, "in") != 0)
+        CHECK_INT(rd_kafka_mock_topic_create(g.cluster, topic, 1, 1), 0);
+    g.to[i].topic = (struct option_template){ (char *)(uintptr_t)topic, true };
+    CHECK_INT(k->sink_open(g.l, &spec, &g.sinks[i], NULL), 0);
+}
+
+static void publish(int i)
+{
+    struct event e = { .body = bytes_text("body"), .id = bytes_text("id") };
+    struct message m = { .ref = 7, .event = &e };
+
+    while (k->sink_publish(g.sinks[i], &m, 1) == 0)
+        turn();
+}
+
+static struct report collect(int i)
+{
+    struct report r;
+
+    while (k->sink_collect(g.sinks[i], &r, 1) == 0)
+        turn();
+    return r;
+}
+
+static void source_open(void)
+{
+    struct source_spec spec = { .route = "r",
+        .route_id = 3,
+        .options = &g.from,
+        .window_events = 1000,
+        .window_bytes = 1 << 20,
+        .max_event_bytes = 1 << 16,
+        .clean_start = true };
+
+    CHECK_INT(k->source_open(g.l, &spec, &g.source, NULL), 0);
+}
+
+static void rig_close(void)
+{
+    k->sink_free(g.sinks[0]);
+    k->sink_free(g.sinks[1]);
+    k->source_free(g.source);
+    k->link_free(g.l);
+    rd_kafka_mock_cluster_destroy(g.cluster);
+    rd_kafka_destroy(g.rk);
+}
+
+static struct link_status source_status(void)
+{
+    struct link_status status;
+
+    k->source_status(g.source, &status);
+    return status;
+}
+
+/* Settles what comes until n events came. */
+static void take(size_t n)
+{
+    while (n > 0) {
+        struct batch *b = k->source_receive(g.source, 100);
+
+        if (b) {
+            CHECK(b->count <= n);
+            n -= b->count;
+            k->source_settle(g.source, b, true);
+        }
+        turn();
+    }
+}
+
+TEST(kafka_a_broker_away_is_an_outage_with_words_that_pass)
+{
+    rig_open();
+    sink_open(0, "in", 30000);
+    source_open();
+    publish(0);
+    take(1);
+    CHECK_INT(source_status().state, LINK_UP);
+    CHECK(source_status().since_ms > 0);
+
+    CHECK_INT(rd_kafka_mock_broker_set_down(g.cluster, 1), 0);
+    while (source_status().state != LINK_DOWN)
+        turn();
+    CHECK(source_status().error[0] != '\0');
+
+    CHECK_INT(rd_kafka_mock_broker_set_up(g.cluster, 1), 0);
+    while (source_status().state != LINK_UP)
+        turn();
+    CHECK_TEXT(source_status().error, "");
+    publish(0);
+    take(1);
+    rig_close();
+}
+
+TEST(kafka_group_offsets_are_asked_for_as_long_as_it_takes)
+{
+    rd_kafka_resp_err_t errors[FETCH_TRIES];
+    bool down = false;
+
+    for (size_t i = 0; i < FETCH_TRIES; i++)
+        errors[i] = RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    rig_open();
+    rd_kafka_mock_push_request_errors_array(g.cluster, OFFSET_FETCH, FETCH_TRIES, errors);
+    source_open();
+    while (source_status().state != LINK_UP) {
+        struct batch *b = k->source_receive(g.source, 100);
+
+        if (b)
+            k->source_settle(g.source, b, true);
+        CHECK(source_status().state != LINK_STOPPED);
+        down |= source_status().state == LINK_DOWN;
+        if (down)
+            g.skip_ms += 30000;
+        turn();
+    }
+    CHECK(down);
+    CHECK_TEXT(source_status().error, "");
+    rig_close();
+}
+
+TEST(kafka_an_adopted_offset_is_committed_again_until_the_group_has_it)
+{
+    struct batch *b;
+    bool down = false;
+
+    rig_open();
+    sink_open(0, "in", 30000);
+    publish(0);
+    CHECK_INT(collect(0).fate, FATE_DELIVERED);
+    source_open();
+    while (!(b = k->source_receive(g.source, 100)))
+        turn();
+    CHECK_INT(b->count, 0);
+    rd_kafka_mock_push_request_errors(g.cluster, OFFSET_COMMIT, 2,
+        RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+    k->source_settle(g.source, b, true);
+    while (source_status().state != LINK_UP) {
+        CHECK(!k->source_receive(g.source, 100));
+        down |= source_status().state == LINK_DOWN;
+        turn();
+    }
+    CHECK(down);
+    take(1);
+    rig_close();
+}
+
+TEST(kafka_no_confirmation_in_time_is_unsure)
+{
+    struct report r;
+
+    rig_open();
+    sink_open(0, "slow", 1500);
+    publish(0);
+    CHECK_INT(collect(0).fate, FATE_DELIVERED);
+    CHECK_INT(rd_kafka_mock_broker_set_rtt(g.cluster, 1, 20000), 0);
+    publish(0);
+    r = collect(0);
+    CHECK_INT(r.fate, FATE_UNSURE);
+    CHECK_INT(r.cause, CAUSE_TIMEOUT);
+    rig_close();
+}
+
+TEST(kafka_a_stalled_sink_leaves_the_producer_to_its_neighbour)
+{
+    struct link_status stalled, well;
+
+    rig_open();
+    sink_open(0, "stalled", 600000);
+    sink_open(1, "well", 600000);
+    publish(0);
+    CHECK_INT(collect(0).fate, FATE_DELIVERED);
+    CHECK_INT(rd_kafka_mock_partition_set_leader(g.cluster, "stalled", 0, -1), 0);
+    publish(0);
+    turn();
+    g.skip_ms += 6000;
+    publish(1);
+    CHECK_INT(collect(1).fate, FATE_DELIVERED);
+    turn();
+    CHECK_INT(rd_kafka_mock_partition_set_leader(g.cluster, "stalled", 0, 1), 0);
+    (void)collect(0);
+    do {
+        turn();
+        k->sink_status(g.sinks[0], &stalled);
+    } while (stalled.state != LINK_UP || stalled.session < 2);
+    k->sink_status(g.sinks[1], &well);
+    CHECK_INT(well.session, 1);
+    publish(0);
+    CHECK_INT(collect(0).fate, FATE_DELIVERED);
+    rig_close();
+}
