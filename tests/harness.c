@@ -18,6 +18,7 @@
 #define EXIT_SKIPPED 77
 
 static struct harness_test *tests;
+const struct harness_test *harness_current;
 
 void harness_add(struct harness_test *t)
 {
@@ -64,6 +65,7 @@ static int run_forked(const struct harness_test *t, const char *dir, int log)
         if (chdir(dir) != 0)
             exit(1);
         (void)alarm(TEST_SECONDS_MAX);
+        harness_current = t;
         t->run();
         exit(0);
     }

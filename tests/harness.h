@@ -16,6 +16,8 @@ struct harness_test {
 };
 
 void harness_add(struct harness_test *t);
+/* The test that runs, for one function behind several tests. */
+extern const struct harness_test *harness_current;
 void harness_fail(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4), noreturn));
 /* Ends the test as skipped, with the reason. */

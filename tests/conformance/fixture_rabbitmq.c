@@ -6,9 +6,6 @@
 #include "tests/conformance/test_rabbitmq.h"
 #include "tests/harness.h"
 
-#define CLIENT "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/rabbitmq_client.py"
-#define BROKER "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/rabbitmq_broker.py"
-
 /* Tests run in directories of their own; what they run stands in the tree that they started from.
  */
 __attribute__((constructor)) static void remember_root(void)
@@ -52,83 +49,44 @@ void rabbitmq_sink_options(const char *place, void *ret)
     o->mandatory = o->persistent = true;
 }
 
-static void feed(const char *place, size_t from, size_t n)
-{
-    fixture_shell(CLIENT " feed '%s' %zu %zu", place, from, n);
-}
-
-struct listener {
-    FILE *to, *from;
-};
-
-static void *listen_at(const char *place)
-{
-    struct listener *l = calloc(1, sizeof *l);
-    char command[512], line[64] = "";
-
-    /* Its answers come through a pipe of our own, since popen() gives one direction. */
-    int answers[2];
-
-    if (!l || pipe(answers) != 0)
-        harness_fail(__FILE__, __LINE__, "no pipe");
-    (void)snprintf(command, sizeof command, "exec " CLIENT " listen '%s' >&%d", place, answers[1]);
-    l->to = popen(command, "w");
-    (void)close(answers[1]);
-    l->from = fdopen(answers[0], "r");
-    CHECK(l->to && l->from && fgets(line, sizeof line, l->from));
-    CHECK_TEXT(line, "ready\n");
-    return l;
-}
-
-static size_t heard(void *listener, size_t want, const char *file)
-{
-    struct listener *l = listener;
-    char line[64] = "";
-    size_t n;
-
-    (void)fprintf(l->to, "%zu %s\n", want, file);
-    (void)fflush(l->to);
-    CHECK(fgets(line, sizeof line, l->from) != NULL);
-    n = strtoul(line, NULL, 10);
-    (void)pclose(l->to);
-    (void)fclose(l->from);
-    free(l);
-    return n;
-}
-
-static void cut(void)
-{
-    fixture_shell(BROKER " close_all_connections cut");
-}
-
-static void stop(void)
-{
-    fixture_shell(BROKER " stop");
-}
-
-static void start(void)
-{
-    fixture_shell(BROKER " start");
-}
-
 extern const struct connector connector_rabbitmq;
 
-static const struct fixture fixture_rabbitmq = {
-    .name = "rabbitmq",
-    .needs = "BASCULE_TEST_RABBITMQ_PORT",
-    .connector = &connector_rabbitmq,
-    .link_options = rabbitmq_link_options,
-    .source_options = rabbitmq_source_options,
-    .sink_options = rabbitmq_sink_options,
-    .feed = feed,
-    .listen = listen_at,
-    .heard = heard,
-    .cut = cut,
-    .stop = stop,
-    .start = start,
+static void tls_link_options(void *ret)
+{
+    struct options_link *o = ret;
+    const char *certificates = getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES");
+
+    /* EXTERNAL: the user is the name in the certificate. */
+    if (asprintf(&o->url, "amqps://127.0.0.1:%s", getenv("BASCULE_TEST_RABBITMQ_TLS_PORT")) < 0 ||
+        asprintf(&o->tls.ca_file, "%s/ca.pem", certificates) < 0 ||
+        asprintf(&o->tls.cert_file, "%s/client.pem", certificates) < 0 ||
+        asprintf(&o->tls.key_file, "%s/client.key", certificates) < 0)
+        abort();
+    o->tls.set = o->tls.verify = true;
+    o->auth = OPTIONS_AUTH_EXTERNAL;
+    o->heartbeat_ms = o->connect_timeout_ms = 10000;
+}
+
+static const struct fixture fixtures[] = {
+    { .name = "rabbitmq",
+        .end = "rabbitmq",
+        .needs = "BASCULE_TEST_RABBITMQ_PORT",
+        .connector = &connector_rabbitmq,
+        .link_options = rabbitmq_link_options,
+        .source_options = rabbitmq_source_options,
+        .sink_options = rabbitmq_sink_options },
+    { .name = "rabbitmq_tls",
+        .end = "rabbitmq",
+        .needs = "BASCULE_TEST_RABBITMQ_TLS_PORT",
+        .connector = &connector_rabbitmq,
+        .flags = FIXTURE_BRIEF,
+        .link_options = tls_link_options,
+        .source_options = rabbitmq_source_options,
+        .sink_options = rabbitmq_sink_options },
 };
 
 __attribute__((constructor)) static void add(void)
 {
-    fixture_add(&fixture_rabbitmq);
+    fixture_add(&fixtures[0]);
+    fixture_add(&fixtures[1]);
 }

@@ -1,4 +1,4 @@
-/* Redis streams for the suite, fed by redis-cli. */
+/* Redis streams and channels for the suite. */
 #include "tests/conformance/fixture.h"
 
 #include "bridge/links/redis/options.h"
@@ -31,7 +31,7 @@ static void source_options(const char *place, void *ret)
     o->group = strdup("g");
 }
 
-static void sink_options(const char *place, void *ret)
+static void stream_sink_options(const char *place, void *ret)
 {
     struct redis_sink_options *o = ret;
 
@@ -39,25 +39,35 @@ static void sink_options(const char *place, void *ret)
     o->stream.fixed = true;
 }
 
-static void feed(const char *place, size_t from, size_t n)
+static void channel_sink_options(const char *place, void *ret)
 {
-    fixture_shell(
-        "i=%zu; while [ $i -lt %zu ]; do printf 'XADD %s * body \"message %%07d\" key k%%d "
-        "n %%d\\n' $i $((i %% 5)) $i; i=$((i + 1)); done | redis-cli -p %s >/dev/null",
-        from, from + n, place, port());
+    struct redis_sink_options *o = ret;
+
+    o->channel.text = strdup(place);
+    o->channel.fixed = true;
 }
 
-static const struct fixture stream = {
-    .name = "redis_stream",
-    .needs = "BASCULE_TEST_REDIS_PORT",
-    .connector = &connector_redis,
-    .link_options = link_options,
-    .source_options = source_options,
-    .sink_options = sink_options,
-    .feed = feed,
+static const struct fixture fixtures[] = {
+    { .name = "redis_stream",
+        .end = "redis_stream",
+        .needs = "BASCULE_TEST_REDIS_PORT",
+        .connector = &connector_redis,
+        .slot = REDIS_SLOT_STREAM,
+        .link_options = link_options,
+        .source_options = source_options,
+        .sink_options = stream_sink_options },
+    { .name = "redis_channel",
+        .end = "redis_channel",
+        .needs = "BASCULE_TEST_REDIS_PORT",
+        .connector = &connector_redis,
+        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE,
+        .slot = REDIS_SLOT_CHANNEL,
+        .link_options = link_options,
+        .sink_options = channel_sink_options },
 };
 
 __attribute__((constructor)) static void add(void)
 {
-    fixture_add(&stream);
+    fixture_add(&fixtures[0]);
+    fixture_add(&fixtures[1]);
 }
