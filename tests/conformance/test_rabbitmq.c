@@ -1245,3 +1245,17 @@ TEST(rabbitmq_a_url_that_ends_in_a_slash_means_the_default_vhost)
     WAIT(sink_state(0) == LINK_UP);
     rig_free();
 }
+
+TEST(rabbitmq_a_source_knows_how_much_waits)
+{
+    need_broker();
+    fixture_shell(CLIENT "delete t.lag");
+    fixture_shell(CLIENT "feed t.lag 0 30");
+    rig_link();
+    rabbitmq_source_options("t.lag", &r.source_options);
+    r.source_options.prefetch = 10;
+    rig_source(NULL, 300, true);
+    CHECK_INT(source_now().lag, -1);
+    WAIT(source_now().lag == 20);
+    rig_free();
+}

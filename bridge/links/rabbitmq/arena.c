@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #define BLOCK_BYTES 16384
+#define FIRST_BYTES                                                                                \
+    1024 /* one message's worth: thousands of small arenas are in flight at a time */
 
 struct arena_block {
     struct arena_block *older;
@@ -23,9 +25,17 @@ static uint8_t *block_add(struct arena *a, size_t n)
     return (uint8_t *)b->at;
 }
 
+static size_t block_bytes(const struct arena *a)
+{
+    size_t n = a->room * 2;
+
+    return n < FIRST_BYTES ? FIRST_BYTES : n > BLOCK_BYTES ? BLOCK_BYTES : n;
+}
+
 void *arena_get(struct arena *a, size_t n)
 {
     struct arena_block *newest = a->blocks;
+    size_t block = block_bytes(a);
     uint8_t *at;
 
     if (n > SIZE_MAX - sizeof(max_align_t))
@@ -36,11 +46,11 @@ void *arena_get(struct arena *a, size_t n)
         a->used += n;
         return at;
     }
-    if (n < BLOCK_BYTES / 4) {
-        at = block_add(a, BLOCK_BYTES);
+    if (n <= block / 2) {
+        at = block_add(a, block);
         if (!at)
             return NULL;
-        a->room = BLOCK_BYTES;
+        a->room = block;
         a->used = n;
         return at;
     }

@@ -11,7 +11,7 @@
 #define LOT_BYTES (1 << 20)
 #define HEADERS_MAX (4u << 20) /* encoded, of one event; a frame holds less */
 #define ORIGIN_QUEUE_MAX 200   /* so that an origin fits a short string */
-#define REQUESTS_MAX 3         /* set-up steps that are no bindings */
+#define LAG_MS 15000           /* between questions how much waits in the queue */
 
 /* Events that came in one go, in memory of their own. Slices of it are lent as batches. */
 struct lot {
@@ -73,11 +73,12 @@ struct source {
     size_t single_count, single_room;
     uint64_t acks_wanted; /* counts settled batches of this session */
     uint64_t acks_out;    /* as acks_wanted, of what was sent and answered for */
-    bool paused, draining, consuming, off, stopped;
+    bool paused, draining, consuming, off, stopped, lag_wanted;
     size_t prefetch;
     int64_t lag;
     /* [loop] */
-    size_t lent_events, lent_bytes, lent_batches, lent_old;
+    int64_t lag_due_ms;
+    size_t lent_events, lent_bytes, lent_batches;
     bool forgotten; /* deliveries of this session will never be acknowledged */
     uint64_t forgotten_session;
     /* [io] */
@@ -356,13 +357,29 @@ static int last(struct channel *c)
     return send_acks(s, &a);
 }
 
+/* A passive declaration costs the broker little and tells how many messages are ready. */
+static int ask_lag(struct source *s)
+{
+    amqp_queue_declare_t declare = { .queue = amqp_cstring_bytes(s->queue), .passive = 1 };
+
+    return io_send(&s->c, AMQP_QUEUE_DECLARE_METHOD, &declare);
+}
+
+static int lag_is(struct source *s, const amqp_queue_declare_ok_t *d)
+{
+    lock(s);
+    s->lag = d->message_count;
+    unlock(s);
+    return 0;
+}
+
 static int work(struct channel *c)
 {
     struct source *s = (struct source *)c;
     uint64_t wanted;
     struct acks a;
     size_t prefetch;
-    bool on, draining, acked;
+    bool on, draining, acked, ask;
 
     lock(s);
     a = acks_take(s);
@@ -372,6 +389,8 @@ static int work(struct channel *c)
     on = !s->paused && !draining &&
          s->ready_bytes < (s->consumer == CONSUMER_ON ? s->window_bytes : s->window_bytes / 2 + 1);
     prefetch = s->prefetch;
+    ask = s->lag_wanted;
+    s->lag_wanted = false;
     unlock(s);
     acked = a.up_to || a.count;
     /* The consumer ends before its acknowledgements go, or the broker fills its prefetch once more.
@@ -380,7 +399,7 @@ static int work(struct channel *c)
         free(a.singles);
         return -1;
     }
-    if (send_acks(s, &a) != 0)
+    if (send_acks(s, &a) != 0 || (ask && ask_lag(s) != 0))
         return -1;
     return draining ? barrier_turn(s, wanted, acked) : 0;
 }
@@ -535,6 +554,8 @@ static int frame(struct channel *c, const amqp_frame_t *f)
         return limited(s);
     case AMQP_BASIC_CONSUME_OK_METHOD:
         return started(s);
+    case AMQP_QUEUE_DECLARE_OK_METHOD:
+        return lag_is(s, f->payload.method.decoded);
     case AMQP_BASIC_CANCEL_OK_METHOD:
         s->consumer = CONSUMER_OFF;
         return work(c);
@@ -567,6 +588,8 @@ static void ended(struct channel *c, const struct io_end *end)
     s->acks_wanted = s->acks_out = s->barrier = 0;
     s->barrier_sent = s->off = s->consuming = false;
     s->consumer = CONSUMER_OFF;
+    s->lag = -1;
+    s->lag_wanted = false;
 }
 
 static size_t unconfirmed(const struct channel *c)
@@ -593,14 +616,20 @@ static int64_t step(struct channel *c, int64_t now_ms)
 {
     struct source *s = (struct source *)c;
 
-    (void)now_ms;
+    if (c->state != CHANNEL_UP || !s->consuming) {
+        s->lag_due_ms = now_ms;
+    } else if (now_ms >= s->lag_due_ms) {
+        s->lag_due_ms = now_ms + LAG_MS;
+        s->lag_wanted = true;
+        io_wake(c->io);
+    }
     /* A new session begins only when no batch of the old one is out. */
     c->hold = s->lent_batches > 0 || s->draining || s->stopped;
     if (c->state == CHANNEL_DOWN && !c->wanted && !c->hold) {
         s->session_hex = random_next(&c->io->link->random);
         s->forgotten = false;
     }
-    return INT64_MAX;
+    return c->state == CHANNEL_UP && s->consuming ? s->lag_due_ms : INT64_MAX;
 }
 
 static const struct channel_ops ops = { .setup = setup,
