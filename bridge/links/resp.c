@@ -1,9 +1,10 @@
 #include "bridge/links/resp.h"
 
+#include "bridge/links/resolve.h"
+#include "bridge/links/tls.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <hiredis/read.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,24 @@
 
 #define READ_BYTES (64 * 1024)
 #define READS_A_STEP 32
+#define ITEMS_MAX (4u << 20)
+#define BLOCK_BYTES_MIN (16u << 10)
+#define BLOCK_BYTES_MAX (1u << 20)
+/* Encrypted bytes that may wait for the socket. */
+#define WIRE_BYTES_MAX (256u << 10)
+
+/* A reply is one tree in a few blocks, so that a thousand entries cost no thousand mallocs. */
+struct block {
+    struct block *older;
+    size_t bytes;
+    max_align_t at[];
+};
+
+struct reply {
+    struct resp_value root; /* first: the tree is known by its root */
+    struct block *blocks;
+    size_t used; /* of the newest block */
+};
 
 struct waiting {
     resp_reply_fn *fn;
@@ -21,86 +40,141 @@ struct waiting {
 
 struct resp {
     int fd;
-    bool connected, taken;
+    bool connected, taken, held;
+    unsigned socket_number;
+    struct resolve *resolve;
+    const struct addrinfo *address; /* the one tried now; NULL: not known yet */
+    struct tls *tls;
     struct buf out;
-    uint64_t gone; /* bytes written to the socket so far */
+    uint64_t gone, received; /* bytes written to and read from the socket so far */
     struct waiting *waiting;
     size_t head, count, capacity; /* ring; capacity is a power of two */
     resp_reply_fn *push;
     void *push_owner;
     redisReader *reader;
+    struct reply *building, *spare;
 };
 
-void resp_value_free(void *at)
+static void reply_free(struct reply *y)
 {
-    struct resp_value *v = at;
-
-    if (!v)
-        return;
-    for (size_t i = 0; i < v->n; i++)
-        resp_value_free(v->items[i]);
-    free(v->items);
-    free(v);
+    while (y && y->blocks) {
+        struct block *b = y->blocks;
+        y->blocks = b->older;
+        free(b);
+    }
+    free(y);
 }
 
-static void *value_place(const redisReadTask *task, struct resp_value *v)
+void resp_value_free(void *root)
 {
-    if (v && task->parent) {
-        struct resp_value *parent = task->parent->obj;
-        parent->items[task->idx] = v;
+    reply_free(root);
+}
+
+/* Empties it for the next reply and keeps the newest block, which is the largest. */
+static void reply_recycle(struct resp *r, struct reply *y)
+{
+    if (r->spare) {
+        reply_free(y);
+        return;
     }
+    while (y->blocks && y->blocks->older) {
+        struct block *b = y->blocks->older;
+        y->blocks->older = b->older;
+        free(b);
+    }
+    y->used = 0;
+    r->spare = y;
+}
+
+static void *piece(struct reply *y, size_t n)
+{
+    struct block *b = y->blocks;
+    size_t bytes = b ? b->bytes * 2 : BLOCK_BYTES_MIN;
+    uint8_t *at = NULL;
+
+    n = (n + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
+    if (!b || n > b->bytes - y->used) {
+        bytes = bytes < BLOCK_BYTES_MAX ? bytes : BLOCK_BYTES_MAX;
+        bytes = bytes > n ? bytes : n;
+        b = malloc(sizeof *b + bytes);
+        if (!b)
+            return NULL;
+        *b = (struct block){ y->blocks, bytes };
+        y->blocks = b;
+        y->used = 0;
+    }
+    at = (uint8_t *)b->at + y->used;
+    y->used += n;
+    return at;
+}
+
+static struct resp_value *place(const redisReadTask *task, struct resp_value value)
+{
+    struct resp *r = task->privdata;
+    struct resp_value *v = NULL;
+
+    if (task->parent) {
+        struct resp_value *parent = task->parent->obj;
+        v = &parent->items[task->idx];
+    } else {
+        r->building = r->spare ? r->spare : calloc(1, sizeof *r->building);
+        r->spare = NULL;
+        if (!r->building)
+            return NULL;
+        v = &r->building->root;
+    }
+    *v = value;
     return v;
 }
 
 static void *create_string(const redisReadTask *task, char *text, size_t n)
 {
-    struct resp_value *v = calloc(1, sizeof *v + n + 1);
+    struct resp *r = task->privdata;
+    struct resp_value *v = place(task, (struct resp_value){ .type = RESP_TEXT });
+    uint8_t *to = v ? piece(r->building, n + 1) : NULL;
 
-    if (!v)
+    if (!to) {
+        if (v && !task->parent)
+            reply_free(r->building);
         return NULL;
+    }
     if (n)
-        memcpy(v + 1, text, n);
-    v->text = bytes_of(v + 1, n);
-    v->type = task->type == REDIS_REPLY_ERROR    ? RESP_ERROR
-              : task->type == REDIS_REPLY_STATUS ? RESP_STATUS
-                                                 : RESP_TEXT;
-    return value_place(task, v);
+        memcpy(to, text, n);
+    to[n] = 0;
+    v->text = bytes_of(to, n);
+    if (task->type != REDIS_REPLY_STRING)
+        v->type = task->type == REDIS_REPLY_ERROR ? RESP_ERROR : RESP_STATUS;
+    return v;
 }
 
 static void *create_array(const redisReadTask *task, int n)
 {
-    struct resp_value *v = calloc(1, sizeof *v);
+    struct resp *r = task->privdata;
+    struct resp_value *v = NULL;
 
+    if (n < 0 || (unsigned)n > ITEMS_MAX)
+        return NULL;
+    v = place(task, (struct resp_value){ .type = RESP_ARRAY });
     if (!v)
         return NULL;
-    v->type = RESP_ARRAY;
-    v->items = calloc(n > 0 ? (size_t)n : 1, sizeof *v->items);
+    v->items = piece(r->building, (size_t)n * sizeof *v->items + 1);
     if (!v->items) {
-        free(v);
+        if (!task->parent)
+            reply_free(r->building);
         return NULL;
     }
-    v->n = n > 0 ? (size_t)n : 0;
-    return value_place(task, v);
+    v->n = (size_t)n;
+    return v;
 }
 
 static void *create_integer(const redisReadTask *task, long long i)
 {
-    struct resp_value *v = calloc(1, sizeof *v);
-
-    if (v) {
-        v->type = RESP_INT;
-        v->i = i;
-    }
-    return value_place(task, v);
+    return place(task, (struct resp_value){ .type = RESP_INT, .i = i });
 }
 
 static void *create_nil(const redisReadTask *task)
 {
-    struct resp_value *v = calloc(1, sizeof *v);
-
-    if (v)
-        v->type = RESP_NIL;
-    return value_place(task, v);
+    return place(task, (struct resp_value){ .type = RESP_NIL });
 }
 
 static redisReplyObjectFunctions functions = {
@@ -111,37 +185,35 @@ static redisReplyObjectFunctions functions = {
     .freeObject = resp_value_free,
 };
 
-static int dial(const char *host, int port, bool *connected, struct fault *why)
+/* Tries the addresses from this one on until a connect is under way. */
+static int dial(struct resp *r, const struct addrinfo *from, int error, struct fault *why)
 {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *all = NULL;
-    char service[16];
-    int fd = -1, error = 0, one = 1;
+    int one = 1;
 
-    (void)snprintf(service, sizeof service, "%d", port);
-    error = getaddrinfo(host, service, &hints, &all);
-    if (error)
-        return fault_set(why, FAULT_RETRY, error, "redis %s: %s", host, gai_strerror(error));
-    for (struct addrinfo *a = all; a; a = a->ai_next) {
-        fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (r->fd >= 0)
+        (void)close(r->fd);
+    r->fd = -1;
+    for (r->address = from; r->address; r->address = r->address->ai_next) {
+        const struct addrinfo *a = r->address;
+        int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
         if (fd < 0) {
             error = errno;
             continue;
         }
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        *connected = connect(fd, a->ai_addr, a->ai_addrlen) == 0;
-        if (*connected || errno == EINPROGRESS)
-            break;
+        if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS) {
+            r->fd = fd;
+            r->socket_number++;
+            return 0;
+        }
         error = errno;
         (void)close(fd);
-        fd = -1;
     }
-    freeaddrinfo(all);
-    if (fd < 0)
-        return fault_set(why, FAULT_RETRY, error, "redis %s:%d: %s", host, port, strerror(error));
-    return fd;
+    return fault_set(why, FAULT_RETRY, error, "connect: %s", strerror(error));
 }
 
-struct resp *resp_open(const char *host, int port, size_t max_out_bytes, struct fault *why)
+struct resp *resp_open(const struct resp_spec *spec, struct fault *why)
 {
     struct resp *r = calloc(1, sizeof *r);
 
@@ -149,17 +221,23 @@ struct resp *resp_open(const char *host, int port, size_t max_out_bytes, struct 
         (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
         return NULL;
     }
-    buf_init(&r->out, max_out_bytes);
     r->fd = -1;
+    buf_init(&r->out, spec->max_out_bytes);
     r->reader = redisReaderCreateWithFunctions(&functions);
-    if (!r->reader)
+    if (!r->reader) {
         (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
-    else
-        r->fd = dial(host, port, &r->connected, why);
-    if (r->fd >= 0)
-        return r;
-    resp_free(r);
-    return NULL;
+        resp_free(r);
+        return NULL;
+    }
+    r->reader->privdata = r;
+    /* Keeps its buffer between replies. */
+    r->reader->maxbuf = 0;
+    if ((spec->tls && tls_open(spec->tls, &r->tls, why) != 0) ||
+        !(r->resolve = resolve_open(spec->host, spec->port, why))) {
+        resp_free(r);
+        return NULL;
+    }
+    return r;
 }
 
 static struct waiting waiting_take(struct resp *r)
@@ -182,6 +260,9 @@ void resp_free(struct resp *r)
     }
     if (r->reader)
         redisReaderFree(r->reader);
+    reply_free(r->spare);
+    tls_free(r->tls);
+    resolve_free(r->resolve);
     if (r->fd >= 0)
         (void)close(r->fd);
     buf_done(&r->out);
@@ -194,6 +275,11 @@ int resp_fd(const struct resp *r)
     return r->fd;
 }
 
+unsigned resp_socket_number(const struct resp *r)
+{
+    return r->socket_number;
+}
+
 bool resp_connected(const struct resp *r)
 {
     return r->connected;
@@ -201,12 +287,26 @@ bool resp_connected(const struct resp *r)
 
 bool resp_wants_write(const struct resp *r)
 {
-    return !r->connected || r->out.n > 0;
+    if (!r->connected)
+        return true;
+    if (r->tls)
+        return tls_out(r->tls)->n > 0 || (tls_ready(r->tls) && r->out.n > 0);
+    return r->out.n > 0;
 }
 
-size_t resp_unanswered(const struct resp *r)
+uint64_t resp_received(const struct resp *r)
 {
-    return r->count;
+    return r->received;
+}
+
+const char *resp_tls_version(const struct resp *r)
+{
+    return r->tls ? tls_version(r->tls) : "";
+}
+
+void resp_hold(struct resp *r, bool held)
+{
+    r->held = held;
 }
 
 static int waiting_grow(struct resp *r)
@@ -225,20 +325,45 @@ static int waiting_grow(struct resp *r)
     return 0;
 }
 
+/* "PREFIX number CR LF", without printf: this is done for every argument of every event. */
+static void put_number(struct resp *r, char prefix, uint64_t n)
+{
+    uint8_t text[24];
+    size_t at = sizeof text;
+
+    text[--at] = '\n';
+    text[--at] = '\r';
+    do {
+        text[--at] = (uint8_t)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    text[--at] = (uint8_t)prefix;
+    buf_put(&r->out, text + at, sizeof text - at);
+}
+
 int resp_command(struct resp *r, size_t n, resp_reply_fn *fn, void *owner, uint64_t arg)
 {
-    if (r->out.failed || (r->count == r->capacity && waiting_grow(r) != 0))
+    if (r->out.failed || (fn && r->count == r->capacity && waiting_grow(r) != 0))
         return -1;
-    r->waiting[(r->head + r->count++) & (r->capacity - 1)] =
-        (struct waiting){ fn, owner, arg, r->gone + r->out.n };
-    buf_put_format(&r->out, "*%zu\r\n", n);
+    if (fn)
+        r->waiting[(r->head + r->count++) & (r->capacity - 1)] =
+            (struct waiting){ fn, owner, arg, r->gone + r->out.n };
+    put_number(r, '*', n);
     return 0;
 }
 
 void resp_arg(struct resp *r, struct bytes arg)
 {
-    buf_put_format(&r->out, "$%zu\r\n", arg.n);
+    put_number(r, '$', arg.n);
     buf_put(&r->out, arg.at, arg.n);
+    buf_put(&r->out, "\r\n", 2);
+}
+
+void resp_arg_joined(struct resp *r, struct bytes first, struct bytes second)
+{
+    put_number(r, '$', first.n + second.n);
+    buf_put(&r->out, first.at, first.n);
+    buf_put(&r->out, second.at, second.n);
     buf_put(&r->out, "\r\n", 2);
 }
 
@@ -250,9 +375,9 @@ void resp_arg_text(struct resp *r, const char *arg)
 void resp_arg_int(struct resp *r, int64_t arg)
 {
     char text[24];
+    int n = snprintf(text, sizeof text, "%lld", (long long)arg);
 
-    (void)snprintf(text, sizeof text, "%lld", (long long)arg);
-    resp_arg_text(r, text);
+    resp_arg(r, bytes_of(text, (size_t)n));
 }
 
 void resp_push(struct resp *r, resp_reply_fn *fn, void *owner)
@@ -277,29 +402,34 @@ void resp_forget(struct resp *r, const void *owner)
         r->push = NULL;
 }
 
-static int finish_connect(struct resp *r, struct fault *why)
+/* Look-up, then connect; each address in turn. */
+static int move_connect(struct resp *r, struct fault *why)
 {
-    int error = 0;
-    socklen_t n = sizeof error;
+    const struct addrinfo *all = NULL;
     struct sockaddr_storage peer;
-    socklen_t peer_n = sizeof peer;
+    socklen_t n = sizeof(int), peer_n = sizeof peer;
+    int error = 0;
 
+    if (!r->address) {
+        if (!resolve_done(r->resolve, &all, why))
+            return 0;
+        if (!all || dial(r, all, 0, why) != 0)
+            return -1;
+    }
     if (getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &n) != 0)
         error = errno;
     if (error)
-        return fault_set(why, FAULT_RETRY, error, "connect: %s", strerror(error));
+        return dial(r, r->address->ai_next, error, why);
     r->connected = getpeername(r->fd, (struct sockaddr *)&peer, &peer_n) == 0;
     return 0;
 }
 
-static int write_out(struct resp *r, struct fault *why)
+static int send_some(struct resp *r, struct buf *from, size_t *sent, struct fault *why)
 {
     size_t done = 0;
 
-    if (r->out.failed)
-        return fault_set(why, FAULT_RETRY, 0, "more than %zu bytes wait to be sent", r->out.max);
-    while (done < r->out.n) {
-        ssize_t k = send(r->fd, r->out.at + done, r->out.n - done, MSG_NOSIGNAL);
+    while (done < from->n) {
+        ssize_t k = send(r->fd, from->at + done, from->n - done, MSG_NOSIGNAL);
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0 && errno != EAGAIN)
@@ -308,8 +438,44 @@ static int write_out(struct resp *r, struct fault *why)
             break;
         done += (size_t)k;
     }
-    buf_drop(&r->out, done);
+    if (done)
+        buf_drop(from, done);
+    *sent = done;
+    return 0;
+}
+
+static int encrypt(struct resp *r, struct fault *why)
+{
+    struct buf *wire = tls_out(r->tls);
+    size_t done = 0, sent = 0;
+
+    for (;;) {
+        int n = (int)(r->out.n - done < READ_BYTES ? r->out.n - done : READ_BYTES);
+        int k = wire->n < WIRE_BYTES_MAX && n ? tls_write(r->tls, r->out.at + done, n, why) : 0;
+
+        if (k < 0 || send_some(r, wire, &sent, why) != 0)
+            return -1;
+        if (k == 0)
+            break;
+        done += (size_t)k;
+    }
+    if (done)
+        buf_drop(&r->out, done);
     r->gone += done;
+    return 0;
+}
+
+static int write_out(struct resp *r, struct fault *why)
+{
+    size_t sent = 0;
+
+    if (r->out.failed)
+        return fault_set(why, FAULT_RETRY, 0, "more than %zu bytes wait to be sent", r->out.max);
+    if (r->tls)
+        return encrypt(r, why);
+    if (send_some(r, &r->out, &sent, why) != 0)
+        return -1;
+    r->gone += sent;
     return 0;
 }
 
@@ -338,15 +504,35 @@ static int hand_over(struct resp *r, struct fault *why)
             return -1;
         }
         if (!r->taken)
-            resp_value_free(at);
+            reply_recycle(r, at);
     }
+}
+
+static int parse(struct resp *r, const char *at, size_t n, struct fault *why)
+{
+    if (redisReaderFeed(r->reader, at, n) != REDIS_OK)
+        return fault_set(why, FAULT_RETRY, 0, "reading: %s", r->reader->errstr);
+    return hand_over(r, why);
+}
+
+static int decrypt(struct resp *r, const char *at, size_t n, struct fault *why)
+{
+    char plain[READ_BYTES];
+    int k = 0;
+
+    if (tls_feed(r->tls, at, n, why) != 0)
+        return -1;
+    while ((k = tls_read(r->tls, plain, sizeof plain, why)) > 0)
+        if (parse(r, plain, (size_t)k, why) != 0)
+            return -1;
+    return k;
 }
 
 static int read_in(struct resp *r, struct fault *why)
 {
     char chunk[READ_BYTES];
 
-    for (int i = 0; i < READS_A_STEP; i++) {
+    for (int i = 0; i < READS_A_STEP && !r->held; i++) {
         ssize_t k = recv(r->fd, chunk, sizeof chunk, 0);
         if (k < 0 && errno == EINTR)
             continue;
@@ -356,9 +542,8 @@ static int read_in(struct resp *r, struct fault *why)
             return fault_set(why, FAULT_RETRY, errno, "read: %s", strerror(errno));
         if (k == 0)
             return fault_set(why, FAULT_RETRY, 0, "the server closed the connection");
-        if (redisReaderFeed(r->reader, chunk, (size_t)k) != REDIS_OK)
-            return fault_set(why, FAULT_RETRY, 0, "reading: %s", r->reader->errstr);
-        if (hand_over(r, why) != 0)
+        r->received += (uint64_t)k;
+        if ((r->tls ? decrypt(r, chunk, (size_t)k, why) : parse(r, chunk, (size_t)k, why)) != 0)
             return -1;
     }
     return 0;
@@ -366,10 +551,13 @@ static int read_in(struct resp *r, struct fault *why)
 
 int resp_step(struct resp *r, struct fault *why)
 {
-    if (!r->connected && finish_connect(r, why) != 0)
+    if (!r->connected && move_connect(r, why) != 0)
         return -1;
     if (!r->connected)
         return 0;
+    /* The client speaks first. */
+    if (r->tls && !tls_ready(r->tls) && tls_read(r->tls, (char[1]){ 0 }, 1, why) < 0)
+        return -1;
     if (write_out(r, why) != 0 || read_in(r, why) != 0)
         return -1;
     return write_out(r, why);

@@ -10,16 +10,44 @@ static int link_check(const void *options, const char **key, struct fault *why)
 {
     const struct redis_link_options *o = options;
     struct redis_url url;
+    bool tls = false;
 
-    *key = "url";
-    return redis_url_parse(o->url, &url, why);
+    *key = o->url ? "url" : "urls";
+    if (o->url && o->urls.n)
+        return fault_set(why, FAULT_INPUT, 0, "give url or urls, not both");
+    if (redis_url_count(o) == 0)
+        return fault_set(why, FAULT_INPUT, 0, "give the server's url");
+    for (size_t i = 0; i < redis_url_count(o); i++) {
+        if (redis_url_parse(redis_url_at(o, i), &url, why) != 0)
+            return -1;
+        tls = tls || url.tls;
+    }
+    *key = "tls";
+    if (o->tls.set && !tls)
+        return fault_set(why, FAULT_INPUT, 0, "tls: is given, but no url begins with rediss://");
+    if (!o->tls.cert_file != !o->tls.key_file)
+        return fault_set(why, FAULT_INPUT, 0, "give cert_file and key_file together");
+    return 0;
 }
 
 static int source_check(const void *options, const char **key, struct fault *why)
 {
-    (void)options;
-    (void)why;
-    *key = NULL;
+    const struct redis_source_options *o = options;
+    bool channels = o->channels.n + o->sharded_channels.n > 0;
+
+    *key = o->stream ? "stream" : NULL;
+    if (!o->stream == !channels)
+        return fault_set(why, FAULT_INPUT, 0, "give channels or stream, one of them");
+    if (o->stream && !o->group)
+        return fault_set(why, FAULT_INPUT, 0, "a stream is read by a group: give group");
+    *key = "group";
+    if (channels && (o->group || o->consumer || o->claim_idle_ms || o->remove))
+        return fault_set(why, FAULT_INPUT, 0,
+            "group, consumer, claim_idle and delete are of streams, not of channels");
+    *key = "claim_idle";
+    if (o->claim_idle_ms > 0 && o->claim_idle_ms < 1000)
+        return fault_set(why, FAULT_INPUT, 0,
+            "below 1s, entries would be taken from consumers that are working on them");
     return 0;
 }
 
@@ -28,34 +56,60 @@ static int sink_check(const void *options, const char **key, struct fault *why)
     const struct redis_sink_options *o = options;
 
     *key = NULL;
-    if (!o->channel.text == !o->stream.text)
-        return fault_set(why, FAULT_INPUT, 0, "give channel or stream, one of them");
+    if (!!o->channel.text + !!o->stream.text + !!o->sharded_channel.text != 1)
+        return fault_set(
+            why, FAULT_INPUT, 0, "give channel, sharded_channel or stream, one of them");
+    *key = "envelope";
+    if (o->stream.text && o->envelope != REDIS_ENVELOPE_NONE)
+        return fault_set(why, FAULT_INPUT, 0, "streams have fields and need no envelope");
+    *key = "wait";
+    if (!o->stream.text && o->wait.set)
+        return fault_set(why, FAULT_INPUT, 0, "wait is for streams: channels are not replicated");
+    *key = "require_receiver";
+    if (o->stream.text && o->require_receiver)
+        return fault_set(why, FAULT_INPUT, 0, "require_receiver is for channels");
     return 0;
 }
 
 static struct traits source_traits(const void *options)
 {
-    (void)options;
-    return (struct traits){ TRAIT_KEEPS | TRAIT_IDS, NULL };
+    const struct redis_source_options *o = options;
+
+    if (!o->stream)
+        return (struct traits){ 0, "Redis pub/sub does not keep messages" };
+    return (struct traits){ TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS, NULL };
 }
 
 static struct traits sink_traits(const void *options)
 {
     const struct redis_sink_options *o = options;
+    unsigned set = TRAIT_CONFIRMS | TRAIT_ORDERS_CHANNEL;
+    bool token = !o->token_field || *o->token_field;
 
-    if (o->stream.text)
-        return (struct traits){ TRAIT_CONFIRMS | TRAIT_CARRIES_ID | TRAIT_CARRIES_HEADERS |
-                                    TRAIT_ORDERS_CHANNEL,
-            "the primary alone confirms, and an unsure entry may be added twice" };
-    return (struct traits){ TRAIT_CONFIRMS | TRAIT_ORDERS_CHANNEL,
-        "Redis pub/sub does not keep messages" };
+    if (!o->stream.text && o->envelope == REDIS_ENVELOPE_JSON)
+        return (struct traits){ set | TRAIT_CARRIES_ID | TRAIT_CARRIES_HEADERS,
+            "Redis pub/sub does not keep messages" };
+    if (!o->stream.text)
+        return (struct traits){ set, "Redis pub/sub does not keep messages" };
+    set |= TRAIT_CARRIES_ID | TRAIT_CARRIES_HEADERS;
+    if (o->wait.set)
+        return (struct traits){ set, "an entry that too few replicas confirm is added again" };
+    if (token)
+        return (struct traits){ set | TRAIT_DEDUPES, "the primary alone confirms" };
+    return (struct traits){ set,
+        "the primary alone confirms, and without a token an unsure entry may be added twice" };
 }
 
 static void source_place(const void *options, char *ret, size_t n)
 {
     const struct redis_source_options *o = options;
+    const struct option_list *list = o->channels.n ? &o->channels : &o->sharded_channels;
 
-    (void)snprintf(ret, n, "stream %s", o->stream);
+    if (o->stream)
+        (void)snprintf(ret, n, "stream %s", o->stream);
+    else
+        (void)snprintf(
+            ret, n, "channel %s%s", list->n ? list->at[0] : "", list->n > 1 ? ",..." : "");
 }
 
 static void sink_place(const void *options, char *ret, size_t n)
@@ -63,7 +117,9 @@ static void sink_place(const void *options, char *ret, size_t n)
     const struct redis_sink_options *o = options;
 
     (void)snprintf(ret, n, "%s %s", o->stream.text ? "stream" : "channel",
-        o->stream.text ? o->stream.text : o->channel.text);
+        o->stream.text    ? o->stream.text
+        : o->channel.text ? o->channel.text
+                          : o->sharded_channel.text);
 }
 
 static int redis_open(const struct link_spec *spec, struct link **ret, struct fault *why)
@@ -103,7 +159,7 @@ static int64_t redis_step(struct link *l, int64_t now_ms, int64_t unix_ms)
 
     l->now_ms = now_ms;
     l->unix_ms = unix_ms;
-    wake = client_step(&l->commands, now_ms);
+    wake = client_step(&l->commands, now_ms, unix_ms);
     other = redis_sources_step(l);
     wake = other < wake ? other : wake;
     other = redis_sinks_step(l);

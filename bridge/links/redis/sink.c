@@ -1,20 +1,25 @@
 #include "bridge/links/redis/link.h"
 
-#include "bridge/base/header.h"
+#include "bridge/links/redis/fields.h"
+#include "bridge/links/redis/lookup.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#define ENVELOPE_BYTES_MAX (512u << 20)
+#define TEXT_BYTES 160
 
 struct flight {
     uint64_t ref;
     int64_t sent_ms;
     size_t bytes;
     bool waiting;
+    bool added; /* the primary has it, replicas are waited for */
 };
 
 struct done {
     struct report report;
-    char text[160];
+    char text[TEXT_BYTES];
 };
 
 struct sink {
@@ -22,40 +27,73 @@ struct sink {
     struct sink *next;
     struct sink_spec spec;
     const struct redis_sink_options *options;
+    struct client *client, own; /* own: with `wait`, which holds up all that comes behind it */
+    struct fields fields;
+    struct lookup lookup;
+    uint64_t session; /* the look-ups' */
+    struct buf scratch;
     struct flight *flights; /* ring of window places, in the order sent */
     uint64_t first, end;    /* numbers of the flights; place = number % window */
     struct done *done;      /* ring as large: a flight's place is free once it is collected */
-    uint64_t done_first, done_end;
+    uint64_t done_first, done_end, last_confirmed;
     size_t bytes, window;
+    int64_t hold_ms; /* the server forbids our fixed address: nothing is sent before this time */
+    uint32_t tries;
+    struct random random;
+    char trouble[TEXT_BYTES];
 };
+
+static void sink_done(struct sink *s)
+{
+    if (!s)
+        return;
+    lookup_clear(&s->lookup, s->client);
+    if (s->client->resp)
+        resp_forget(s->client->resp, s);
+    if (s->client == &s->own)
+        client_done(&s->own);
+    buf_done(&s->scratch);
+    free(s->flights);
+    free(s->done);
+    free(s);
+}
 
 int redis_sink_open(
     struct link *l, const struct sink_spec *spec, struct sink **ret, struct fault *why)
 {
+    const struct redis_sink_options *o = spec->options;
     struct sink *s = calloc(1, sizeof *s);
     size_t window = spec->window_events > 0 ? (size_t)spec->window_events : 1;
 
-    if (s) {
-        s->flights = calloc(window, sizeof *s->flights);
-        s->done = calloc(window, sizeof *s->done);
-    }
-    if (!s || !s->flights || !s->done) {
-        if (s) {
-            free(s->flights);
-            free(s->done);
-        }
-        free(s);
+    if (!s)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    s->link = l;
+    s->client = &l->commands;
+    s->flights = calloc(window, sizeof *s->flights);
+    s->done = calloc(window, sizeof *s->done);
+    if (!s->flights || !s->done) {
+        sink_done(s);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
-    s->link = l;
     s->spec = *spec;
-    s->options = spec->options;
+    s->options = o;
     s->window = window;
+    s->random.state = l->spec.seed ^ spec->sink_id;
+    s->fields =
+        fields_of(o->body_field, o->id_field, o->key_field, o->header_prefix, o->token_field);
+    s->lookup.token_field = s->fields.token;
+    buf_init(&s->scratch, ENVELOPE_BYTES_MAX);
+    if (o->wait.set) {
+        client_init(&s->own, l->spec.options, s->random.state, l->poll_fd);
+        s->client = &s->own;
+    }
     s->next = l->sinks;
     l->sinks = s;
     *ret = s;
     return 0;
 }
+
+/* ---- reports ---- */
 
 static void report(
     struct sink *s, uint64_t number, enum fate fate, enum cause cause, const char *text, size_t n)
@@ -68,42 +106,75 @@ static void report(
     f->waiting = false;
     s->bytes -= f->bytes;
     s->done_end++;
-    (void)snprintf(d->text, sizeof d->text, "%.*s", (int)(n < 159 ? n : 159), text);
+    n = n < TEXT_BYTES - 1 ? n : TEXT_BYTES - 1;
+    if (n)
+        memcpy(d->text, text, n);
+    d->text[n] = 0;
     d->report = (struct report){ .ref = f->ref, .fate = fate, .cause = cause };
+    if (fate == FATE_DELIVERED) {
+        s->last_confirmed = number > s->last_confirmed ? number : s->last_confirmed;
+        s->trouble[0] = 0;
+        s->tries = 0;
+    }
     while (s->first < s->end && !s->flights[s->first % s->window].waiting)
         s->first++;
 }
 
-static bool begins(const struct resp_value *v, const char *word)
+static bool fixed(const struct sink *s)
 {
-    size_t n = strlen(word);
+    const struct redis_sink_options *o = s->options;
 
-    return v->text.n >= n && memcmp(v->text.at, word, n) == 0;
+    return o->stream.text    ? o->stream.fixed
+           : o->channel.text ? o->channel.fixed
+                             : o->sharded_channel.fixed;
 }
 
-/* Redis names the meaning of an error by its first word. */
+/* Errors that this request alone has brought on itself. Other ERR texts are the server's trouble.
+ */
+static bool blames_request(const struct resp_value *v)
+{
+    static const char *const words[] = { "WRONGTYPE", "ERR value", "ERR Invalid stream ID",
+        "ERR syntax error", "ERR wrong number of arguments", "ERR Protocol error: invalid",
+        "ERR string exceeds", "ERR invalid" };
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (client_error_is(v, words[i]))
+            return true;
+    return false;
+}
+
+/* An outage of this sink alone: tried again after a wait, without an attempt. */
+static void outage(struct sink *s, uint64_t number, const struct resp_value *v)
+{
+    size_t n = v->text.n < TEXT_BYTES - 1 ? v->text.n : TEXT_BYTES - 1;
+
+    if (s->hold_ms <= s->link->now_ms)
+        s->hold_ms = s->link->now_ms + backoff_wait_ms(&backoff_connect, ++s->tries, &s->random);
+    memcpy(s->trouble, v->text.at, n);
+    s->trouble[n] = 0;
+    report(s, number, FATE_UNSENT, CAUSE_LOST, s->trouble, n);
+}
+
+/* Redis names the meaning of an error by its first words. */
 static void report_error(struct sink *s, uint64_t number, const struct resp_value *v)
 {
-    bool fixed = s->options->stream.text ? s->options->stream.fixed : s->options->channel.fixed;
-    enum fate fate = FATE_UNSENT;
-    enum cause cause = CAUSE_BROKER;
+    const char *text = (const char *)v->text.at;
 
-    if (begins(v, "WRONGTYPE")) {
-        fate = FATE_REFUSED;
-        cause = CAUSE_FINAL;
-    } else if (begins(v, "NOPERM") && !fixed) {
-        fate = FATE_REFUSED;
-        cause = CAUSE_ADDRESS;
-    } else if (begins(v, "NOPERM")) {
-        cause = CAUSE_ADDRESS;
-    } else if (begins(v, "ERR")) {
-        fate = FATE_REFUSED;
-        cause = CAUSE_FINAL;
-    } else if (begins(v, "MOVED")) {
-        static const char cluster[] = "MOVED: the server is a cluster, which this link cannot use";
-        client_fail(&s->link->commands, cluster, sizeof cluster - 1);
+    if (client_error_is(v, "NOPERM") && fixed(s)) {
+        outage(s, number, v);
+    } else if (client_error_is(v, "NOPERM")) {
+        report(s, number, FATE_REFUSED, CAUSE_ADDRESS, text, v->text.n);
+    } else if (client_error_is(v, "MOVED") || client_error_is(v, "NOAUTH")) {
+        client_fail_reply(s->client, v);
+        report(s, number, FATE_UNSENT, CAUSE_LOST, text, v->text.n);
+    } else if (blames_request(v)) {
+        report(s, number, FATE_REFUSED, CAUSE_FINAL, text, v->text.n);
+    } else {
+        /* Another of the addresses may be the primary now. */
+        if (client_error_is(v, "READONLY") && redis_url_count(s->client->options) > 1)
+            client_fail_reply(s->client, v);
+        report(s, number, FATE_UNSENT, CAUSE_BROKER, text, v->text.n);
     }
-    report(s, number, fate, cause, (const char *)v->text.at, v->text.n);
 }
 
 static void answered(void *owner, uint64_t number, const struct resp_value *v, bool sent)
@@ -116,48 +187,42 @@ static void answered(void *owner, uint64_t number, const struct resp_value *v, b
         report_error(s, number, v);
     else if (v->type == RESP_INT && v->i == 0 && s->options->require_receiver)
         report(s, number, FATE_REFUSED, CAUSE_UNROUTABLE, "no subscriber", 13);
+    else if (s->options->wait.set)
+        s->flights[number % s->window].added = true;
     else
         report(s, number, FATE_DELIVERED, CAUSE_NONE, "", 0);
 }
 
-/* Text headers go as fields of their own; the whole typed list beside them, when a field of text
- * could not bring it back, in `bascule-headers`. */
-static size_t text_headers(struct bytes headers, bool *exact)
+/* Speaks for all that was added before it. */
+static void replicated(void *owner, uint64_t end, const struct resp_value *v, bool sent)
 {
-    struct header h;
-    size_t n = 0;
+    static const char few[] = "added, but not confirmed by enough replicas in time";
+    struct sink *s = owner;
+    bool enough = v && v->type == RESP_INT && v->i >= s->options->wait.replicas;
 
-    *exact = true;
-    while (header_next(&headers, &h) == 1) {
-        if (h.scope == HEADER_USER && h.value.type == HEADER_TEXT)
-            n++;
+    (void)sent;
+    for (uint64_t i = s->first; i < end; i++) {
+        struct flight *f = &s->flights[i % s->window];
+        if (!f->waiting || !f->added)
+            continue;
+        if (enough)
+            report(s, i, FATE_DELIVERED, CAUSE_NONE, "", 0);
+        else if (v)
+            report(s, i, FATE_UNSURE, CAUSE_BROKER, few, sizeof few - 1);
         else
-            *exact = false;
+            report(s, i, FATE_UNSURE, CAUSE_LOST, "connection lost", 15);
     }
-    return n;
 }
 
-static void put_field(struct resp *r, const char *name, struct bytes value)
-{
-    resp_arg_text(r, name);
-    resp_arg(r, value);
-}
+/* ---- sending ---- */
 
 static int add(struct sink *s, const struct message *m, uint64_t number)
 {
-    struct resp *r = s->link->commands.resp;
-    const struct event *e = m->event;
-    struct bytes headers = e->headers, id = event_id(e);
-    struct header h;
-    bool exact = true, replay = m->flags & MESSAGE_REPLAY;
-    size_t pairs = text_headers(headers, &exact) + bytes_present(e->body) + bytes_present(id) +
-                   bytes_present(m->key) + bytes_present(m->token) + !exact + (e->hops > 0) +
-                   replay;
-    /* An entry must have a field: a null body without anything else gets a hop count of 0. */
-    bool bare = pairs == 0;
+    struct resp *r = s->client->resp;
+    struct fields_plan plan = fields_plan(&s->fields, m, &s->scratch);
     size_t limit = s->options->maxlen > 0 ? 3 : 0;
 
-    if (resp_command(r, 3 + limit + 2 * (pairs + bare), answered, s, number) != 0)
+    if (s->scratch.failed || resp_command(r, 3 + limit + 2 * plan.pairs, answered, s, number) != 0)
         return -1;
     resp_arg_text(r, "XADD");
     resp_arg(r, m->fields[REDIS_SLOT_STREAM]);
@@ -167,63 +232,93 @@ static int add(struct sink *s, const struct message *m, uint64_t number)
         resp_arg_int(r, s->options->maxlen);
     }
     resp_arg_text(r, "*");
-    if (bytes_present(e->body))
-        put_field(r, "body", e->body);
-    if (bytes_present(id))
-        put_field(r, "message-id", id);
-    if (bytes_present(m->key))
-        put_field(r, "key", m->key);
-    if (bytes_present(m->token))
-        put_field(r, "bascule-token", m->token);
-    if (replay)
-        put_field(r, "bascule-replay", bytes_text("1"));
-    if (!exact)
-        put_field(r, "bascule-headers", e->headers);
-    if (e->hops > 0 || bare) {
-        resp_arg_text(r, "bascule-hops");
-        resp_arg_int(r, e->hops);
-    }
-    while (header_next(&headers, &h) == 1)
-        if (h.scope == HEADER_USER && h.value.type == HEADER_TEXT) {
-            resp_arg(r, h.name);
-            resp_arg(r, h.value.bytes);
-        }
+    fields_write(&s->fields, m, &plan, r);
     return 0;
 }
 
 static int tell(struct sink *s, const struct message *m, uint64_t number)
 {
-    struct resp *r = s->link->commands.resp;
+    struct resp *r = s->client->resp;
+    bool sharded = s->options->sharded_channel.text;
+    struct bytes body = m->event->body;
 
+    if (s->options->envelope == REDIS_ENVELOPE_JSON) {
+        buf_clear(&s->scratch);
+        fields_envelope(m, &s->scratch);
+        if (s->scratch.failed)
+            return -1;
+        body = buf_bytes(&s->scratch);
+    }
     if (resp_command(r, 3, answered, s, number) != 0)
         return -1;
-    resp_arg_text(r, "PUBLISH");
-    resp_arg(r, m->fields[REDIS_SLOT_CHANNEL]);
-    resp_arg(r, m->event->body);
+    resp_arg_text(r, sharded ? "SPUBLISH" : "PUBLISH");
+    resp_arg(r, m->fields[sharded ? REDIS_SLOT_SHARDED : REDIS_SLOT_CHANNEL]);
+    resp_arg(r, body);
     return 0;
+}
+
+static void wait_for_replicas(struct sink *s)
+{
+    struct resp *r = s->client->resp;
+
+    if (resp_command(r, 3, replicated, s, s->end) != 0)
+        return;
+    resp_arg_text(r, "WAIT");
+    resp_arg_int(r, s->options->wait.replicas);
+    resp_arg_int(r, s->options->wait.timeout_ms);
+}
+
+/* With `wait`, an entry that is there may still be on too few replicas: it is added again. */
+static enum lookup_answer look(struct sink *s, const struct message *m)
+{
+    if (!s->options->stream.text || s->options->wait.set || !(m->flags & MESSAGE_RESEND) ||
+        !bytes_present(s->fields.token) || !bytes_present(m->token) || m->first_sent_ms <= 0)
+        return LOOKUP_ABSENT;
+    if (s->session != s->client->status.session) {
+        lookup_clear(&s->lookup, s->client);
+        s->session = s->client->status.session;
+    }
+    return lookup_ask(&s->lookup, s->client, m->fields[REDIS_SLOT_STREAM], m->token,
+        m->first_sent_ms, s->link->unix_ms);
+}
+
+static bool fits(const struct sink *s, size_t bytes)
+{
+    /* Reports not collected hold places too, so that their ring can never run over. */
+    return s->end - s->first + (s->done_end - s->done_first) < s->window &&
+           (s->bytes == 0 || s->bytes + bytes <= (size_t)s->spec.window_bytes);
 }
 
 size_t redis_sink_publish(struct sink *s, const struct message *messages, size_t n)
 {
-    struct link *l = s->link;
+    struct client *c = s->client;
     size_t i = 0;
 
-    for (; i < n && l->commands.ready; i++) {
+    if (s->hold_ms > s->link->now_ms)
+        return 0;
+    for (; i < n && c->ready && !c->trouble.kind; i++) {
         const struct message *m = &messages[i];
         size_t bytes = event_bytes(m->event);
         uint64_t number = s->end;
+        enum lookup_answer known = LOOKUP_NONE;
 
-        /* Reports not collected hold places too, so that their ring can never run over. */
-        if (s->end - s->first + (s->done_end - s->done_first) >= s->window ||
-            (s->bytes && s->bytes + bytes > (size_t)s->spec.window_bytes))
+        if (!fits(s, bytes))
             break;
-        if ((s->options->stream.text ? add(s, m, number) : tell(s, m, number)) != 0)
+        known = look(s, m);
+        if (known == LOOKUP_WAIT || /* what follows must not overtake it */
+            (known == LOOKUP_ABSENT &&
+                (s->options->stream.text ? add(s, m, number) : tell(s, m, number)) != 0))
             break;
-        s->flights[number % s->window] = (struct flight){ m->ref, l->now_ms, bytes, true };
+        s->flights[number % s->window] =
+            (struct flight){ m->ref, s->link->now_ms, bytes, true, false };
         s->bytes += bytes;
         s->end++;
+        if (known == LOOKUP_FOUND)
+            report(s, number, FATE_DELIVERED, CAUSE_NONE, "found by its token", 18);
     }
-    client_watch(&l->commands);
+    if (i && s->options->wait.set)
+        wait_for_replicas(s);
+    client_watch(c);
     return i;
 }
 
@@ -243,42 +338,61 @@ void redis_sink_abandon(struct sink *s)
 {
     while (s->first < s->end)
         report(s, s->first, FATE_UNSURE, CAUSE_LOST, "abandoned", 9);
+    lookup_clear(&s->lookup, s->client);
 }
 
 void redis_sink_status(const struct sink *s, struct link_status *ret)
 {
-    *ret = s->link->commands.status;
+    *ret = s->client->status;
+    if (ret->state != LINK_UP || !s->trouble[0])
+        return;
+    ret->state = LINK_DOWN;
+    ret->retry_ms = s->hold_ms;
+    (void)snprintf(ret->error, sizeof ret->error, "%s", s->trouble);
 }
 
 void redis_sink_free(struct sink *s)
 {
     if (!s)
         return;
-    if (s->link->commands.resp)
-        resp_forget(s->link->commands.resp, s);
     for (struct sink **at = &s->link->sinks; *at; at = &(*at)->next)
         if (*at == s) {
             *at = s->next;
             break;
         }
-    free(s->flights);
-    free(s->done);
-    free(s);
+    sink_done(s);
+}
+
+static int64_t time_out(struct sink *s)
+{
+    int64_t now = s->link->now_ms;
+
+    while (s->first < s->end) {
+        uint64_t number = s->first;
+        int64_t due = s->flights[number % s->window].sent_ms + s->spec.confirm_timeout_ms;
+        struct done *d = &s->done[s->done_end % s->window];
+        if (due > now)
+            return due;
+        report(s, number, FATE_UNSURE, CAUSE_TIMEOUT, "no reply in time", 16);
+        d->report.later_confirmed = s->last_confirmed > number;
+        lookup_clear(&s->lookup, s->client);
+    }
+    return INT64_MAX;
 }
 
 int64_t redis_sinks_step(struct link *l)
 {
-    int64_t wake = INT64_MAX;
+    int64_t wake = INT64_MAX, due = 0;
 
     for (struct sink *s = l->sinks; s; s = s->next) {
-        while (s->first < s->end) {
-            int64_t due = s->flights[s->first % s->window].sent_ms + s->spec.confirm_timeout_ms;
-            if (due > l->now_ms) {
-                wake = due < wake ? due : wake;
-                break;
-            }
-            report(s, s->first, FATE_UNSURE, CAUSE_TIMEOUT, "no reply in time", 16);
+        if (s->client == &s->own) {
+            due = client_step(&s->own, l->now_ms, l->unix_ms);
+            wake = due < wake ? due : wake;
         }
+        due = time_out(s);
+        wake = due < wake ? due : wake;
+        if (s->hold_ms > l->now_ms)
+            wake = s->hold_ms < wake ? s->hold_ms : wake;
     }
     return wake;
 }

@@ -1,0 +1,108 @@
+/* The JSON form of an event for channels, which have no place for anything but one text. */
+#include "bridge/links/redis/fields.h"
+
+#include "bridge/base/header.h"
+
+static void put_base64(struct buf *to, struct bytes b)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (size_t i = 0; i < b.n; i += 3) {
+        size_t left = b.n - i;
+        unsigned v = (unsigned)b.at[i] << 16 | (left > 1 ? (unsigned)b.at[i + 1] << 8 : 0) |
+                     (left > 2 ? b.at[i + 2] : 0u);
+        buf_put_byte(to, (uint8_t)digits[v >> 18]);
+        buf_put_byte(to, (uint8_t)digits[v >> 12 & 63]);
+        buf_put_byte(to, left > 1 ? (uint8_t)digits[v >> 6 & 63] : '=');
+        buf_put_byte(to, left > 2 ? (uint8_t)digits[v & 63] : '=');
+    }
+}
+
+static void put_string(struct buf *to, struct bytes b)
+{
+    size_t from = 0;
+
+    buf_put_byte(to, '"');
+    for (size_t i = 0; i < b.n; i++) {
+        uint8_t c = b.at[i];
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        buf_put(to, b.at + from, i - from);
+        from = i + 1;
+        if (c < 0x20)
+            buf_put_format(to, "\\u%04x", c);
+        else
+            buf_put_format(to, "\\%c", c);
+    }
+    buf_put(to, b.at + from, b.n - from);
+    buf_put_byte(to, '"');
+}
+
+static void put_text(struct buf *to, struct bytes b)
+{
+    if (!bytes_present(b)) {
+        buf_put_text(to, "null");
+    } else if (fields_utf8(b)) {
+        put_string(to, b);
+    } else {
+        buf_put_text(to, "{\"base64\":\"");
+        put_base64(to, b);
+        buf_put_text(to, "\"}");
+    }
+}
+
+/* Tables, arrays and nulls have no text of their own: their encoding stands as bytes, or null. */
+static void put_value(struct buf *to, const struct header_value *v)
+{
+    struct buf text;
+
+    if (v->type == HEADER_NULL) {
+        buf_put_text(to, "null");
+        return;
+    }
+    buf_init(&text, to->max);
+    if (header_value_text(v, &text) == 0) {
+        put_text(to, buf_bytes(&text));
+    } else {
+        buf_put_text(to, "{\"base64\":\"");
+        put_base64(to, v->bytes);
+        buf_put_text(to, "\"}");
+    }
+    to->failed = to->failed || text.failed;
+    buf_done(&text);
+}
+
+static void put_headers(struct buf *to, struct bytes headers)
+{
+    struct header h;
+    const char *comma = "";
+
+    while (header_next(&headers, &h) == 1) {
+        if (h.scope == HEADER_BROKER || !fields_utf8(h.name))
+            continue;
+        buf_put_text(to, comma);
+        put_string(to, h.name);
+        buf_put_byte(to, ':');
+        put_value(to, &h.value);
+        comma = ",";
+    }
+}
+
+void fields_envelope(const struct message *m, struct buf *to)
+{
+    const struct event *e = m->event;
+
+    buf_put_text(to, "{\"id\":");
+    put_text(to, event_id(e));
+    buf_put_text(to, ",\"key\":");
+    put_text(to, m->key);
+    buf_put_format(
+        to, ",\"time\":%lld,\"hops\":%lu", (long long)e->time_ms, (unsigned long)e->hops);
+    if (m->flags & MESSAGE_REPLAY)
+        buf_put_text(to, ",\"replay\":true");
+    buf_put_text(to, ",\"headers\":{");
+    put_headers(to, e->headers);
+    buf_put_text(to, "},\"body\":");
+    put_text(to, e->body);
+    buf_put_byte(to, '}');
+}
