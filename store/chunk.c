@@ -88,11 +88,21 @@ size_t chunk_event_put(uint8_t *to, const struct event *e, uint64_t later_ms)
     return (size_t)(to - start);
 }
 
-static int get_length(struct bytes *from, bool present, size_t *ret)
+/* Nearly all lengths are one byte long, and there are six of them in each event. */
+static inline int get_varint(struct bytes *from, uint64_t *ret)
+{
+    if (from->n == 0 || from->at[0] >= 0x80)
+        return bytes_get_varint(from, ret);
+    *ret = *from->at++;
+    from->n--;
+    return 0;
+}
+
+static inline int get_length(struct bytes *from, bool present, size_t *ret)
 {
     uint64_t v = 0;
 
-    if (present && bytes_get_varint(from, &v) != 0)
+    if (present && get_varint(from, &v) != 0)
         return -1;
     if (v > CHUNK_BYTES_MAX)
         return -1;
@@ -100,13 +110,18 @@ static int get_length(struct bytes *from, bool present, size_t *ret)
     return 0;
 }
 
-static int get_run(struct bytes *from, bool present, size_t n, struct bytes *ret)
+static inline int get_run(struct bytes *from, bool present, size_t n, struct bytes *ret)
 {
     if (!present) {
         *ret = BYTES_NONE;
         return 0;
     }
-    return bytes_get(from, n, ret);
+    if (n > from->n)
+        return -1;
+    *ret = (struct bytes){ from->at, n };
+    from->at += n;
+    from->n -= n;
+    return 0;
 }
 
 int chunk_event_get(struct bytes *from, struct event *ret)
@@ -114,15 +129,15 @@ int chunk_event_get(struct bytes *from, struct event *ret)
     size_t address, origin, key, id, headers, body, order_key;
     uint64_t flags, time_ms = 0, hops = 0, later_ms = 0;
 
-    if (bytes_get_varint(from, &flags) != 0 || get_length(from, true, &address) != 0 ||
+    if (get_varint(from, &flags) != 0 || get_length(from, true, &address) != 0 ||
         get_length(from, true, &origin) != 0 || get_length(from, flags & HAS_KEY, &key) != 0 ||
         get_length(from, flags & HAS_ID, &id) != 0 ||
         get_length(from, flags & HAS_HEADERS, &headers) != 0 ||
         get_length(from, flags & HAS_BODY, &body) != 0 ||
         get_length(from, flags & HAS_ORDER_KEY, &order_key) != 0 ||
-        ((flags & HAS_TIME) && bytes_get_varint(from, &time_ms) != 0) ||
-        ((flags & HAS_HOPS) && bytes_get_varint(from, &hops) != 0) ||
-        ((flags & HAS_LATER) && bytes_get_varint(from, &later_ms) != 0))
+        ((flags & HAS_TIME) && get_varint(from, &time_ms) != 0) ||
+        ((flags & HAS_HOPS) && get_varint(from, &hops) != 0) ||
+        ((flags & HAS_LATER) && get_varint(from, &later_ms) != 0))
         return -1;
     *ret = (struct event){
         .time_ms = (int64_t)time_ms,
@@ -200,10 +215,19 @@ uint64_t chunk_hash_key(struct bytes key)
     return mix(bytes_hash(key) ^ 0x9e3779b97f4a7c15u);
 }
 
+/* The i-th place of a hash among bit_count: the upper half of a product, as a division costs more
+ * than all the rest. */
+static inline size_t probe(uint64_t hash, int i, size_t bit_count)
+{
+    uint32_t at = (uint32_t)(hash >> 32) + (uint32_t)i * (uint32_t)(hash | 1);
+
+    return (size_t)((uint64_t)at * bit_count >> 32);
+}
+
 static void filter_add(uint8_t *bits, size_t bit_count, uint64_t hash)
 {
     for (int i = 0; i < FILTER_PROBES; i++) {
-        size_t bit = (size_t)((hash + (uint64_t)i * (hash >> 32 | 1)) % bit_count);
+        size_t bit = probe(hash, i, bit_count);
 
         bits[bit / 8] |= (uint8_t)(1u << (bit % 8));
     }
@@ -233,7 +257,7 @@ bool chunk_filter_may(struct bytes filter, uint64_t hash)
     if (filter.n == 0)
         return true;
     for (int i = 0; i < FILTER_PROBES; i++) {
-        size_t bit = (size_t)((hash + (uint64_t)i * (hash >> 32 | 1)) % (filter.n * 8));
+        size_t bit = probe(hash, i, filter.n * 8);
 
         if (!(filter.at[bit / 8] & (1u << (bit % 8))))
             return false;

@@ -159,7 +159,7 @@ static size_t bare_encode(uint8_t *to, uint64_t first, size_t n)
         struct event e;
 
         fill(&e, first + i);
-        at += chunk_event_put(at, &e);
+        at += chunk_event_put(at, &e, 0);
     }
     return (size_t)(at - to);
 }
