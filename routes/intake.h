@@ -72,6 +72,6 @@ size_t intake_settle(struct intake *i);
 bool intake_waiting(const struct intake *i); /* received, not yet given to the store */
 /* Bytes received and not yet on disk. */
 size_t intake_bytes(const struct intake *i);
-bool intake_idle(const struct intake *i);    /* nothing received and unsettled */
+bool intake_idle(const struct intake *i); /* nothing received and unsettled */
 
 #endif

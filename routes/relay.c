@@ -654,7 +654,7 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
     turn_jobs(r);
     if (!store_busy(r->spec.store) && must_submit(r) && submit(r, why) != 0)
         return -1;
-    for (size_t i = 0; i < r->spec.config->route_count; i++)
+    for (size_t i = 0; i < r->spec.config->route_count && !r->draining; i++)
         moved += feed_sinks(&r->routes[i]);
     drain_sources(r);
     if (now_ms - r->second_ms >= RELAY_SECOND_MS)
@@ -668,6 +668,15 @@ void relay_drain(struct relay *r)
     for (size_t i = 0; i < r->spec.config->route_count; i++)
         for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
             r->routes[i].outflows[s]->draining = true;
+}
+
+bool relay_unsure(const struct relay *r)
+{
+    for (size_t i = 0; i < r->spec.config->route_count; i++)
+        for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
+            if (outflow_unsure(r->routes[i].outflows[s]))
+                return true;
+    return false;
 }
 
 bool relay_drained(const struct relay *r)
