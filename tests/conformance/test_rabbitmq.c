@@ -1259,3 +1259,49 @@ TEST(rabbitmq_a_source_knows_how_much_waits)
     WAIT(source_now().lag == 20);
     rig_free();
 }
+
+TEST(rabbitmq_probe_tells_what_is_forbidden_and_leaves_no_trace)
+{
+    struct link_spec spec = { .name = "rabbit", .options = &r.link_options, .seed = 1 };
+    struct source_spec source = { .route = "r", .options = &r.source_options };
+    struct sink_spec sink = { .route = "r", .name = "s", .options = &r.sink_options[0] };
+    struct finding found[8];
+
+    need_broker();
+    fixture_shell(CLIENT "declare t.secret '{}' t.secrets");
+    fixture_shell(CLIENT "publish_typed t.secret");
+    rabbitmq_source_options("t.secret", &r.source_options);
+    r.source_options.declare = OPTIONS_PASSIVE;
+    rabbitmq_sink_options("t.secrets", &r.sink_options[0]);
+    r.sink_options[0].declare = OPTIONS_PASSIVE;
+    CHECK_INT(k->link_probe(&spec, &source, &sink, 10000, found, 8), 0);
+    r.link_options.username = strdup("limited");
+    r.link_options.password = strdup("secret");
+    CHECK_INT(k->link_probe(&spec, &source, &sink, 10000, found, 8), 2);
+    CHECK(found[0].is_error && found[1].is_error);
+    CHECK_CONTAINS(found[0].text, "reading from queue 't.secret'");
+    CHECK_CONTAINS(found[0].text, "403");
+    CHECK_CONTAINS(found[1].text, "publishing to exchange 't.secrets'");
+    CHECK_CONTAINS(found[1].text, "403");
+    CHECK_INT(queue_count("t.secret"), 1);
+    rig_free();
+}
+
+TEST(rabbitmq_probe_warns_of_a_delivery_limit_without_a_dead_letter_exchange)
+{
+    struct link_spec spec = { .name = "rabbit", .options = &r.link_options, .seed = 1 };
+    struct source_spec source = { .route = "r", .options = &r.source_options };
+    struct option_map *m = &r.source_options.arguments;
+    struct finding found[8];
+
+    need_broker();
+    fixture_shell(CLIENT "delete t.limit");
+    rabbitmq_source_options("t.limit", &r.source_options);
+    r.source_options.type = OPTIONS_QUORUM;
+    *m = (struct option_map){ calloc(1, sizeof *m->at), 1 };
+    m->at[0] = (struct option_pair){ strdup("x-delivery-limit"), strdup("5"), OPTION_VALUE_INT };
+    CHECK_INT(k->link_probe(&spec, &source, NULL, 10000, found, 8), 1);
+    CHECK(!found[0].is_error);
+    CHECK_CONTAINS(found[0].text, "t.limit");
+    rig_free();
+}
