@@ -16,7 +16,7 @@
 #define RELAY_FULL_PERCENT 97
 
 /* Received and not yet read by the fastest sink of a route, in memory: past this its source waits. */
-#define RELAY_AHEAD_BYTES (TAIL_BYTES_MAX / 2)
+#define RELAY_AHEAD_BYTES (6 << 20)
 
 struct relay_link {
     const struct config_connection *config;
