@@ -492,33 +492,34 @@ static bool near_limit(struct relay_route *route)
 /* A broker that keeps its messages is not read faster than the fastest sink sends while that sink
  * reads from memory: what went past it would be read from the disk again. A sink that stands still,
  * or one that is behind, holds nobody back. */
-static bool is_ahead(const struct relay_route *route)
+static size_t may_receive(const struct relay_route *route)
 {
     const struct config_route *c = route->config;
-    size_t least = SIZE_MAX;
+    size_t least = SIZE_MAX, held;
 
     if (!route->intake->source ||
         !(route->intake->spec.connector->source_traits(c->source_options).set & TRAIT_KEEPS))
-        return false;
+        return SIZE_MAX;
     for (size_t s = 0; s < c->sink_count; s++) {
         size_t unread = outflow_unread(route->outflows[s]);
 
         least = unread < least ? unread : least;
     }
-    return least != SIZE_MAX && least + intake_bytes(route->intake) > RELAY_AHEAD_BYTES;
+    if (least == SIZE_MAX)
+        return SIZE_MAX;
+    held = least + intake_bytes(route->intake);
+    return held < RELAY_AHEAD_BYTES ? RELAY_AHEAD_BYTES - held : 0;
 }
 
 static size_t receive_route(struct relay_route *route)
 {
     struct relay *r = route->relay;
     bool hold = route->paused || route->held_back || store_full(r->spec.store) || near_limit(route);
-    size_t before = route->intake->waiting_bytes, n;
+    size_t before = route->intake->waiting_bytes, bytes = may_receive(route), n;
 
     intake_pause(route->intake, hold);
-    route->ahead = is_ahead(route);
-    if (route->ahead)
-        return 0;
-    n = intake_receive(route->intake, r->now_ms);
+    route->ahead = bytes == 0;
+    n = intake_receive(route->intake, bytes, r->now_ms);
     route->unmeasured_bytes += (int64_t)(route->intake->waiting_bytes - before);
     return n;
 }

@@ -15,9 +15,8 @@
 #define RELAY_RESUME_PERCENT 90
 #define RELAY_FULL_PERCENT 97
 
-/* Received and not yet read by the fastest sink of a route, in memory: past this its source waits.
- */
-#define RELAY_AHEAD_BYTES (TAIL_BYTES_MAX / 2)
+/* Received and not yet read by the fastest sink of a route, in memory: past this its source waits. */
+#define RELAY_AHEAD_BYTES (6 << 20)
 
 struct relay_link {
     const struct config_connection *config;
@@ -40,7 +39,7 @@ struct relay_route {
     int64_t unmeasured_bytes; /* received since the backlog was last measured, before compression */
     bool backlog_asked, drained;
     enum link_state link_state; /* of its source, as last said in the log */
-    bool ahead;                 /* its source waits for its fastest sink */
+    bool ahead; /* its source waits for its fastest sink */
 };
 
 struct relay {
