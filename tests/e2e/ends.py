@@ -129,7 +129,7 @@ class ChannelSource(End):
         self.t.ends(self.redis.close)
 
     def yaml(self):
-        return f'{{ connection: redis, channels: ["{self.place}.*"] }}'
+        return f'{{ connection: redis, channels: ["{self.place}.in.*"] }}'
 
     def feed(self, events):
         for number, (name, key, body) in enumerate(events):
@@ -141,7 +141,7 @@ class ChannelSource(End):
                 yield name
 
     def publish(self, key, body):
-        return self.redis.publish(f"{self.place}.{key}", body) > 0
+        return self.redis.publish(f"{self.place}.in.{key}", body) > 0
 
 
 class StreamSource(End):

@@ -90,7 +90,7 @@ def unroutable_is_a_dead_letter_and_neighbours_go_on(t):
     d = daemon_of(t, f"""
 - name: r
   from: {source.yaml()}
-  to: [ {{ name: bus, connection: rabbitmq, exchange: {t.name}, routing_key: "${{header.key}}" }} ]
+  to: [ {{ name: bus, connection: rabbitmq, exchange: {t.name}, routing_key: "${{key}}" }} ]
   {QUICK}""", "rabbitmq", "redis")
     d.start()
     list(source.feed([("1", "good", b"one"), ("2", "nowhere", b"two"), ("3", "good", b"three")]))

@@ -12,24 +12,30 @@ from oracle import Oracle
 
 EVENTS = 600
 CRASHES = 3
-PREFETCH = 100
+# What a crash may repeat is what was open: both windows, and what was finished but not yet on disk as such
+# (50 ms and a sync, here 200 ms, at the rate that the sink is held to after a second's burst).
+WINDOW, PREFETCH, RATE = 20, 20, 200
+REPEATS_PER_CRASH = WINDOW + PREFETCH + RATE + RATE // 5
 
 
 class Relay:
     """A route from one end to another, with an oracle that knows what goes in."""
 
-    def __init__(self, t, source, sink, seed=1, more=""):
+    def __init__(self, t, source, sink, seed=1, small=False):
         self.t = t
         self.source, self.sink = SOURCES[source](t), SINKS[sink](t, ".out")
         self.oracle = Oracle(seed)
         self.listener = self.sink.listen()
         key = f'key: "{self.source.order_key}"' if self.source.order_key else "ordering: key"
+        from_, to = self.source.yaml(), self.sink.yaml()
+        if small:
+            from_ = with_options(from_, f"prefetch: {PREFETCH}" if self.source.broker == "rabbitmq" else "")
+            to = with_options(to, f"window_events: {WINDOW}, rate_limit: {RATE}/s")
         self.daemon = Daemon(t.directory, connections(t.world, self.source.broker, self.sink.broker), f"""
 - name: {t.name}
-  from: {self.source.yaml()}
-  to: [ {self.sink.yaml()} ]
-  {key}
-  {more}""")
+  from: {from_}
+  to: [ {to} ]
+  {key}""")
         t.logs.append(self.daemon.log)
         t.ends(self.daemon.kill)
 
@@ -49,6 +55,20 @@ class Relay:
 
     def problems(self, **allowed):
         return self.oracle.problems(self.listener.bodies(), **allowed)
+
+    def log_order(self):
+        """The order in which the log has them, where the broker redelivers in an order of its own: after a
+        crash it may hand out new messages before those that the dead consumer held."""
+        first = {}
+        for row in self.daemon.rows("events", "ls", "--route", self.t.name, "--limit", 10 * EVENTS):
+            first.setdefault(row["id"], row["seq"])
+        for name, sent in self.oracle.sent.items():
+            self.oracle.sent[name] = sent._replace(number=first.get(name, -1))
+
+
+def with_options(flow, options):
+    """The YAML flow mapping with more in it."""
+    return flow.rstrip(" }") + f", {options} }}" if options else flow
 
 
 def pairs(sources=SOURCES, sinks=SINKS):
@@ -70,7 +90,7 @@ def pair(t, p):
             lambda p: f"kill_9_{p[0]}_to_{p[1]}")
 def killed(t, p):
     """Killed at random points of a running flow: nothing is lost, and repeats stay few."""
-    r = Relay(t, *p, seed=7)
+    r = Relay(t, *p, seed=7, small=True)
     rng = random.Random(f"{p}")
     r.daemon.start()
     r.source.ready()
@@ -85,9 +105,10 @@ def killed(t, p):
     wait_until(lambda: not feeder.is_alive(), "the feeder", clients.PATIENCE_SECONDS)
     check_equal(len(r.oracle.confirmed_names), len(events), "confirmed events")
     r.wait()
+    if r.source.broker == "rabbitmq":
+        r.log_order()
     check_equal(r.daemon.stop(), 0, "exit code after SIGTERM")
-    # Each crash may repeat what was unconfirmed or not yet on disk as finished, and no more than is open.
-    check_equal(r.problems(duplicates_max=EVENTS * 2, ordered=True), [], "problems")
+    check_equal(r.problems(duplicates_max=CRASHES * REPEATS_PER_CRASH, ordered=True), [], "problems")
     check("FATAL" not in r.daemon.text(), "a fatal line in the log")
 
 
