@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+/* The first block is small, as each message in flight has an arena; then they grow. */
+#define BLOCK_BYTES_FIRST 512
 #define BLOCK_BYTES 16384
 
 struct arena_block {
@@ -27,6 +29,7 @@ void *arena_get(struct arena *a, size_t n)
 {
     struct arena_block *newest = a->blocks;
     uint8_t *at;
+    size_t size;
 
     if (n > SIZE_MAX - sizeof(max_align_t))
         return NULL;
@@ -36,11 +39,13 @@ void *arena_get(struct arena *a, size_t n)
         a->used += n;
         return at;
     }
-    if (n < BLOCK_BYTES / 4) {
-        at = block_add(a, BLOCK_BYTES);
+    size = a->room < BLOCK_BYTES_FIRST ? BLOCK_BYTES_FIRST : a->room * 4;
+    size = size < BLOCK_BYTES ? size : BLOCK_BYTES;
+    if (n < size / 4) {
+        at = block_add(a, size);
         if (!at)
             return NULL;
-        a->room = BLOCK_BYTES;
+        a->room = size;
         a->used = n;
         return at;
     }
