@@ -305,6 +305,11 @@ static void edit_row(struct call *c, struct query_answer *a)
         call_fail(c, 404, "not_found", "there is no dead letter %s", c->values[0]);
         return;
     }
+    if (!bytes_equal(view_cell_bytes(r, 0, "state"), bytes_text("dead"))) {
+        call_fail(c, 409, "not_open", "dead letter %s is no longer open: %.*s", c->values[0],
+            (int)view_cell_bytes(r, 0, "state").n, (const char *)view_cell_bytes(r, 0, "state").at);
+        return;
+    }
     buf_init(&body, HTTP_BODY_MAX);
     buf_init(&headers, HTTP_BODY_MAX);
     row_dead(r, 0, &texts, &d);
