@@ -356,6 +356,61 @@ TEST(api_dead_letters_are_dropped_and_retried_by_filter)
     desk_close(&d);
 }
 
+TEST(api_a_filter_touches_no_other_dead_letter)
+{
+    struct desk d = { 0 };
+    json_t *a;
+
+    with_dead(&d, 50);
+    a = post(&d, "/v1/dead-letters/drop",
+        json_pack("{s:s, s:i, s:i}", "route", "orders", "first_seq", 4, "last_seq", 4));
+    CHECK_INT(number(a, "changed"), 1);
+    json_decref(a);
+    refused(&d, "POST", "/v1/dead-letters/drop", json_pack("{s:s}", "match", "event 8"), 400);
+    refused(&d, "POST", "/v1/dead-letters/drop", json_pack("{s:s}", "key", "k1"), 400);
+    refused(&d, "POST", "/v1/dead-letters/drop", json_pack("{s:{}}", "code"), 400);
+    for (int i = 0; i < 50; i++)
+        desk_turn(&d);
+    CHECK_INT(rig_sink(&d.rig, 0).counts.dropped_person, 1);
+    CHECK_INT(rig_sink(&d.rig, 0).counts.dead, 9);
+    desk_close(&d);
+}
+
+TEST(api_a_group_is_retried_by_its_cause)
+{
+    struct desk d = { 0 };
+    json_t *a, *group;
+
+    with_dead(&d, 50);
+    d.rig.sinks[0].max_attempts = 1;
+    d.rig.sinks[0].failure_threshold = 0;
+    d.rig.world.sinks[0].unroutable = 1000;
+    world_publish(&d.rig.world, 1);
+    for (int i = 0; i < 300; i++)
+        desk_turn(&d);
+    d.rig.world.sinks[0].unroutable = 0;
+    a = get(&d, "/v1/dead-letters/groups");
+    CHECK_INT(row_count(a), 2);
+    group = json_deep_copy(row(a, 1));
+    json_decref(a);
+    CHECK_TEXT(text(group, "reason"), "unroutable");
+    a = post(&d, "/v1/dead-letters/retry",
+        json_pack("{s:O, s:O, s:O, s:O, s:O}", "route", json_object_get(group, "route"), "sink",
+            json_object_get(group, "sink"), "reason", json_object_get(group, "reason"), "code",
+            json_object_get(group, "code"), "text", json_object_get(group, "text")));
+    CHECK_INT(number(a, "changed"), 1);
+    json_decref(a);
+    a = post(
+        &d, "/v1/dead-letters/retry", json_pack("{s:i, s:s}", "code", -192, "text", "no such"));
+    CHECK_INT(number(a, "changed"), 0);
+    json_decref(a);
+    json_decref(group);
+    for (int i = 0; i < 300; i++)
+        desk_turn(&d);
+    CHECK_INT(rig_sink(&d.rig, 0).counts.dead, 10);
+    desk_close(&d);
+}
+
 static json_t *job_after(struct desk *d, const char *path, const char *state, int turns_max)
 {
     json_t *a = get(d, path);
@@ -504,6 +559,12 @@ TEST(api_events_gaps_and_store_answer)
     CHECK(json_is_true(json_object_get(a, "more")));
     CHECK_CONTAINS(text(row(a, 0), "body"), "event ");
     json_decref(a);
+    a = get(&d, "/v1/events?route=orders&limit=20&after=20");
+    CHECK_INT(row_count(a), 10);
+    CHECK_INT(number(row(a, 0), "seq"), 21);
+    CHECK(!json_is_true(json_object_get(a, "more")));
+    json_decref(a);
+    refused(&d, "GET", "/v1/events?after=20", NULL, 400);
     a = get(&d, "/v1/events?route=orders&first_seq=30&last_seq=30");
     CHECK_INT(row_count(a), 1);
     json_decref(a);
