@@ -64,7 +64,8 @@ int intake_open(const struct intake_spec *spec, const struct store_route *stored
 void intake_free(struct intake *i);
 
 void intake_pause(struct intake *i, bool paused);
-/* Receives what is there, within its limits and about `bytes`. Returns events and other entries received. */
+/* Receives what is there, within its limits and about `bytes`. Returns events and other entries
+ * received. */
 size_t intake_receive(struct intake *i, size_t bytes, int64_t now_ms);
 /* Puts all that was received into the filling transaction. -1: no memory now; nothing was put of
  * the rest. */

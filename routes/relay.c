@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 /* ---- opening ---- */
@@ -446,6 +447,20 @@ static void say_links(struct relay_route *route)
     }
 }
 
+/* After a burst the allocator keeps what the burst needed. Given back once, when a second brought
+ * nothing: at full speed it would only be asked for again. */
+static void give_memory_back(struct relay *r)
+{
+    struct store_usage usage;
+
+    store_usage(r->spec.store, &usage);
+    if (usage.events_appended == r->seen_events && usage.events_appended != r->trimmed_events) {
+        (void)malloc_trim(0);
+        r->trimmed_events = usage.events_appended;
+    }
+    r->seen_events = usage.events_appended;
+}
+
 static void each_second(struct relay *r)
 {
     bool full = !store_has_room(r);
@@ -459,6 +474,7 @@ static void each_second(struct relay *r)
         say_links(&r->routes[i]);
     }
     store_housekeep(r->spec.store, r->unix_ms, clock_ok);
+    give_memory_back(r);
     r->second_ms = r->now_ms;
 }
 

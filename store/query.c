@@ -110,6 +110,8 @@ static int query_dead(
         " AND (?2 IS NULL OR k.name = ?2) AND (?6 IS NULL OR CAST(h.event_id AS TEXT) = ?6)"
         " AND (?7 = 0 OR h.reason = ?7) AND (?8 = 0 OR h.changed_ms >= ?8)"
         " AND (?9 = 0 OR h.changed_ms < ?9) AND (?10 = 0 OR h.number = ?10)"
+        " AND (?11 = 0 OR h.seq >= ?11) AND (?12 = 0 OR h.seq <= ?12)"
+        " AND (NOT ?13 OR (h.code IS ?14 AND coalesce(h.text, '') = coalesce(?15, '')))"
         " ORDER BY h.number LIMIT ?4",
         why);
     int got, reason = q->reason ? reason_number(q->reason) : 0;
@@ -126,6 +128,11 @@ static int query_dead(
     db_bind_int(st, 8, q->where.since_ms);
     db_bind_int(st, 9, q->where.until_ms);
     db_bind_int(st, 10, (int64_t)q->number);
+    db_bind_int(st, 11, (int64_t)q->where.first_seq);
+    db_bind_int(st, 12, (int64_t)q->where.last_seq);
+    db_bind_int(st, 13, q->same_cause);
+    db_bind_int(st, 14, q->code);
+    db_bind_text(st, 15, q->text);
     while ((got = db_step(st, why)) == 1) {
         if (rows->row_count == q->limit) {
             rows->more = true;

@@ -44,7 +44,8 @@ struct selection {
 enum query_kind {
     QUERY_NONE = 0,
     QUERY_DEAD,      /* dead letters (all held states with all=true): number route sink seq id state
-                      * reason code text attempts changed_ms body_bytes; filter: selection, reason */
+                      * reason code text attempts changed_ms body_bytes; filter: route, sink, id, seqs
+                      * and times of the selection, reason, cause */
     QUERY_DEAD_SHOW, /* number: one with address, key, headers, body, origin, edited body… */
     QUERY_ATTEMPTS,  /* number, or route + seq */
     QUERY_DEAD_GROUPS, /* route sink reason code text count first_ms last_ms example */
@@ -64,6 +65,10 @@ struct query_spec {
     struct selection where;
     uint64_t number; /* dead letter or job */
     const char *reason;
+    bool
+        same_cause; /* QUERY_DEAD: of exactly this code and text, as QUERY_DEAD_GROUPS tells them */
+    int32_t code;
+    const char *text;
     bool all;
     uint64_t after;      /* paging: rows whose first column is beyond this */
     size_t limit;        /* 1..10,000 */

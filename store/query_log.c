@@ -258,7 +258,10 @@ static int scan_route(struct scan *s, struct fault *why)
         " AND (?3 = 0 OR last_ms >= ?3) AND (?4 = 0 OR received_ms < ?4) AND id + count > ?5"
         " ORDER BY id",
         why);
-    uint64_t first = w->first_seq > BLOCK_EVENTS_MAX ? w->first_seq - BLOCK_EVENTS_MAX : 0;
+    /* A later page begins where the last one ended, not at the log's beginning again. */
+    uint64_t from =
+        s->q->kind == QUERY_EVENTS && s->q->after >= w->first_seq ? s->q->after + 1 : w->first_seq;
+    uint64_t first = from > BLOCK_EVENTS_MAX ? from - BLOCK_EVENTS_MAX : 0;
     uint64_t last = w->last_seq ? w->last_seq : ((uint64_t)1 << CHUNK_SEQ_BITS) - 1;
     int got, result = 0;
 
@@ -268,7 +271,7 @@ static int scan_route(struct scan *s, struct fault *why)
     db_bind_int(st, 2, CHUNK_ID(s->route_id, last));
     db_bind_int(st, 3, w->since_ms);
     db_bind_int(st, 4, w->until_ms);
-    db_bind_int(st, 5, CHUNK_ID(s->route_id, w->first_seq));
+    db_bind_int(st, 5, CHUNK_ID(s->route_id, from));
     while (result == 0 && (got = db_step(st, why)) != 0) {
         struct block *b;
 

@@ -52,6 +52,7 @@ void question_free(struct question *q)
     free(q->ids);
     free_texts(&q->query.where);
     free((void *)(uintptr_t)q->query.reason);
+    free((void *)(uintptr_t)q->query.text);
     free(q);
 }
 
@@ -158,6 +159,7 @@ void store_query(struct store *s, uint64_t tag, const struct query_spec *spec)
     q->answer.tag = tag;
     q->query = *spec;
     q->query.reason = copy_text(spec->reason);
+    q->query.text = copy_text(spec->text);
     w->route = copy_text(spec->where.route);
     w->sink = copy_text(spec->where.sink);
     w->id = copy_text(spec->where.id);

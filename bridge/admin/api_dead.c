@@ -3,6 +3,7 @@
 #include "bridge/admin/call.h"
 #include "bridge/base/header.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,21 +30,52 @@ static int path_number(struct call *c, uint64_t *ret)
 
 /* ---- reading ---- */
 
+/* `code` and `text` together are the cause that groups are told by. Codes may be below 0 (Kafka's).
+ */
+static int dead_cause(struct call *c, struct query_spec *spec)
+{
+    json_t *given = json_object_get(c->body, "code");
+    const char *code = call_text(c, "code");
+    char end;
+
+    spec->text = call_text(c, "text");
+    spec->same_cause = spec->text || code || given;
+    if (json_is_integer(given))
+        spec->code = (int32_t)json_integer_value(given);
+    else if ((given || code) && (!code || sscanf(code, "%" SCNd32 "%c", &spec->code, &end) != 1)) {
+        call_fail(c, 400, "bad_request", "code is not a number");
+        return -1;
+    }
+    return 0;
+}
+
+/* A filter that is not looked at would change or drop more than was asked for. */
+static int dead_selection(struct call *c, struct query_spec *spec)
+{
+    static const char *const others[] = { "key", "header_name", "header_value", "match", "fate" };
+
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (call_text(c, others[i])) {
+            call_fail(c, 400, "bad_request", "dead letters are not selected by %s", others[i]);
+            return -1;
+        }
+    spec->reason = call_text(c, "reason");
+    return dead_cause(c, spec) != 0 ? -1 : call_selection(c, &spec->where);
+}
+
 void api_dead_list(struct call *c)
 {
-    struct query_spec spec = {
-        .kind = QUERY_DEAD, .reason = call_text(c, "reason"), .all = call_flag(c, "all")
-    };
+    struct query_spec spec = { .kind = QUERY_DEAD, .all = call_flag(c, "all") };
 
-    if (call_selection(c, &spec.where) == 0 && call_page(c, &spec) == 0)
+    if (dead_selection(c, &spec) == 0 && call_page(c, &spec) == 0)
         call_ask(c, &spec, call_reply_rows);
 }
 
 void api_dead_groups(struct call *c)
 {
-    struct query_spec spec = { .kind = QUERY_DEAD_GROUPS, .reason = call_text(c, "reason") };
+    struct query_spec spec = { .kind = QUERY_DEAD_GROUPS };
 
-    if (call_selection(c, &spec.where) == 0 && call_page(c, &spec) == 0)
+    if (dead_selection(c, &spec) == 0 && call_page(c, &spec) == 0)
         call_ask(c, &spec, call_reply_rows);
 }
 
@@ -173,10 +205,10 @@ static void drop_rows(struct call *c, struct query_answer *a)
 
 static void change_page(struct call *c, void (*then)(struct call *c, struct query_answer *a))
 {
-    struct query_spec spec = { .kind = QUERY_DEAD, .reason = call_text(c, "reason") };
+    struct query_spec spec = { .kind = QUERY_DEAD };
     int64_t number;
 
-    if (call_selection(c, &spec.where) != 0 || call_page(c, &spec) != 0 ||
+    if (dead_selection(c, &spec) != 0 || call_page(c, &spec) != 0 ||
         call_number(c, "number", 0, &number) != 0)
         return;
     if (number) {
@@ -303,6 +335,11 @@ static void edit_row(struct call *c, struct query_answer *a)
 
     if (r->row_count == 0) {
         call_fail(c, 404, "not_found", "there is no dead letter %s", c->values[0]);
+        return;
+    }
+    if (!bytes_equal(view_cell_bytes(r, 0, "state"), bytes_text("dead"))) {
+        call_fail(c, 409, "not_open", "dead letter %s is no longer open: %.*s", c->values[0],
+            (int)view_cell_bytes(r, 0, "state").n, (const char *)view_cell_bytes(r, 0, "state").at);
         return;
     }
     buf_init(&body, HTTP_BODY_MAX);

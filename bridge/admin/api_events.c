@@ -12,9 +12,13 @@ static void ask_page(struct call *c, enum query_kind kind)
         call_ask(c, &spec, call_reply_rows);
 }
 
+/* `after` is a place in one route's log. */
 void api_events(struct call *c)
 {
-    ask_page(c, QUERY_EVENTS);
+    if (call_text(c, "after") && !call_text(c, "route"))
+        call_fail(c, 400, "bad_request", "after is a place in the log of one route: name it");
+    else
+        ask_page(c, QUERY_EVENTS);
 }
 
 void api_gaps(struct call *c)

@@ -4,6 +4,7 @@
 #include "bridge/cli/when.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,13 +22,13 @@ static volatile sig_atomic_t interrupted;
 const struct args_option command_common[] = {
     { "--config", "FILE", "configuration (BASCULE_CONFIG; " CONFIG_PATH ")" },
     { "--socket", "PATH", "the daemon's admin socket (BASCULE_SOCKET)" },
-    { "--json", NULL, "print JSON" },
+    { "--json", NULL, "print JSON: lists as one object a line, as it comes" },
     { "--help", NULL, "print this" },
     { NULL, NULL, NULL },
 };
 
 static const struct verb *const groups[] = { verbs_operate, verbs_dead, verbs_replay, verbs_events,
-    verbs_store };
+    verbs_store, verbs_explain };
 
 int command_fail(int code, const char *format, ...)
 {
@@ -261,42 +262,69 @@ int command_query(const char *path, json_t *arguments, struct buf *ret)
     return ret->failed ? command_fail(DAEMON_USAGE, "the selection is too long") : 0;
 }
 
-int command_list(struct command *c, const char *path, json_t *arguments, json_t **rows)
+static int fetch_page(
+    struct command *c, const char *path, json_t *arguments, long long left, json_t **ret)
+{
+    struct buf query;
+    int code;
+
+    json_object_set_new(arguments, "limit", json_integer(left < PAGE ? left : PAGE));
+    buf_init(&query, 32768);
+    code = command_query(path, arguments, &query);
+    if (code == 0)
+        code = command_ask(c, "GET", buf_text(&query), NULL, ret);
+    buf_done(&query);
+    return code;
+}
+
+static void print_page(struct command *c, const struct table_column *columns, const json_t *rows)
+{
+    json_t *row;
+    size_t i;
+
+    if (c->json)
+        json_array_foreach(rows, i, row)
+        {
+            (void)json_dumpf(row, stdout, JSON_COMPACT);
+            fputc('\n', stdout);
+        }
+    else
+        table_print(c, columns, rows, 0);
+}
+
+int command_list(
+    struct command *c, const char *path, json_t *arguments, const struct table_column *columns)
 {
     const char *limit_text = args_get(&c->args, "--limit");
-    long long limit = limit_text ? strtoll(limit_text, NULL, 10) : PAGE;
+    bool table = c->terminal && !c->json, more = true;
+    long long left = limit_text ? strtoll(limit_text, NULL, 10) : table ? PAGE : LLONG_MAX;
+    json_t *kept = json_array();
     int code = 0;
-    bool more = true;
 
-    if (limit < 1)
-        return command_fail(DAEMON_USAGE, "--limit is a number from 1 on");
-    *rows = json_array();
-    while (code == 0 && more && (long long)json_array_size(*rows) < limit) {
-        long long left = limit - (long long)json_array_size(*rows);
-        json_t *answer = NULL;
-        struct buf query;
+    if (left < 1)
+        code = command_fail(DAEMON_USAGE, "--limit is a number from 1 on");
+    while (code == 0 && more && left > 0 && !ferror(stdout)) {
+        json_t *answer = NULL, *rows;
 
-        json_object_set_new(arguments, "limit", json_integer(left < PAGE ? left : PAGE));
-        buf_init(&query, 32768);
-        code = command_query(path, arguments, &query);
-        if (code == 0)
-            code = command_ask(c, "GET", buf_text(&query), NULL, &answer);
-        buf_done(&query);
-        if (code != 0)
+        if ((code = fetch_page(c, path, arguments, left, &answer)) != 0)
             break;
-        json_array_extend(*rows, json_object_get(answer, "rows"));
+        rows = json_object_get(answer, "rows");
+        left -= (long long)json_array_size(rows);
+        if (table)
+            json_array_extend(kept, rows);
+        else
+            print_page(c, columns, rows);
         more = json_is_true(json_object_get(answer, "more")) &&
                json_is_integer(json_object_get(answer, "after"));
         json_object_set(arguments, "after", json_object_get(answer, "after"));
         json_decref(answer);
     }
-    if (code != 0) {
-        json_decref(*rows);
-        *rows = NULL;
-    } else if (more && c->terminal) {
+    if (code == 0 && table)
+        print_page(c, columns, kept);
+    json_decref(kept);
+    if (code == 0 && more && table)
         fprintf(stderr, "(there is more: --limit N)\n");
-    }
-    return code;
+    return code == 0 && ferror(stdout) ? DAEMON_IO : code;
 }
 
 /* ---- times and selections ---- */

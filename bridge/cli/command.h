@@ -31,7 +31,7 @@ struct verb {
 
 /* Ended by zeroed entries. */
 extern const struct verb verbs_operate[], verbs_dead[], verbs_replay[], verbs_events[],
-    verbs_store[];
+    verbs_store[], verbs_explain[];
 extern const struct args_option command_common[];
 
 int command_main(int argc, char **argv);
@@ -53,8 +53,12 @@ int command_selection(struct command *c, json_t *body);
 int command_query(const char *path, json_t *arguments, struct buf *ret);
 /* Asks a person on the terminal to type `word`; false when they do not, or there is no terminal. */
 bool command_confirm(const char *question, const char *word);
-/* Fetches all pages of a list, up to --limit rows; *rows is a JSON array, owned by the caller. */
-int command_list(struct command *c, const char *path, json_t *arguments, json_t **rows);
+struct table_column;
+/* Fetches a list page by page and prints it: on a terminal a table of --limit rows (1000), else
+ * every row as its page comes, so that a list of any length takes the memory of one page. --json
+ * prints one object a line. */
+int command_list(
+    struct command *c, const char *path, json_t *arguments, const struct table_column *columns);
 /* Sleeps between two looks at a job of the daemon, as a person would; false when Ctrl-C came. */
 bool command_pause(void);
 void command_watch_interrupt(void);

@@ -41,18 +41,13 @@ static const struct table_column group_columns[] = {
 
 static int list(struct command *c, const char *path, const struct table_column *columns)
 {
-    json_t *arguments = json_object(), *rows = NULL;
+    json_t *arguments = json_object();
     int code = command_selection(c, arguments);
 
     if (args_have(&c->args, "--all"))
         json_object_set_new(arguments, "all", json_true());
     if (code == 0)
-        code = command_list(c, path, arguments, &rows);
-    if (code == 0 && c->json)
-        command_print_json(rows);
-    else if (code == 0)
-        table_print(c, columns, rows, 0);
-    json_decref(rows);
+        code = command_list(c, path, arguments, columns);
     json_decref(arguments);
     return code;
 }
@@ -196,6 +191,30 @@ static int confirm_many(struct command *c, json_t *selection, const char *verb)
     return command_fail(DAEMON_USAGE, "not confirmed (--yes does without a question)");
 }
 
+/* --group N: what dead letter N died of, at its sink. Told by value, not by number: N itself is the
+ * first to be sent again and may soon have died of something else. */
+static int put_group(struct command *c, json_t *body)
+{
+    static const char *const same[] = { "route", "sink", "reason", "code", "text" };
+    const char *word = args_get(&c->args, "--group");
+    json_t *letter = NULL;
+    long long number;
+    int code;
+
+    if (!word)
+        return 0;
+    if ((code = number_of(word, &number)) != 0 || (code = fetch(c, number, &letter)) != 0)
+        return code;
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        if (json_is_object(json_object_get(letter, same[i])))
+            code = command_fail(DAEMON_DATA,
+                "the text of dead letter %lld is not UTF-8: select by --reason", number);
+        else
+            json_object_set(body, same[i], json_object_get(letter, same[i]));
+    json_decref(letter);
+    return code;
+}
+
 static int change(struct command *c, const char *verb, const char *past)
 {
     json_t *body = json_object();
@@ -203,6 +222,8 @@ static int change(struct command *c, const char *verb, const char *past)
     char path[64];
     int code = command_selection(c, body);
 
+    if (code == 0)
+        code = put_group(c, body);
     command_watch_interrupt();
     (void)snprintf(path, sizeof path, "/v1/dead-letters/%s", verb);
     if (args_have(&c->args, "--because"))
@@ -380,7 +401,7 @@ static int edit(struct command *c)
 static const struct args_option list_options[] = {
     FILTERS,
     { "--all", NULL, "resolved, dropped, waiting ones too" },
-    { "--limit", "N", "at most so many (1000)" },
+    { "--limit", "N", "at most so many (a table: 1000)" },
     { NULL, NULL, NULL },
 };
 static const struct args_option show_options[] = {
@@ -389,6 +410,7 @@ static const struct args_option show_options[] = {
 };
 static const struct args_option change_options[] = {
     FILTERS,
+    { "--group", "N", "all of N's group: its route, sink, reason, code and text" },
     { "--all", NULL, "all there are" },
     { "--because", "TEXT", "why, for the record" },
     { "--yes", NULL, "without a question" },
@@ -409,8 +431,8 @@ const struct verb verbs_dead[] = {
         show_options, 1, 1, show },
     { "dlq groups", "", "dead letters grouped by cause", "bascule dlq groups", list_options, 0, 0,
         groups },
-    { "dlq retry", "[N...]", "send dead letters again",
-        "bascule dlq retry --route orders --sink analytics", change_options, 0, ARGS_MAX, retry },
+    { "dlq retry", "[N...]", "send dead letters again", "bascule dlq retry --group 17 --yes",
+        change_options, 0, ARGS_MAX, retry },
     { "dlq edit", "N", "change a dead letter; the received event is kept (no option: $EDITOR)",
         "bascule dlq edit 17 --body mended.json --header tenant=blue", edit_options, 1, 1, edit },
     { "dlq drop", "[N...]", "give dead letters up", "bascule dlq drop 17 18 --because 'test order'",

@@ -47,16 +47,79 @@ static const struct table_column audit_columns[] = {
     { NULL, NULL, 0 },
 };
 
-static int print_rows(struct command *c, const struct table_column *columns, json_t *rows)
+static const struct table_column attempt_columns[] = {
+    { "time_ms", "TIME", TABLE_TIME },
+    { "sink", "SINK", TABLE_TEXT },
+    { "number", "ATTEMPT", TABLE_NUMBER },
+    { "job", "REPLAY", TABLE_NUMBER },
+    { "fate", "ANSWER", TABLE_TEXT },
+    { "cause", "CAUSE", TABLE_TEXT },
+    { "code", "CODE", TABLE_NUMBER },
+    { "text", "TEXT", TABLE_TEXT },
+    { NULL, NULL, 0 },
+};
+
+static void put_event_path(struct buf *to, const char *route, long long seq)
 {
-    if (c->json)
-        command_print_json(rows);
-    else
-        table_print(c, columns, rows, 0);
-    return 0;
+    buf_put_text(to, "/v1/routes/");
+    client_put_encoded(to, route);
+    buf_put_format(to, "/events/%lld", seq);
 }
 
-/* A word with ROUTE@SEQ's shape that names no event may still be somebody's id. */
+/* Every attempt of every event that rows tell of (a row per event and sink). */
+static int fetch_attempts(struct command *c, const json_t *rows, json_t *ret)
+{
+    const char *last_route = "";
+    long long last_seq = -1;
+    json_t *row;
+    size_t i;
+    int code = 0;
+
+    json_array_foreach(rows, i, row)
+    {
+        const char *route = json_string_value(json_object_get(row, "route"));
+        long long seq = json_integer_value(json_object_get(row, "seq"));
+        json_t *answer = NULL;
+        struct buf path;
+
+        if (!route || (seq == last_seq && strcmp(route, last_route) == 0))
+            continue;
+        last_route = route;
+        last_seq = seq;
+        buf_init(&path, 1024);
+        put_event_path(&path, route, seq);
+        buf_put_text(&path, "/attempts?limit=1000");
+        code = command_ask(c, "GET", buf_text(&path), NULL, &answer);
+        buf_done(&path);
+        if (code != 0)
+            break;
+        json_array_extend(ret, json_object_get(answer, "rows"));
+        json_decref(answer);
+    }
+    return code;
+}
+
+static int print_trace(struct command *c, json_t *rows)
+{
+    json_t *attempts = json_array();
+    int code = fetch_attempts(c, rows, attempts);
+
+    if (code == 0 && c->json) {
+        json_t *all = json_pack("{s:O, s:O}", "rows", rows, "attempts", attempts);
+
+        command_print_json(all);
+        json_decref(all);
+    } else if (code == 0) {
+        table_print(c, trace_columns, rows, 0);
+        if (json_array_size(attempts)) {
+            putchar('\n');
+            table_print(c, attempt_columns, attempts, 0);
+        }
+    }
+    json_decref(attempts);
+    return code;
+}
+
 static int trace(struct command *c)
 {
     const char *word = c->args.rest[0], *at = strrchr(word, '@');
@@ -80,54 +143,71 @@ static int trace(struct command *c)
     code = command_ask(c, "GET", buf_text(&path), NULL, &answer);
     buf_done(&path);
     if (code == 0)
-        code = print_rows(c, trace_columns, json_object_get(answer, "rows"));
+        code = print_trace(c, json_object_get(answer, "rows"));
     json_decref(answer);
     return code;
 }
 
-static int list(struct command *c, const char *path, const struct table_column *columns)
+static int list(
+    struct command *c, const char *path, const struct table_column *columns, const char *route)
 {
-    json_t *arguments = json_object(), *rows = NULL;
+    json_t *arguments = json_object();
     int code = command_selection(c, arguments);
 
+    if (route)
+        json_object_set_new(arguments, "route", json_string(route));
     if (args_have(&c->args, "--bodies"))
         json_object_set_new(arguments, "all", json_true());
     if (code == 0)
-        code = command_list(c, path, arguments, &rows);
-    if (code == 0)
-        code = print_rows(c, columns, rows);
-    json_decref(rows);
+        code = command_list(c, path, arguments, columns);
     json_decref(arguments);
     return code;
 }
 
+/* Pages count places in one log, so several routes are listed one after the other. */
 static int events(struct command *c)
 {
-    return list(c, "/v1/events", event_columns);
+    json_t *answer = NULL, *row;
+    size_t i;
+    int code;
+
+    if (args_have(&c->args, "--route"))
+        return list(c, "/v1/events", event_columns, NULL);
+    code = command_ask(c, "GET", "/v1/store", NULL, &answer);
+    if (code == 0)
+        json_array_foreach(json_object_get(answer, "rows"), i, row)
+        {
+            code = list(
+                c, "/v1/events", event_columns, json_string_value(json_object_get(row, "route")));
+            if (code != 0)
+                break;
+        }
+    json_decref(answer);
+    return code;
 }
 
 static int gaps(struct command *c)
 {
-    return list(c, "/v1/gaps", gap_columns);
+    return list(c, "/v1/gaps", gap_columns, NULL);
 }
 
 static int audit(struct command *c)
 {
-    return list(c, "/v1/audit", audit_columns);
+    return list(c, "/v1/audit", audit_columns, NULL);
 }
 
 static const struct args_option event_options[] = {
     COMMAND_SELECTION_OPTIONS,
     { "--fate", "FATE", "delivered, pending, held, dead, filtered, at --sink" },
     { "--bodies", NULL, "headers and bodies too (with --json)" },
-    { "--limit", "N", "at most so many (1000)" },
+    { "--limit", "N", "at most so many (a table: 1000)" },
     { NULL, NULL, NULL },
 };
 static const struct args_option gap_options[] = {
     { "--route", "ROUTE", "of this route" },
     { "--since", "TIME", "begun since" },
     { "--until", "TIME", "begun before" },
-    { "--limit", "N", "at most so many (1000)" },
+    { "--limit", "N", "at most so many (a table: 1000)" },
     { NULL, NULL, NULL },
 };
 

@@ -224,14 +224,9 @@ static int run(struct command *c)
 
 static int ls(struct command *c)
 {
-    json_t *arguments = json_object(), *rows = NULL;
-    int code = command_list(c, "/v1/replays", arguments, &rows);
+    json_t *arguments = json_object();
+    int code = command_list(c, "/v1/replays", arguments, job_columns);
 
-    if (code == 0 && c->json)
-        command_print_json(rows);
-    else if (code == 0)
-        table_print(c, job_columns, rows, 0);
-    json_decref(rows);
     json_decref(arguments);
     return code;
 }
@@ -295,7 +290,7 @@ static const struct args_option run_options[] = {
     { NULL, NULL, NULL },
 };
 static const struct args_option list_options[] = {
-    { "--limit", "N", "at most so many (1000)" },
+    { "--limit", "N", "at most so many (a table: 1000)" },
     { NULL, NULL, NULL },
 };
 

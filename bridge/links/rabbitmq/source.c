@@ -54,7 +54,7 @@ struct source {
     bool durable, exclusive, reject_oversize;
     size_t target, max_event_bytes, window_events, window_bytes;
     /* [lock] */
-    struct lot *ready, **ready_end;
+    struct lot *ready, *newest; /* first and last of a list */
     size_t ready_bytes;
     uint64_t session_hex;
     uint64_t ack_tag;      /* acknowledge all up to it; 0: none */
@@ -127,7 +127,7 @@ static int carry(struct source *s, struct lot *to)
 /* [io] */
 static void lot_push(struct source *s)
 {
-    struct lot *lot = s->filling, *newest;
+    struct lot *lot = s->filling;
 
     if (!lot || lot->count == 0)
         return;
@@ -144,15 +144,16 @@ static void lot_push(struct source *s)
     }
     lock(s);
     s->ready_bytes += lot->bytes;
-    newest =
-        s->ready ? (struct lot *)(void *)((char *)s->ready_end - offsetof(struct lot, next)) : NULL;
-    if (newest && lot_merge(newest, lot)) {
+    if (s->newest && lot_merge(s->newest, lot)) {
         lot_free(lot);
     } else {
         lot->refs = 1;
         lot->next = NULL;
-        *s->ready_end = lot;
-        s->ready_end = &lot->next;
+        if (s->newest)
+            s->newest->next = lot;
+        else
+            s->ready = lot;
+        s->newest = lot;
     }
     io_ring(s->c.io->link);
     unlock(s);
@@ -167,7 +168,7 @@ static void ready_drop(struct source *s)
         s->ready = lot->next;
         lot_unref(lot);
     }
-    s->ready_end = &s->ready;
+    s->newest = NULL;
     s->ready_bytes = 0;
 }
 
@@ -662,7 +663,6 @@ static int init(struct source *s, const struct source_spec *spec, struct fault *
     s->max_event_bytes = (size_t)spec->max_event_bytes;
     s->window_events = (size_t)spec->window_events;
     s->window_bytes = (size_t)spec->window_bytes;
-    s->ready_end = &s->ready;
     s->consumer = CONSUMER_OFF;
     s->lag = -1;
     buf_init(&s->scratch, HEADERS_MAX);
@@ -740,7 +740,7 @@ struct batch *source_receive(struct source *s, size_t limit)
         if (lot->taken == lot->count) {
             s->ready = lot->next;
             if (!s->ready)
-                s->ready_end = &s->ready;
+                s->newest = NULL;
             lot_unref(lot);
         }
         s->lent_events += n;
