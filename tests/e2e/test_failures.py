@@ -1,6 +1,8 @@
 """What must happen when something is wrong: one test for each row of the table of failures."""
 import os
 import subprocess
+from datetime import datetime
+from decimal import Decimal
 
 import clients
 from broker import free_port, wait_until
@@ -302,3 +304,90 @@ def second_daemon_on_one_store_is_refused_with_the_pid(t):
     second = d.verb("run", check=False)
     check(second.code != 0, "the second daemon ran")
     check(str(pid) in second.out + second.err, f"no pid in: {second.out}{second.err}")
+
+
+@test
+def unknown_topic_from_a_template_is_a_dead_letter(t):
+    source = StreamSource(t)
+    t.world.topic(t.name + ".known")
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {{ name: k, connection: kafka, topic: "{t.name}.${{key}}" }} ]
+  {QUICK}""", "redis", "kafka")
+    d.start()
+    heard = clients.KafkaListener(t.world.port("kafka"), t.name + ".known")
+    t.ends(heard.stop)
+    list(source.feed([("1", "unknown", b"one"), ("2", "known", b"two")]))
+    heard.wait_count(1)
+    row = only(d.wait_dead(1))
+    check_equal((row["reason"], row["id"]), ("address", "1"), "dead letter")
+
+
+def nested(depth):
+    """A header table with every type that pika can write, in every level."""
+    inner = {"end": True}
+    for level in range(depth - 1):
+        inner = {"t": inner, "l": [level, None, "x", [b"\x00\xff"]], "n": -level, "big": 1 << 40,
+                 "d": Decimal("-1.25"), "s": "text", "when": datetime(2026, 1, 2, 3, 4, 5), "no": None}
+    return inner
+
+
+@test
+def headers_of_every_type_nested_32_deep_arrive_alike(t):
+    source, bus = RabbitSource(t), RabbitSink(t, ".bus")
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {bus.yaml()} ]""", "rabbitmq")
+    heard = bus.listen()
+    d.start()
+    source.rabbit.publish(source.place, "k", b"body", message_id="1", headers=nested(31))
+    heard.wait_count(1)
+    got = {k: v for k, v in heard.messages[0].headers.items() if not k.startswith("bascule-")}
+    check_equal(got, nested(31), "headers")
+
+
+@test
+def read_only_store_is_refused_with_the_reason(t):
+    disk = t.directory / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", disk], check=False,
+                      capture_output=True).returncode != 0:
+        raise Skip("cannot mount a tmpfs here")
+    t.ends(lambda: subprocess.run(["umount", "-l", disk], check=True))
+    source, sink = StreamSource(t), StreamSink(t, ".out")
+    d = daemon_of(t, "[]", "redis")
+    d.store = disk / "bascule.db"
+    d.write(connections(t.world, "redis"), f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {sink.yaml()} ]""")
+    got = d.verb("run", check=False)
+    check_equal(got.code, 74, "exit code")
+    check("bascule.db" in got.err + got.out and "ead-only" in got.err + got.out, f"it says: {got.out}{got.err}")
+
+
+@test
+def damaged_store_is_said_and_what_is_salvaged_relays_on(t):
+    r = Relay(t, "stream", "stream")
+    r.daemon.start()
+    r.feed(r.make(300))
+    r.wait()
+    check_equal(r.daemon.stop(), 0, "exit code after SIGTERM")
+    with open(r.daemon.store, "r+b") as f:
+        size = os.fstat(f.fileno()).st_size
+        f.seek(size // 2 // 4096 * 4096)
+        f.write(b"\xa5" * (size // 4))
+    got = r.daemon.verb("run", check=False)
+    check_equal(got.code, 74, "exit code of a daemon on a damaged store")
+    check("damaged" in got.err + got.out or "malformed" in got.err + got.out, f"it says: {got.out}{got.err}")
+    saved = t.directory / "saved.db"
+    r.daemon.verb("store", "check", "--salvage", saved, check=False)
+    check(saved.exists(), "nothing was salvaged")
+    os.replace(r.daemon.store, t.directory / "damaged.db")
+    os.replace(saved, r.daemon.store)
+    r.daemon.start()
+    r.feed(r.make(100))
+    r.wait()
+    check_equal(r.problems(duplicates_max=300), [], "problems")
