@@ -67,13 +67,9 @@ static void read_clocks(struct daemon *d)
 /* What the store's refusal means for whoever started us. */
 static int store_exit(const struct fault *why)
 {
-    switch (why->kind) {
-    case FAULT_INPUT: /* its lock is held: "store …: in use by process 123" */
-    case FAULT_RETRY:
-        return DAEMON_LATER;
-    default:
-        return why->code == EACCES || why->code == EPERM ? DAEMON_PERMISSION : DAEMON_IO;
-    }
+    if (why->kind == FAULT_RETRY || why->code == EWOULDBLOCK)
+        return DAEMON_LATER; /* the latter: another process holds its lock */
+    return why->code == EACCES || why->code == EPERM ? DAEMON_PERMISSION : DAEMON_IO;
 }
 
 static int start_store(struct daemon *d)
