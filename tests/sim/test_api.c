@@ -164,6 +164,7 @@ TEST(api_status_tells_routes_sinks_store_and_connections)
     CHECK_INT(number(route, "accepted"), 20);
     CHECK_INT(number(json_object_get(sink, "counts"), "dead"), 4);
     CHECK_INT(number(json_object_get(sink, "counts"), "delivered"), 16);
+    CHECK_INT(number(json_object_get(sink, "counts"), "accepted"), 20);
     CHECK(json_is_true(json_object_get(sink, "balanced")));
     CHECK_TEXT(text(sink, "breaker"), "closed");
     CHECK(number(json_object_get(a, "store"), "used_bytes") > 0);
@@ -352,6 +353,7 @@ TEST(api_dead_letters_are_dropped_and_retried_by_filter)
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 49);
     a = get(&d, "/v1/audit");
     CHECK_TEXT(text(row(a, 0), "what"), "dead_letter_drop");
+    CHECK_CONTAINS(text(row(a, 0), "detail"), "a test");
     json_decref(a);
     desk_close(&d);
 }
