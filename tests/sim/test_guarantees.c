@@ -1,8 +1,7 @@
 /* Promises with a number or a neighbour in them: how many repeats, and who is left alone. */
+#include "store/db.h"
 #include "tests/harness.h"
 #include "tests/sim/rig.h"
-
-#include <sqlite3.h>
 
 #define HISTORY 4096
 /* What may be sent again after a kill besides the window: cursor moves wait up to 50 ms for a
@@ -117,16 +116,17 @@ TEST(a_route_over_its_share_waits_and_its_neighbour_goes_on)
 /* Overwrites what the second chunk of the log holds. */
 static void damage_second_chunk(void)
 {
-    sqlite3 *db;
+    struct db *db;
+    struct fault why;
 
-    CHECK_INT(sqlite3_open("store.db", &db), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(db,
+    CHECK_INT(db_open("store.db", DB_WRITE, NULL, &db, &why), 0);
+    CHECK_INT(db_exec(db,
                   "UPDATE chunk SET frame = zeroblob(length(frame)) WHERE id = (SELECT id FROM "
                   "chunk ORDER BY id LIMIT 1 OFFSET 1)",
-                  NULL, NULL, NULL),
-        SQLITE_OK);
-    CHECK_INT(sqlite3_changes(db), 1);
-    CHECK_INT(sqlite3_close(db), SQLITE_OK);
+                  &why),
+        0);
+    CHECK_INT(db_changes(db), 1);
+    db_close(db);
 }
 
 TEST(a_damaged_chunk_stops_only_the_sink_that_needs_it_and_says_so)
