@@ -130,6 +130,10 @@ valgrind: ## the same under valgrind
 	@packaging/install-deps build valgrind
 	@$(SANITIZED) CFLAGS='-O1 -g' WRAP='valgrind -q --error-exitcode=9 --leak-check=full' check-unit
 
+bench: all $(BENCH:%.c=$(BUILD)/%) ## speed against bare client loops; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
+	@packaging/install-deps build brokers test
+	@BUILD=$(BUILD) tests/bench/run.py $(ARGS)
+
 ##@ Keep tidy
 lint: ## clang-tidy, format, include layers, shellcheck, Python syntax
 	@packaging/install-deps build lint
@@ -144,6 +148,6 @@ help: ## this list
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
 .PHONY: all ready deps install uninstall clean demo check test-binaries check-unit check-e2e \
-	check-conformance asan asan-e2e ubsan tsan valgrind lint format help FORCE
+	check-conformance asan asan-e2e ubsan tsan valgrind bench lint format help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -287,7 +287,7 @@ int daemon_run(const struct daemon_spec *spec)
         spec->config->store_path, relay_route_count(d.relay));
     notify_send("READY=1\nSTATUS=up");
     code = turns(&d);
-    clean = code == DAEMON_OK && relay_drained(d.relay);
+    clean = code == DAEMON_OK && relay_drained(d.relay) && !relay_unsure(d.relay);
     if (code == DAEMON_OK)
         log_say(clean ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, NULL, NULL, "%s",
             clean ? "finished in order" : "time is over; what is in flight will be sent again");

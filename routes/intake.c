@@ -157,21 +157,23 @@ static void ask_known(struct intake *i)
     free(ids);
 }
 
-size_t intake_receive(struct intake *i, int64_t now_ms)
+size_t intake_receive(struct intake *i, size_t bytes, int64_t now_ms)
 {
-    size_t total = 0;
+    size_t total = 0, taken = 0;
 
     if (!i->source || i->paused || i->stopped)
         return 0;
-    while (wants_more(i)) {
+    while (taken < bytes && wants_more(i)) {
         size_t limit = (size_t)i->spec.config->window_events - i->waiting_events;
-        struct batch *b = i->spec.connector->source_receive(i->source, limit);
+        struct batch *b = i->spec.connector->source_receive(
+            i->source, limit < INTAKE_RECEIVE_MAX ? limit : INTAKE_RECEIVE_MAX);
 
         if (!b)
             break;
         i->batches[i->batch_n++] = (struct intake_batch){ .batch = b };
         i->waiting_events += b->count;
         i->waiting_bytes += b->bytes;
+        taken += b->bytes;
         total += b->count + 1;
         rate_add(&i->rate, now_ms, b->count);
         ask_known(i);

@@ -10,6 +10,8 @@
 
 /* Batches received and not yet settled. */
 #define INTAKE_BATCHES_MAX 256
+/* Events taken from a source at once: it makes room for as many. */
+#define INTAKE_RECEIVE_MAX 4096
 /* Bytes of one chunk, before compression: a larger turn makes several. */
 #define INTAKE_CHUNK_BYTES (512 << 10)
 
@@ -62,8 +64,9 @@ int intake_open(const struct intake_spec *spec, const struct store_route *stored
 void intake_free(struct intake *i);
 
 void intake_pause(struct intake *i, bool paused);
-/* Receives what is there, within its limits. Returns events and other entries received. */
-size_t intake_receive(struct intake *i, int64_t now_ms);
+/* Receives what is there, within its limits and about `bytes`. Returns events and other entries
+ * received. */
+size_t intake_receive(struct intake *i, size_t bytes, int64_t now_ms);
 /* Puts all that was received into the filling transaction. -1: no memory now; nothing was put of
  * the rest. */
 int intake_flush(struct intake *i, int64_t unix_ms, struct fault *why);
@@ -72,6 +75,6 @@ size_t intake_settle(struct intake *i);
 bool intake_waiting(const struct intake *i); /* received, not yet given to the store */
 /* Bytes received and not yet on disk. */
 size_t intake_bytes(const struct intake *i);
-bool intake_idle(const struct intake *i);    /* nothing received and unsettled */
+bool intake_idle(const struct intake *i); /* nothing received and unsettled */
 
 #endif

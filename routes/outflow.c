@@ -26,6 +26,7 @@ int outflow_open(const struct outflow_spec *spec, struct store_sink *stored, int
     o->counts = stored->counts;
     o->now_ms = now_ms;
     o->unix_ms = unix_ms;
+    o->clock_base_ms = unix_ms - now_ms;
     o->rate_at_ms = now_ms;
     o->rate_tokens = 1;
     o->balanced = true;
@@ -236,7 +237,8 @@ static bool expired(const struct outflow *o, const struct flight *f)
 {
     int64_t after = o->spec.config->expire_after_ms;
 
-    return after && f->lane->kind == LANE_LIVE && f->in.received_ms + after < o->unix_ms;
+    return after && f->lane->kind == LANE_LIVE &&
+           f->in.received_ms + after < o->now_ms + o->clock_base_ms;
 }
 
 static enum may wait_for_key(struct outflow *o, struct key *k)
@@ -451,10 +453,17 @@ static size_t give(struct outflow *o, struct pass *p)
 /* Too many open dead letters: a person must look before more are made. Retries still go. */
 static bool dead_full(struct outflow *o)
 {
-    if ((int64_t)o->counts.dead < o->spec.config->max_dead_letters)
+    if ((int64_t)o->counts.dead < o->spec.config->max_dead_letters) {
+        if (o->said_full)
+            o->error[0] = 0;
+        o->said_full = false;
         return false;
+    }
     (void)snprintf(o->error, sizeof o->error,
         "stopped: %" PRIu64 " open dead letters (max_dead_letters)", o->counts.dead);
+    if (!o->said_full)
+        log_say(LOG_LEVEL_ERROR, o->spec.route->name, o->spec.config->name, "%s", o->error);
+    o->said_full = true;
     return true;
 }
 
@@ -603,6 +612,14 @@ int64_t outflow_wake_ms(const struct outflow *o)
 bool outflow_idle(const struct outflow *o)
 {
     return o->in_flight == 0 && !o->dirty;
+}
+
+bool outflow_unsure(const struct outflow *o)
+{
+    for (size_t i = 0; i < o->slot_count; i++)
+        if (o->slots[i]->lane && (o->slots[i]->sent || o->slots[i]->unsure))
+            return true;
+    return false;
 }
 
 uint64_t outflow_needs(const struct outflow *o)

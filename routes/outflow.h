@@ -151,6 +151,9 @@ struct outflow {
     enum link_state link_state; /* as last said in the log */
     char error[600];
     int64_t now_ms, unix_ms; /* of this turn */
+    int64_t clock_base_ms; /* unix minus monotonic when it was opened: ages follow this one, so that
+                            * a clock that is stepped expires nothing */
+    bool said_full;
 };
 
 /* `stored` is what store_sink_open() gave; its ranges are taken over. */
@@ -168,6 +171,8 @@ void outflow_flush(struct outflow *o);
 int64_t outflow_wake_ms(const struct outflow *o);
 /* Something that was promised to the store is not there yet, or messages are in flight. */
 bool outflow_idle(const struct outflow *o);
+/* Something that is not finished may have arrived: the next start must be careful. */
+bool outflow_unsure(const struct outflow *o);
 /* Finished or held: the live lane reads on from here. */
 uint64_t outflow_needs(const struct outflow *o);
 /* Bytes that it has not read yet, while it moves and reads from memory alone; else SIZE_MAX. */

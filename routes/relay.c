@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 /* ---- opening ---- */
@@ -446,6 +447,20 @@ static void say_links(struct relay_route *route)
     }
 }
 
+/* After a burst the allocator keeps what the burst needed. Given back once, when a second brought
+ * nothing: at full speed it would only be asked for again. */
+static void give_memory_back(struct relay *r)
+{
+    struct store_usage usage;
+
+    store_usage(r->spec.store, &usage);
+    if (usage.events_appended == r->seen_events && usage.events_appended != r->trimmed_events) {
+        (void)malloc_trim(0);
+        r->trimmed_events = usage.events_appended;
+    }
+    r->seen_events = usage.events_appended;
+}
+
 static void each_second(struct relay *r)
 {
     bool full = !store_has_room(r);
@@ -459,6 +474,7 @@ static void each_second(struct relay *r)
         say_links(&r->routes[i]);
     }
     store_housekeep(r->spec.store, r->unix_ms, clock_ok);
+    give_memory_back(r);
     r->second_ms = r->now_ms;
 }
 
@@ -492,33 +508,34 @@ static bool near_limit(struct relay_route *route)
 /* A broker that keeps its messages is not read faster than the fastest sink sends while that sink
  * reads from memory: what went past it would be read from the disk again. A sink that stands still,
  * or one that is behind, holds nobody back. */
-static bool is_ahead(const struct relay_route *route)
+static size_t may_receive(const struct relay_route *route)
 {
     const struct config_route *c = route->config;
-    size_t least = SIZE_MAX;
+    size_t least = SIZE_MAX, held;
 
     if (!route->intake->source ||
         !(route->intake->spec.connector->source_traits(c->source_options).set & TRAIT_KEEPS))
-        return false;
+        return SIZE_MAX;
     for (size_t s = 0; s < c->sink_count; s++) {
         size_t unread = outflow_unread(route->outflows[s]);
 
         least = unread < least ? unread : least;
     }
-    return least != SIZE_MAX && least + intake_bytes(route->intake) > RELAY_AHEAD_BYTES;
+    if (least == SIZE_MAX)
+        return SIZE_MAX;
+    held = least + intake_bytes(route->intake);
+    return held < RELAY_AHEAD_BYTES ? RELAY_AHEAD_BYTES - held : 0;
 }
 
 static size_t receive_route(struct relay_route *route)
 {
     struct relay *r = route->relay;
     bool hold = route->paused || route->held_back || store_full(r->spec.store) || near_limit(route);
-    size_t before = route->intake->waiting_bytes, n;
+    size_t before = route->intake->waiting_bytes, bytes = may_receive(route), n;
 
     intake_pause(route->intake, hold);
-    route->ahead = is_ahead(route);
-    if (route->ahead)
-        return 0;
-    n = intake_receive(route->intake, r->now_ms);
+    route->ahead = bytes == 0;
+    n = intake_receive(route->intake, bytes, r->now_ms);
     route->unmeasured_bytes += (int64_t)(route->intake->waiting_bytes - before);
     return n;
 }
@@ -654,7 +671,7 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
     turn_jobs(r);
     if (!store_busy(r->spec.store) && must_submit(r) && submit(r, why) != 0)
         return -1;
-    for (size_t i = 0; i < r->spec.config->route_count; i++)
+    for (size_t i = 0; i < r->spec.config->route_count && !r->draining; i++)
         moved += feed_sinks(&r->routes[i]);
     drain_sources(r);
     if (now_ms - r->second_ms >= RELAY_SECOND_MS)
@@ -668,6 +685,15 @@ void relay_drain(struct relay *r)
     for (size_t i = 0; i < r->spec.config->route_count; i++)
         for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
             r->routes[i].outflows[s]->draining = true;
+}
+
+bool relay_unsure(const struct relay *r)
+{
+    for (size_t i = 0; i < r->spec.config->route_count; i++)
+        for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
+            if (outflow_unsure(r->routes[i].outflows[s]))
+                return true;
+    return false;
 }
 
 bool relay_drained(const struct relay *r)

@@ -34,6 +34,8 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
  * acknowledgements are out, cursors are on disk. Go on with turns until then or a deadline. */
 void relay_drain(struct relay *r);
 bool relay_drained(const struct relay *r);
+/* Something unfinished may have arrived at its broker: not a clean end (store_free()). */
+bool relay_unsure(const struct relay *r);
 
 /* ---- status ---- */
 

@@ -15,8 +15,9 @@
 #define RELAY_RESUME_PERCENT 90
 #define RELAY_FULL_PERCENT 97
 
-/* Received and not yet read by the fastest sink of a route, in memory: past this its source waits. */
-#define RELAY_AHEAD_BYTES (TAIL_BYTES_MAX / 2)
+/* Received and not yet read by the fastest sink of a route, in memory: past this its source waits.
+ */
+#define RELAY_AHEAD_BYTES (6 << 20)
 
 struct relay_link {
     const struct config_connection *config;
@@ -39,7 +40,7 @@ struct relay_route {
     int64_t unmeasured_bytes; /* received since the backlog was last measured, before compression */
     bool backlog_asked, drained;
     enum link_state link_state; /* of its source, as last said in the log */
-    bool ahead; /* its source waits for its fastest sink */
+    bool ahead;                 /* its source waits for its fastest sink */
 };
 
 struct relay {
@@ -52,6 +53,7 @@ struct relay {
     struct store_known *orphans;
     size_t orphan_count;
     bool draining, store_was_full;
+    int64_t seen_events, trimmed_events; /* appended when unused memory was given back last */
     int64_t second_ms;     /* monotonic: the last time the once-a-second work was done */
     int64_t clock_base_ms; /* unix minus monotonic when it was last believed */
     int64_t now_ms, unix_ms;

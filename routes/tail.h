@@ -5,7 +5,7 @@
 
 #include "store/block.h"
 
-#define TAIL_BYTES_MAX (16 << 20)
+#define TAIL_BYTES_MAX (8 << 20)
 #define TAIL_BLOCKS_MAX 256
 
 struct tail {

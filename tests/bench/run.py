@@ -2,7 +2,7 @@
 """Measures Bascule against bare client loops without a store, on private brokers, in turn, in one run.
 
     tests/bench/run.py [--pairs kafka-kafka,log,…] [--events N] [--runs N] [--json FILE]
-                       [--latency] [--backlog N] [--restart N]
+                       [--latency N] [--backlog N] [--restart N]
 
 Rates count from the first event that the sink confirmed to the last. CPU is of the relay's process alone.
 Everything runs on one machine with the brokers, so what a broker takes the relay lacks."""
@@ -146,10 +146,22 @@ def usage(pid):
     return (int(fields[11]) + int(fields[12])) / TICK, int(status["VmHWM"].split()[0])
 
 
+def resident(pid):
+    """KiB now."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(status["VmRSS"].split()[0])
+
+
+def sink_status(daemon):
+    return json.loads(daemon.http("GET", "/v1/status").read())["routes"][0]["sinks"][0]
+
+
 def delivered(daemon):
-    answer = daemon.http("GET", "/v1/status").read()
-    sink = json.loads(answer)["routes"][0]["sinks"][0]
-    return sink["counts"]["delivered"] if "counts" in sink else sink["delivered"]
+    return sink_status(daemon)["counts"]["delivered"]
+
+
+def pending(daemon):
+    return sink_status(daemon)["pending"]
 
 
 def watch(daemon, events):
@@ -227,6 +239,103 @@ def measure_log(root, events, runs):
     return results
 
 
+LATENCY_RATE = 1000
+
+
+def aged(brokers, source, place, relay, events):
+    """p50 and p99 of the way from `place` through relay(out) to a client of its end, at LATENCY_RATE."""
+    out = brokers.place("kafka")
+    with relay(out):
+        clock = subprocess.Popen([BARE, "kafka", brokers.port("kafka"), out, "clock", "-", "-", str(events)],
+                                 stdout=subprocess.PIPE, text=True)
+        make = subprocess.Popen([BARE, "make", str(LATENCY_RATE), "-", client(source), brokers.port(source),
+                                 place, str(events)], stdout=subprocess.DEVNULL)
+        got = json.loads(clock.communicate()[0])
+        make.wait()
+    return got
+
+
+class Running:
+    """A relay for the time of a measurement."""
+
+    def __init__(self, start, stop):
+        self.start, self.stop = start, stop
+
+    def __enter__(self):
+        self.held = self.start()
+
+    def __exit__(self, *_):
+        self.stop(self.held)
+
+
+def measure_latency(brokers, root, events):
+    """Added delay: the way through Bascule less the way through the bare relay, both kafka to kafka."""
+    results = {}
+    for which in ("bare", "bascule"):
+        place = brokers.place("kafka")
+
+        def start_bare(out, place=place):
+            return subprocess.Popen([BARE, "kafka", brokers.port("kafka"), place, "kafka",
+                                     brokers.port("kafka"), out, str(events)], stdout=subprocess.DEVNULL)
+
+        def start(out, place=place):
+            d = Daemon(root / "daemon", *settings(brokers, "kafka", place, "kafka", out))
+            return d.start()
+
+        def stop(d):
+            d.stop()
+            shutil.rmtree(root / "daemon")
+        relay = ((lambda out: Running(lambda: start_bare(out), lambda p: p.wait())) if which == "bare"
+                 else (lambda out: Running(lambda: start(out), stop)))
+        results[which] = aged(brokers, "kafka", place, relay, events)
+        print(f"  latency {which}: p50 {results[which]['p50_ms']} ms, p99 {results[which]['p99_ms']} ms",
+              file=sys.stderr)
+    results["added_p99_ms"] = results["bascule"]["p99_ms"] - results["bare"]["p99_ms"]
+    results["fdatasync_ms"] = sync_times(root)
+    return results
+
+
+def sync_times(root):
+    """Median and p99 of fdatasync after appending 8 KiB, in the directory where the stores lie."""
+    times = []
+    with open(root / "sync", "wb", buffering=0) as f:
+        for _ in range(200):
+            f.write(os.urandom(8192))
+            began = time.monotonic()
+            os.fdatasync(f.fileno())
+            times.append((time.monotonic() - began) * 1000)
+    times.sort()
+    return {"median": times[100], "p99": times[198]}
+
+
+def measure_backlog(brokers, root, events, then_restart):
+    """Memory with events behind a sink that is paused; then, with more of them, the time from a start to
+    the first delivery."""
+    place, out = brokers.place("kafka"), brokers.place("kafka")
+    fill(brokers, "kafka", place, events)
+    d = Daemon(root / "daemon", *settings(brokers, "kafka", place, "kafka", out))
+    d.start()
+    try:
+        d.verb("pause", "bench/out")
+        wait_until(lambda: pending(d) + delivered(d) >= events, "the log", 600, d.process)
+        time.sleep(3)  # what a burst needed is given back after a quiet second
+        peak = usage(d.process.pid)[1]
+        ret = {"events": events, "pending": pending(d), "resident_mib": resident(d.process.pid) / 1024,
+               "peak_mib": peak / 1024}
+        if then_restart:
+            d.verb("resume", "bench/out")
+            d.kill()
+            before = time.monotonic()
+            d.start()
+            at_start = delivered(d)
+            wait_until(lambda: delivered(d) > at_start, "a delivery", 60, d.process)
+            ret["restart_to_delivery_s"] = time.monotonic() - before
+        return ret
+    finally:
+        d.stop()
+        shutil.rmtree(root / "daemon")
+
+
 def say(pair, which, got):
     print(f"  {pair} {which}: {got['rate']:,.0f}/s, {got['cpu_us']:.2f} us/event, {got['peak_kib'] // 1024} MiB",
           file=sys.stderr, flush=True)
@@ -259,6 +368,9 @@ def main():
     p.add_argument("--pairs", default=",".join(SIZES), help="of " + ", ".join(SIZES) + "; none: only the rest")
     p.add_argument("--events", type=int, help="per run, instead of each pair's own number")
     p.add_argument("--runs", type=int, default=3)
+    p.add_argument("--latency", type=int, metavar="N", help="delay added to N events at 1,000 a second")
+    p.add_argument("--backlog", type=int, metavar="N", help="memory with N events behind a paused sink")
+    p.add_argument("--restart", type=int, metavar="N", help="seconds from a start with N events to a delivery")
     p.add_argument("--json", help="write all numbers here")
     options = p.parse_args()
     found = {"machine": {"cores": os.cpu_count(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}, "pairs": []}
@@ -272,8 +384,17 @@ def main():
                 results = (measure_log(root, events, options.runs) if pair == "log"
                            else measure_pair(brokers, root, pair, events, options.runs))
                 found["pairs"].append(summary(pair, results))
+            if options.latency:
+                found["latency"] = measure_latency(brokers, root, options.latency)
+            if options.backlog:
+                found["backlog"] = measure_backlog(brokers, root, options.backlog, False)
+            if options.restart:
+                found["restart"] = measure_backlog(brokers, root, options.restart, True)
         finally:
             brokers.stop()
+    for more in ("latency", "backlog", "restart"):
+        if more in found:
+            print(more, json.dumps(found[more]))
     if found["pairs"]:
         table(found["pairs"])
     if options.json:

@@ -92,7 +92,8 @@ broker.heartbeat.interval.ms=500
         users = [a for m in ("256", "512") if self.tls
                  for a in ("--add-scram", f"SCRAM-SHA-{m}=[name=app,password={PASSWORD}]")]
         subprocess.run(self.java("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk",
-                                 "-c", properties, *users), check=True, stdout=subprocess.DEVNULL)
+                                 "-c", properties, *users), check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
 
     def start(self):
         if not (self.directory / "data").exists():

@@ -23,6 +23,19 @@ static void link_options(void *ret)
     o->connect_timeout_ms = o->ping_interval_ms = 10000;
 }
 
+static void tls_link_options(void *ret)
+{
+    struct redis_link_options *o = ret;
+
+    if (asprintf(&o->url, "rediss://app:secret@127.0.0.1:%s",
+            getenv("BASCULE_TEST_REDIS_TLS_PORT")) < 0 ||
+        asprintf(&o->tls.ca_file, "%s/ca.pem", getenv("BASCULE_TEST_REDIS_CERTIFICATES")) < 0)
+        abort();
+    o->tls.set = o->tls.verify = true;
+    o->db = -1;
+    o->connect_timeout_ms = o->ping_interval_ms = 10000;
+}
+
 static void source_options(const char *place, void *ret)
 {
     struct redis_source_options *o = ret;
@@ -48,6 +61,23 @@ static void channel_sink_options(const char *place, void *ret)
 }
 
 static const struct fixture fixtures[] = {
+    { .name = "redis_stream_tls",
+        .end = "redis_stream",
+        .needs = "BASCULE_TEST_REDIS_TLS_PORT",
+        .connector = &connector_redis,
+        .flags = FIXTURE_BRIEF,
+        .slot = REDIS_SLOT_STREAM,
+        .link_options = tls_link_options,
+        .source_options = source_options,
+        .sink_options = stream_sink_options },
+    { .name = "redis_channel_tls",
+        .end = "redis_channel",
+        .needs = "BASCULE_TEST_REDIS_TLS_PORT",
+        .connector = &connector_redis,
+        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE | FIXTURE_BRIEF,
+        .slot = REDIS_SLOT_CHANNEL,
+        .link_options = tls_link_options,
+        .sink_options = channel_sink_options },
     { .name = "redis_stream",
         .end = "redis_stream",
         .needs = "BASCULE_TEST_REDIS_PORT",
@@ -68,6 +98,6 @@ static const struct fixture fixtures[] = {
 
 __attribute__((constructor)) static void add(void)
 {
-    fixture_add(&fixtures[0]);
-    fixture_add(&fixtures[1]);
+    for (size_t i = 0; i < sizeof fixtures / sizeof fixtures[0]; i++)
+        fixture_add(&fixtures[i]);
 }

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -1190,11 +1191,18 @@ TEST(rabbitmq_heartbeats_go_on_while_paused_with_a_full_window)
     CHECK_INT(queue_count("t.press"), 0);
 }
 
-static void broker_signal(const char *name)
+/* Other tests may have started it again since. */
+static pid_t broker_pid(void)
 {
-    fixture_shell("kill -%s -$(cat \"$BASCULE_TEST_RABBITMQ_DIR\"/restarted.pid 2>/dev/null || "
-                  "echo \"$BASCULE_TEST_RABBITMQ_PID\")",
-        name);
+    char line[64] = "";
+    FILE *f = popen(BROKER "eval 'os:getpid().' | tr -dc 0-9", "r");
+    long pid;
+
+    CHECK(f && fgets(line, sizeof line, f));
+    (void)pclose(f);
+    pid = strtol(line, NULL, 10);
+    CHECK(pid > 1);
+    return (pid_t)pid;
 }
 
 TEST(rabbitmq_a_broker_that_stops_reading_is_left_and_the_loop_stays_free)
@@ -1203,8 +1211,10 @@ TEST(rabbitmq_a_broker_that_stops_reading_is_left_and_the_loop_stays_free)
     struct event e = event_of("x");
     int64_t longest = 0;
     uint64_t ref = 0;
+    pid_t broker;
 
     need_broker();
+    broker = broker_pid();
     memset(big, 'x', sizeof big - 1);
     fixture_shell(CLIENT "declare t.deaf '{}' t.deafs");
     r.link_options.heartbeat_ms = 1000;
@@ -1213,7 +1223,7 @@ TEST(rabbitmq_a_broker_that_stops_reading_is_left_and_the_loop_stays_free)
     publish(0, ref++, "k", &e);
     check_fate(0, FATE_DELIVERED, CAUSE_NONE);
     e.body = bytes_of(big, sizeof big - 1);
-    broker_signal("STOP");
+    CHECK_INT(kill(broker, SIGSTOP), 0);
     while (sink_state(0) == LINK_UP) {
         struct message m = { .ref = ref, .event = &e, .fields = { bytes_text("k") } };
         int64_t start = now_ms();
@@ -1224,7 +1234,7 @@ TEST(rabbitmq_a_broker_that_stops_reading_is_left_and_the_loop_stays_free)
             longest = now_ms() - start;
         turn();
     }
-    broker_signal("CONT");
+    CHECK_INT(kill(broker, SIGCONT), 0);
     CHECK(longest < 1000); /* a loop that waits for the socket waits two heartbeats */
     WAIT(r.count == ref);
     for (uint64_t i = 1; i < ref; i++)
@@ -1257,5 +1267,51 @@ TEST(rabbitmq_a_source_knows_how_much_waits)
     rig_source(NULL, 300, true);
     CHECK_INT(source_now().lag, -1);
     WAIT(source_now().lag == 20);
+    rig_free();
+}
+
+TEST(rabbitmq_probe_tells_what_is_forbidden_and_leaves_no_trace)
+{
+    struct link_spec spec = { .name = "rabbit", .options = &r.link_options, .seed = 1 };
+    struct source_spec source = { .route = "r", .options = &r.source_options };
+    struct sink_spec sink = { .route = "r", .name = "s", .options = &r.sink_options[0] };
+    struct finding found[8];
+
+    need_broker();
+    fixture_shell(CLIENT "declare t.secret '{}' t.secrets");
+    fixture_shell(CLIENT "publish_typed t.secret");
+    rabbitmq_source_options("t.secret", &r.source_options);
+    r.source_options.declare = OPTIONS_PASSIVE;
+    rabbitmq_sink_options("t.secrets", &r.sink_options[0]);
+    r.sink_options[0].declare = OPTIONS_PASSIVE;
+    CHECK_INT(k->link_probe(&spec, &source, &sink, 10000, found, 8), 0);
+    r.link_options.username = strdup("limited");
+    r.link_options.password = strdup("secret");
+    CHECK_INT(k->link_probe(&spec, &source, &sink, 10000, found, 8), 2);
+    CHECK(found[0].is_error && found[1].is_error);
+    CHECK_CONTAINS(found[0].text, "reading from queue 't.secret'");
+    CHECK_CONTAINS(found[0].text, "403");
+    CHECK_CONTAINS(found[1].text, "publishing to exchange 't.secrets'");
+    CHECK_CONTAINS(found[1].text, "403");
+    CHECK_INT(queue_count("t.secret"), 1);
+    rig_free();
+}
+
+TEST(rabbitmq_probe_warns_of_a_delivery_limit_without_a_dead_letter_exchange)
+{
+    struct link_spec spec = { .name = "rabbit", .options = &r.link_options, .seed = 1 };
+    struct source_spec source = { .route = "r", .options = &r.source_options };
+    struct option_map *m = &r.source_options.arguments;
+    struct finding found[8];
+
+    need_broker();
+    fixture_shell(CLIENT "delete t.limit");
+    rabbitmq_source_options("t.limit", &r.source_options);
+    r.source_options.type = OPTIONS_QUORUM;
+    *m = (struct option_map){ calloc(1, sizeof *m->at), 1 };
+    m->at[0] = (struct option_pair){ strdup("x-delivery-limit"), strdup("5"), OPTION_VALUE_INT };
+    CHECK_INT(k->link_probe(&spec, &source, NULL, 10000, found, 8), 1);
+    CHECK(!found[0].is_error);
+    CHECK_CONTAINS(found[0].text, "t.limit");
     rig_free();
 }

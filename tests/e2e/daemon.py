@@ -71,7 +71,8 @@ class Daemon:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([PROGRAM, "run", "--config", self.config], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL,
-                                            env={**os.environ, **(env or {})}, cwd=self.directory)
+                                            env={**os.environ, **(env or {})}, cwd=self.directory,
+                                            start_new_session=True)  # Ctrl-C is for the caller
         return self
 
     def start(self, env=None):

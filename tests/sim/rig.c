@@ -119,12 +119,15 @@ void rig_crash(struct rig *g)
 
 void rig_stop(struct rig *g)
 {
+    bool clean;
+
     relay_drain(g->relay);
     for (int i = 0; i < 10000 && !relay_drained(g->relay); i++)
         rig_turn(g, false);
     CHECK(relay_drained(g->relay));
+    clean = !relay_unsure(g->relay);
     relay_free(g->relay);
-    store_free(g->store, true);
+    store_free(g->store, clean);
     g->relay = NULL;
     g->store = NULL;
     world_source_lost(&g->world);

@@ -473,7 +473,7 @@ TEST(api_a_replay_pauses_resumes_and_is_cancelled)
 
     with_dead(&d, 200);
     json_decref(post(&d, "/v1/replays",
-        json_pack("{s:s, s:s, s:i}", "route", "orders", "sink", "two", "rate", 20000)));
+        json_pack("{s:s, s:s, s:i}", "route", "orders", "sink", "two", "rate", 1000)));
     json_decref(post(&d, "/v1/replays/1/run", NULL));
     while (d.rig.world.sinks[1].replayed == 0)
         desk_turn(&d);

@@ -359,6 +359,29 @@ TEST(an_event_older_than_expire_after_is_a_dead_letter)
     rig_done(&g);
 }
 
+TEST(a_clock_that_is_stepped_a_day_expires_nothing)
+{
+    struct rig g;
+
+    rig_init(&g, 28, 1);
+    g.sinks[0].expire_after_ms = 60000;
+    g.world.sinks[0].up = false;
+    rig_start(&g);
+    world_publish(&g.world, 10);
+    turns(&g, 50);
+    g.unix_ms += 86400000;
+    world_publish(&g.world, 10);
+    turns(&g, 50);
+    g.unix_ms -= 2 * 86400000LL;
+    world_publish(&g.world, 10);
+    turns(&g, 50);
+    g.world.sinks[0].up = true;
+    settle(&g);
+    CHECK_INT(rig_sink(&g, 0).counts.dead, 0);
+    CHECK_INT(arrivals(&g, 0), 30);
+    rig_done(&g);
+}
+
 TEST(a_rate_limit_waits_and_burns_nothing)
 {
     struct rig g;

@@ -5,6 +5,9 @@
 
 #define COMMIT_EVERY_MS 1000
 #define REVOKE_WAIT_MS 5000
+/* After giving partitions up we join again. A commit in that time has the wrong generation, for
+ * which the client library gives up all others too, uncommitted. An assignment ends it early. */
+#define REJOIN_MS 10000
 
 static char *text_of(const char *format, const char *topic, int32_t partition, size_t *n)
 {
@@ -88,14 +91,17 @@ static bool list_has(const rd_kafka_topic_partition_list_t *list, const struct k
     return false;
 }
 
-static bool commit_wants(const struct kafka_part *p, const rd_kafka_topic_partition_list_t *only)
+static bool commit_wants(
+    const struct source *s, const struct kafka_part *p, const rd_kafka_topic_partition_list_t *only)
 {
     if (!p->dirty || p->stored < 0)
         return false;
-    return only ? list_has(only, p) : p->assigned && !p->revoking;
+    return (only && list_has(only, p)) ||
+           ((!only || only == s->revoking) && p->assigned && !p->revoking);
 }
 
-/* Commits what the store has, for parts of `only` (NULL: all assigned that moved). True: an answer
+/* Commits what the store has, for parts of `only` (NULL: all assigned that moved; those too when
+ * `only` is what is revoked, since none can be committed while we join again). True: an answer
  * will come. */
 bool kafka_group_commit(struct source *s, const rd_kafka_topic_partition_list_t *only)
 {
@@ -112,7 +118,7 @@ bool kafka_group_commit(struct source *s, const rd_kafka_topic_partition_list_t 
         rd_kafka_topic_partition_t *e;
         char *metadata;
 
-        if (!commit_wants(p, only) || !(metadata = strdup(text)))
+        if (!commit_wants(s, p, only) || !(metadata = strdup(text)))
             continue;
         e = rd_kafka_topic_partition_list_add(list, p->topic, p->partition);
         e->offset = p->stored;
@@ -265,6 +271,7 @@ static void assign_start(struct source *s, const rd_kafka_topic_partition_list_t
     struct assign_job *a = assign_open(list, s->link->options, s->options->group);
 
     s->round++;
+    s->rejoin_until_ms = 0;
     if (!a) {
         kafka_group_stop(s, "kafka: no memory for an assignment");
         return;
@@ -370,6 +377,7 @@ static void unassign(struct source *s)
     rd_kafka_topic_partition_list_destroy(s->revoking);
     s->revoking = NULL;
     s->revoke_commit = false;
+    s->rejoin_until_ms = s->link->now_ms + REJOIN_MS;
     s->status.session++;
     watch_assigned(s);
 }
@@ -470,10 +478,11 @@ static void well_again(struct source *s)
 
 static int64_t waits_until(const struct source *s, bool moved)
 {
-    int64_t next = s->link->now_ms + COMMIT_EVERY_MS;
+    int64_t next = s->link->now_ms + COMMIT_EVERY_MS, due = s->commit_ms + COMMIT_EVERY_MS;
 
-    if (moved && s->commit_ms + COMMIT_EVERY_MS < next)
-        next = s->commit_ms + COMMIT_EVERY_MS;
+    /* Else its answer, or the end of the revoke, comes as an event. */
+    if (moved && !s->committing && !s->revoking && s->rejoin_until_ms <= due && due < next)
+        next = due;
     if (s->asking && s->ask_ms < next)
         next = s->ask_ms;
     if (s->adopt_ms && s->adopt_ms < next)
@@ -525,8 +534,8 @@ int64_t kafka_group_step(struct source *s)
     revoke_step(s);
     well_again(s);
     for (size_t i = 0; i < s->part_count; i++)
-        moved |= commit_wants(&s->parts[i], NULL);
-    if (moved && !s->committing && !s->revoking &&
+        moved |= commit_wants(s, &s->parts[i], NULL);
+    if (moved && !s->committing && !s->revoking && s->link->now_ms >= s->rejoin_until_ms &&
         (s->stopped || s->link->now_ms >= s->commit_ms + COMMIT_EVERY_MS))
         (void)kafka_group_commit(s, NULL);
     if (s->stopped)

@@ -70,7 +70,7 @@ struct source {
     uint64_t round; /* of the assignment that is wanted */
     bool adopt_batch_due, adopt_commit, astray;
     rd_kafka_topic_partition_list_t *revoking; /* a revoke that waits */
-    int64_t revoke_until_ms, commit_ms;
+    int64_t revoke_until_ms, rejoin_until_ms, commit_ms;
     bool committing, revoke_commit, paused, draining, stopped;
     int64_t fast_until_ms; /* reads at full speed */
     uint64_t answers;      /* of the handle's, when last looked at */

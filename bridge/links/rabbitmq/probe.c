@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "bridge/links/rabbitmq/dial.h"
 
@@ -60,30 +61,96 @@ static bool argument_given(const struct option_map *m, const char *name)
     return false;
 }
 
-/* An existing queue's type and policy are not for AMQP clients to see, so a queue that we would
- * create is judged by its options, and an existing one by trying to declare it as quorum: no. */
-static void probe_limits(struct probe *p, const struct options_source *o)
+/* Since RabbitMQ 4 a quorum queue has one that nobody asked for. */
+static bool limited_unasked(const char *peer)
 {
-    if (options_source_declare(o) == OPTIONS_CREATE && o->type == OPTIONS_QUORUM &&
-        argument_given(&o->arguments, "x-delivery-limit") &&
+    const char *product = strstr(peer, "RabbitMQ ");
+
+    return product && strtol(product + strlen("RabbitMQ "), NULL, 10) >= 4;
+}
+
+/* A queue's type, arguments and policies are not for AMQP clients to see: one that we would create
+ * is judged by its options, an existing one can only be asked about. */
+static void probe_limits(struct probe *p, const struct options_source *o, const char *peer)
+{
+    bool create = options_source_declare(o) == OPTIONS_CREATE;
+
+    if (create && o->type == OPTIONS_QUORUM &&
+        (argument_given(&o->arguments, "x-delivery-limit") || limited_unasked(peer)) &&
         !argument_given(&o->arguments, "x-dead-letter-exchange"))
         found(p, false,
             "queue '%s' has a delivery limit and no dead-letter exchange: the broker drops a "
-            "message "
-            "that was given out too often",
+            "message that was given out too often",
+            o->queue);
+    else if (!create && limited_unasked(peer))
+        found(p, false,
+            "if queue '%s' is a quorum queue it has a delivery limit (20 unless set): see that it "
+            "has a dead-letter exchange too, or the broker drops a message that was given out too "
+            "often",
             o->queue);
 }
 
-static void probe_exchange(struct probe *p, const char *name)
+/* Asks for something that is refused anyway, but only after permissions were looked at: 403 says
+ * that there are none, 406 that all is well. */
+static void expect_406(struct probe *p, const char *what, const char *name, bool templated)
 {
-    if (!name || !*name)
+    amqp_rpc_reply_t reply = amqp_get_rpc_reply(p->amqp);
+    amqp_channel_close_ok_t ok = { 0 };
+    char text[256] = "";
+    int code = 0;
+
+    if (reply.reply_type == AMQP_RESPONSE_NORMAL)
         return;
-    (void)amqp_exchange_declare(p->amqp, p->channel, amqp_cstring_bytes(name), amqp_empty_bytes, 1,
-        0, 0, 0, amqp_empty_table);
-    (void)answered(p, "exchange", name);
+    dial_explain(reply, &code, text, sizeof text);
+    /* What a topic permission says of a made-up key it need not say of an event's. */
+    if (code != AMQP_PRECONDITION_FAILED)
+        found(p, !(templated && strstr(text, "topic")), "%s '%s': %s", what, name, text);
+    if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
+        reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD) {
+        (void)amqp_send_method(p->amqp, p->channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+        (void)amqp_channel_open(p->amqp, ++p->channel);
+    }
 }
 
-static void probe_source(struct probe *p, const struct options_source *o)
+/* A consumer with a priority that is no number never comes to be. */
+static void probe_read(struct probe *p, const char *queue)
+{
+    amqp_table_entry_t wrong = { .key = amqp_cstring_bytes("x-priority"),
+        .value = {
+            .kind = AMQP_FIELD_KIND_UTF8, .value = { .bytes = amqp_cstring_bytes("none") } } };
+
+    (void)amqp_basic_qos(p->amqp, p->channel, 0, 1, 0);
+    (void)amqp_basic_consume(p->amqp, p->channel, amqp_cstring_bytes(queue),
+        amqp_cstring_bytes("bascule.check"), 0, 0, 0, (amqp_table_t){ 1, &wrong });
+    expect_406(p, "reading from queue", queue, false);
+}
+
+/* A message with an expiration that is no number goes nowhere. */
+static void probe_write(struct probe *p, const struct options_sink *o)
+{
+    const char *exchange = o->exchange ? o->exchange : "";
+    bool fixed = o->routing_key.fixed && o->routing_key.text;
+    amqp_basic_properties_t wrong = { ._flags = AMQP_BASIC_EXPIRATION_FLAG,
+        .expiration = amqp_cstring_bytes("none") };
+
+    (void)amqp_basic_publish(p->amqp, p->channel, amqp_cstring_bytes(exchange),
+        amqp_cstring_bytes(fixed ? o->routing_key.text : "bascule.check"), 0, 0, &wrong,
+        amqp_empty_bytes);
+    (void)amqp_basic_qos(p->amqp, p->channel, 0, 1, 0);
+    expect_406(p, "publishing to exchange", exchange, !fixed);
+}
+
+/* Is it there? */
+static bool probe_exchange(struct probe *p, const char *name)
+{
+    if (!name || !*name)
+        return true;
+    (void)amqp_exchange_declare(p->amqp, p->channel, amqp_cstring_bytes(name), amqp_empty_bytes, 1,
+        0, 0, 0, amqp_empty_table);
+    return answered(p, "exchange", name);
+}
+
+static void probe_source(struct probe *p, const struct options_source *o, const char *peer)
 {
     const struct options_binding *b = o->bindings.at;
     bool create = options_source_declare(o) == OPTIONS_CREATE;
@@ -101,18 +168,16 @@ static void probe_source(struct probe *p, const struct options_source *o)
 
             (void)amqp_send_method(p->amqp, p->channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
             (void)amqp_channel_open(p->amqp, ++p->channel);
-        } else {
-            (void)answered(p, "queue", o->queue);
+        } else if (answered(p, "queue", o->queue)) {
+            probe_read(p, o->queue);
         }
-        probe_exchange(p, o->exchange);
+        (void)probe_exchange(p, o->exchange);
         for (size_t i = 0; i < o->bindings.n; i++)
-            probe_exchange(p, b[i].exchange);
+            (void)probe_exchange(p, b[i].exchange);
     } else if (answered(p, "queue", o->queue)) {
-        /* Reading is asked for by taking nothing: get on a channel that is closed right after gives
-         * what it took back, so consume with a prefetch of 0 is not used. */
-        (void)amqp_basic_qos(p->amqp, p->channel, 0, 1, 0);
+        probe_read(p, o->queue);
     }
-    probe_limits(p, o);
+    probe_limits(p, o, peer);
 }
 
 size_t probe_run(const struct link_spec *spec, const struct source_spec *source,
@@ -137,9 +202,9 @@ size_t probe_run(const struct link_spec *spec, const struct source_spec *source,
         (void)amqp_channel_open(p.amqp, p.channel);
         if (answered(&p, "connection", spec->name)) {
             if (source)
-                probe_source(&p, source->options);
-            if (to && to->declare != OPTIONS_CREATE && to->declare != OPTIONS_NONE)
-                probe_exchange(&p, to->exchange);
+                probe_source(&p, source->options, peer);
+            if (to && to->declare != OPTIONS_CREATE && probe_exchange(&p, to->exchange))
+                probe_write(&p, to);
         }
         (void)amqp_connection_close(p.amqp, AMQP_REPLY_SUCCESS);
         (void)amqp_destroy_connection(p.amqp);

@@ -6,22 +6,11 @@
 
 #include "bridge/links/rabbitmq/codec.h"
 #include "bridge/links/rabbitmq/link.h"
+#include "bridge/links/rabbitmq/lot.h"
 
-#define LOT_EVENTS 1024
-#define LOT_BYTES (1 << 20)
 #define HEADERS_MAX (4u << 20) /* encoded, of one event; a frame holds less */
 #define ORIGIN_QUEUE_MAX 200   /* so that an origin fits a short string */
 #define LAG_MS 15000           /* between questions how much waits in the queue */
-
-/* Events that came in one go, in memory of their own. Slices of it are lent as batches. */
-struct lot {
-    struct lot *next;
-    struct arena arena;
-    struct event *events;
-    uint64_t *tags;
-    size_t count, room, taken, bytes;
-    int refs; /* [lock] slices that are lent, and one while it is in the ready list */
-};
 
 struct lent {
     struct batch batch;
@@ -65,7 +54,7 @@ struct source {
     bool durable, exclusive, reject_oversize;
     size_t target, max_event_bytes, window_events, window_bytes;
     /* [lock] */
-    struct lot *ready, **ready_end;
+    struct lot *ready, *newest; /* first and last of a list */
     size_t ready_bytes;
     uint64_t session_hex;
     uint64_t ack_tag;      /* acknowledge all up to it; 0: none */
@@ -103,65 +92,11 @@ static void unlock(const struct source *s)
 
 /* ---- lots ---- */
 
-static void lot_free(struct lot *lot)
-{
-    if (!lot)
-        return;
-    arena_done(&lot->arena);
-    free(lot->events);
-    free(lot->tags);
-    free(lot);
-}
-
-/* [lock] */
-static void lot_unref(struct lot *lot)
-{
-    if (--lot->refs == 0)
-        lot_free(lot);
-}
-
-static int lot_room(struct lot *lot, size_t count)
-{
-    size_t room = lot->room ? lot->room : 16;
-    struct event *events;
-    uint64_t *tags;
-
-    while (room < count)
-        room *= 2;
-    if (room == lot->room)
-        return 0;
-    events = realloc(lot->events, room * sizeof *events);
-    if (events)
-        lot->events = events;
-    tags = realloc(lot->tags, room * sizeof *tags);
-    if (tags)
-        lot->tags = tags;
-    if (!events || !tags)
-        return -1;
-    lot->room = room;
-    return 0;
-}
-
-static struct lot *lot_filling(struct source *s)
+static struct lot *filling(struct source *s)
 {
     if (!s->filling)
         s->filling = calloc(1, sizeof *s->filling);
     return s->filling;
-}
-
-/* [lock] Small lots that still wait grow together, so that a batch is what arrived and not what one
- * read of the socket held. */
-static bool lot_merge(struct lot *to, struct lot *from)
-{
-    if (to->taken > 0 || to->count + from->count > LOT_EVENTS ||
-        to->bytes + from->bytes > LOT_BYTES || lot_room(to, to->count + from->count) != 0)
-        return false;
-    memcpy(to->events + to->count, from->events, from->count * sizeof *from->events);
-    memcpy(to->tags + to->count, from->tags, from->count * sizeof *from->tags);
-    to->count += from->count;
-    to->bytes += from->bytes;
-    arena_join(&to->arena, &from->arena);
-    return true;
 }
 
 /* [io] The delivery that is still coming in moves out of the lot that is handed over. */
@@ -192,13 +127,13 @@ static int carry(struct source *s, struct lot *to)
 /* [io] */
 static void lot_push(struct source *s)
 {
-    struct lot *lot = s->filling, *newest;
+    struct lot *lot = s->filling;
 
     if (!lot || lot->count == 0)
         return;
     s->filling = NULL;
     if (s->in.announced || s->in.open) {
-        struct lot *to = lot_filling(s);
+        struct lot *to = filling(s);
 
         if (!to || carry(s, to) != 0) {
             /* Closing drops what is in no batch yet; the broker gives all of it again. */
@@ -209,15 +144,16 @@ static void lot_push(struct source *s)
     }
     lock(s);
     s->ready_bytes += lot->bytes;
-    newest =
-        s->ready ? (struct lot *)(void *)((char *)s->ready_end - offsetof(struct lot, next)) : NULL;
-    if (newest && lot_merge(newest, lot)) {
+    if (s->newest && lot_merge(s->newest, lot)) {
         lot_free(lot);
     } else {
         lot->refs = 1;
         lot->next = NULL;
-        *s->ready_end = lot;
-        s->ready_end = &lot->next;
+        if (s->newest)
+            s->newest->next = lot;
+        else
+            s->ready = lot;
+        s->newest = lot;
     }
     io_ring(s->c.io->link);
     unlock(s);
@@ -232,7 +168,7 @@ static void ready_drop(struct source *s)
         s->ready = lot->next;
         lot_unref(lot);
     }
-    s->ready_end = &s->ready;
+    s->newest = NULL;
     s->ready_bytes = 0;
 }
 
@@ -409,7 +345,7 @@ static int work(struct channel *c)
 static int begin(struct source *s, const amqp_basic_deliver_t *d)
 {
     struct incoming *in = &s->in;
-    struct lot *lot = lot_filling(s);
+    struct lot *lot = filling(s);
     uint8_t *address =
         lot ? arena_copy(&lot->arena, d->routing_key.bytes, d->routing_key.len) : NULL;
     char origin[ORIGIN_QUEUE_MAX + 64];
@@ -727,7 +663,6 @@ static int init(struct source *s, const struct source_spec *spec, struct fault *
     s->max_event_bytes = (size_t)spec->max_event_bytes;
     s->window_events = (size_t)spec->window_events;
     s->window_bytes = (size_t)spec->window_bytes;
-    s->ready_end = &s->ready;
     s->consumer = CONSUMER_OFF;
     s->lag = -1;
     buf_init(&s->scratch, HEADERS_MAX);
@@ -805,7 +740,7 @@ struct batch *source_receive(struct source *s, size_t limit)
         if (lot->taken == lot->count) {
             s->ready = lot->next;
             if (!s->ready)
-                s->ready_end = &s->ready;
+                s->newest = NULL;
             lot_unref(lot);
         }
         s->lent_events += n;

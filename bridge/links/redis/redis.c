@@ -1,5 +1,6 @@
 /* Redis streams in and out, and channels out, behind the connector's table. */
 #include "bridge/links/redis/link.h"
+#include "bridge/links/redis/trial.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,23 +177,12 @@ static size_t redis_probe(const struct link_spec *spec, const struct source_spec
 {
     struct link *l = NULL;
     struct fault why = { 0 };
-    struct epoll_event event;
     size_t n = 0;
 
-    (void)source;
-    (void)sink;
     if (redis_open(spec, &l, &why) == 0) {
-        /* Time here is only counted turns of 10 ms: the probe has no clock. */
-        for (int64_t t = 0; t < timeout_ms && !l->commands.ready && !l->commands.tries; t += 10) {
-            (void)redis_step(l, t, 0);
-            if (!l->commands.ready)
-                (void)epoll_wait(l->poll_fd, &event, 1, 10);
-        }
-        if (!l->commands.ready)
-            (void)fault_set(&why, FAULT_RETRY, 0, "%s",
-                l->commands.status.error[0] ? l->commands.status.error : "no answer in time");
-    }
-    if (why.kind && limit > 0) {
+        n = trial_run(l, source ? source->options : NULL, sink ? sink->options : NULL, timeout_ms,
+            ret, limit);
+    } else if (limit > 0) {
         ret[n].is_error = true;
         (void)snprintf(ret[n++].text, sizeof ret->text, "%.399s", why.text);
     }
