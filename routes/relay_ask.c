@@ -247,6 +247,9 @@ static int add_part(struct relay *r, struct store_job *job, const struct relay_r
             return -1;
         if (!o)
             return fault_set(why, FAULT_INPUT, 0, "name a sink: --to-sink %s/SINK", ask->to_route);
+        if (!o->spec.config->enabled)
+            return fault_set(
+                why, FAULT_INPUT, 0, "sink '%s/%s' is not enabled", ask->to_route, ask->to_sink);
         return add_leg(job, part, o, false, left_out, why);
     }
     if (relay_find(r, part->route, NULL, &route, &o, why) != 0 || !route)
@@ -256,6 +259,11 @@ static int add_part(struct relay *r, struct store_job *job, const struct relay_r
 
         if (ask->sink ? strcmp(c->name, ask->sink) != 0 : c->fallback_only)
             continue;
+        if (!c->enabled && ask->sink)
+            return fault_set(
+                why, FAULT_INPUT, 0, "sink '%s/%s' is not enabled", part->route, c->name);
+        if (!c->enabled)
+            continue; /* its leg would never end */
         if (add_leg(job, part, route->outflows[s], !c->fallback_only, left_out, why) != 0)
             return -1;
     }

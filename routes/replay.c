@@ -150,8 +150,12 @@ bool replay_turn(struct replay *r, struct store *store, int64_t now_ms, int64_t 
 {
     bool alive = false, missing = false;
 
-    if (r->job.state == JOB_PLANNED)
-        return unix_ms < r->job.expires_ms;
+    if (r->job.state == JOB_PLANNED && unix_ms < r->job.expires_ms)
+        return true;
+    if (r->job.state == JOB_PLANNED) {
+        r->job.state = JOB_CANCELLED; /* nobody ran it: its pins are gone, so it must not be run */
+        r->job.changed_ms = unix_ms;
+    }
     for (size_t i = 0; i < r->job.leg_count; i++) {
         struct lane *l = r->lanes[i];
 

@@ -153,7 +153,7 @@ static void change_rows(
 {
     uint64_t after = 0, changed = 0, skipped = 0;
     struct fault why = { 0 };
-    char object[192] = "", detail[64];
+    char object[192] = "", detail[1024];
     size_t row;
 
     for (row = 0; row < a->rows.row_count; row++) {
@@ -173,8 +173,9 @@ static void change_rows(
         }
         after = d.number;
     }
-    (void)snprintf(detail, sizeof detail, "%llu changed, %llu passed over",
-        (unsigned long long)changed, (unsigned long long)skipped);
+    /* With what was asked: a drop's reason stands there. */
+    (void)snprintf(detail, sizeof detail, "%llu changed, %llu passed over, asked: %s",
+        (unsigned long long)changed, (unsigned long long)skipped, json_string_value(c->kept));
     if (changed)
         call_audit(c, what, changed == 1 ? object : json_string_value(c->kept), detail, "done");
     call_reply(c, json_pack("{s:o, s:o, s:o, s:b, s:o, s:o}", "changed", view_unsigned(changed),

@@ -37,7 +37,8 @@ static void set_pause(json_t *to, bool paused, int64_t since_ms, const char *by)
     json_object_set_new(to, "paused_by", paused ? view_bytes(bytes_text(by)) : json_null());
 }
 
-static json_t *sink_json(const struct call *c, size_t route, size_t sink)
+/* A fallback counts what was diverted to it; for others the route's log tells. */
+static json_t *sink_json(const struct call *c, size_t route, size_t sink, uint64_t next_seq)
 {
     struct relay_sink_status s;
     int64_t open_for;
@@ -55,6 +56,8 @@ static json_t *sink_json(const struct call *c, size_t route, size_t sink)
     set_pause(ret, s.paused, s.paused_since_ms, s.paused_by);
     json_object_set_new(ret, "breaker", json_string(breaker_states[s.breaker]));
     json_object_set_new(ret, "breaker_open_for_ms", json_integer(open_for));
+    if (!s.fallback_only)
+        s.counts.accepted = next_seq - s.begin_seq;
     json_object_set_new(ret, "counts", counts_json(&s.counts));
     json_object_set_new(ret, "begin_seq", view_unsigned(s.begin_seq));
     json_object_set_new(ret, "frontier", view_unsigned(s.frontier));
@@ -77,7 +80,7 @@ static json_t *route_json(const struct call *c, size_t route)
 
     relay_route_status(c->relay, route, &s);
     for (size_t i = 0; i < s.sink_count; i++)
-        json_array_append_new(sinks, sink_json(c, route, i));
+        json_array_append_new(sinks, sink_json(c, route, i, s.next_seq));
     ret = json_pack("{s:s, s:s, s:o, s:o, s:b, s:o}", "name", s.name, "connection", s.connection,
         "place", view_bytes(bytes_text(s.place)), "link", link_json(c, &s.link), "enabled",
         s.enabled, "sinks", sinks);

@@ -212,29 +212,64 @@ void table_print(
     free(cells);
 }
 
-void table_print_object(const struct command *c, const json_t *object, int64_t now_ms)
+static void print_value(
+    const struct command *c, const char *name, int width, const json_t *value, int64_t now_ms)
+{
+    size_t n = strlen(name);
+    bool is_time =
+        n > 3 && strcmp(name + n - 3, "_ms") == 0 && json_integer_value(value) > 1000000000000;
+    bool is_size = n > 6 && strcmp(name + n - 6, "_bytes") == 0;
+    struct table_column column = { name, name,
+        is_time   ? TABLE_TIME
+        : is_size ? TABLE_SIZE
+                  : TABLE_TEXT };
+    struct buf text;
+
+    buf_init(&text, 64u << 20);
+    put_cell(&text, &column, value, now_ms, c->terminal);
+    if (c->terminal)
+        printf("%-*s  %s\n", width, name, buf_text(&text));
+    else
+        printf("%s\t%s\n", name, buf_text(&text));
+    buf_done(&text);
+}
+
+/* Objects inside go as "link.state"; bytes that are no text ({"base64": …}) stay one value. */
+static bool is_nested(const json_t *value)
+{
+    return json_is_object(value) && json_object_size(value) && !json_object_get(value, "base64");
+}
+
+static void print_members(const struct command *c, const char *prefix, int width,
+    const json_t *object, int64_t now_ms, int *widest)
 {
     const char *key;
-    json_t *value;
+    json_t *value, *item;
+    size_t i;
 
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
-        size_t n = strlen(key);
-        bool is_time =
-            n > 3 && strcmp(key + n - 3, "_ms") == 0 && json_integer_value(value) > 1000000000000;
-        bool is_size = n > 6 && strcmp(key + n - 6, "_bytes") == 0;
-        struct table_column column = { key, key,
-            is_time   ? TABLE_TIME
-            : is_size ? TABLE_SIZE
-                      : TABLE_TEXT };
-        struct buf text;
+        char name[256];
+        int n = snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? "." : "", key);
 
-        buf_init(&text, 64u << 20);
-        put_cell(&text, &column, value, now_ms, c->terminal);
-        if (c->terminal)
-            printf("%-18s %s\n", key, buf_text(&text));
+        if (is_nested(value)) {
+            print_members(c, name, width, value, now_ms, widest);
+            continue;
+        }
+        *widest = n > *widest ? n : *widest;
+        if (width < 0)
+            continue;
+        if (!json_is_array(value) || !json_array_size(value))
+            print_value(c, name, width, value, now_ms);
         else
-            printf("%s\t%s\n", key, buf_text(&text));
-        buf_done(&text);
+            json_array_foreach(value, i, item) print_value(c, name, width, item, now_ms);
     }
+}
+
+void table_print_object(const struct command *c, const json_t *object, int64_t now_ms)
+{
+    int widest = 0;
+
+    print_members(c, "", -1, object, now_ms, &widest);
+    print_members(c, "", widest, object, now_ms, &widest);
 }

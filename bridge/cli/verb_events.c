@@ -44,6 +44,7 @@ static const struct table_column audit_columns[] = {
     { "what", "WHAT", TABLE_TEXT },
     { "object", "OBJECT", TABLE_TEXT },
     { "result", "RESULT", TABLE_TEXT },
+    { "detail", "DETAIL", TABLE_TEXT },
     { NULL, NULL, 0 },
 };
 

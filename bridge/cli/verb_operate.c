@@ -197,10 +197,15 @@ static const struct table_column status_columns[] = {
 static void print_verdict(const json_t *answer, const json_t *lines)
 {
     size_t i, troubled = 0;
+    long long dead = 0;
     json_t *line;
     struct buf text;
 
-    json_array_foreach(lines, i, line) troubled += *text_of(line, "trouble") != '\0';
+    json_array_foreach(lines, i, line)
+    {
+        troubled += *text_of(line, "trouble") != '\0';
+        dead += json_integer_value(json_object_get(line, "dead"));
+    }
     buf_init(&text, 512);
     if (json_is_true(json_object_get(json_object_get(answer, "store"), "full")))
         buf_put_text(&text, "The store is full: sources wait until there is space. ");
@@ -208,6 +213,8 @@ static void print_verdict(const json_t *answer, const json_t *lines)
         buf_put_format(&text, "%zu of %zu lines report trouble.", troubled, json_array_size(lines));
     else
         buf_put_text(&text, "All routes are working.");
+    if (dead)
+        buf_put_format(&text, " %lld dead letters wait ('bascule dlq groups').", dead);
     buf_put_text(&text, " Up for ");
     table_put_duration(&text, json_integer_value(json_object_get(answer, "now_ms")) -
                                   json_integer_value(json_object_get(answer, "started_ms")));

@@ -101,6 +101,8 @@ static void print_plan(struct command *c, const json_t *plan)
     printf("\n%lld left out because they are still pending\n", number_in(plan, "left_out"));
     if (seconds > 0)
         printf("takes at least %.0f s at this rate\n", seconds);
+    else
+        printf("goes as fast as live traffic leaves room (--rate N/s limits it)\n");
 }
 
 static int plan(struct command *c)

@@ -78,8 +78,8 @@ void rig_start(struct rig *g)
     g->config = (struct config){
         .connections = &g->connection,
         .connection_count = 1,
-        .routes = &g->route,
-        .route_count = 1,
+        .routes = g->routes ? g->routes : &g->route,
+        .route_count = g->routes ? g->route_count : 1,
         .store_max_size = g->max_size,
         .retain_age_ms = 7 * 86400000LL,
         .retain_bytes = 1 << 30,

@@ -11,6 +11,8 @@ struct rig {
     struct config config;
     struct config_connection connection;
     struct config_route route;
+    struct config_route *routes; /* NULL: `route` alone */
+    size_t route_count;
     struct config_sink sinks[WORLD_SINKS_MAX];
     struct scripted_sink_options options[WORLD_SINKS_MAX];
     struct store *store;

@@ -164,6 +164,7 @@ TEST(api_status_tells_routes_sinks_store_and_connections)
     CHECK_INT(number(route, "accepted"), 20);
     CHECK_INT(number(json_object_get(sink, "counts"), "dead"), 4);
     CHECK_INT(number(json_object_get(sink, "counts"), "delivered"), 16);
+    CHECK_INT(number(json_object_get(sink, "counts"), "accepted"), 20);
     CHECK(json_is_true(json_object_get(sink, "balanced")));
     CHECK_TEXT(text(sink, "breaker"), "closed");
     CHECK(number(json_object_get(a, "store"), "used_bytes") > 0);
@@ -352,6 +353,7 @@ TEST(api_dead_letters_are_dropped_and_retried_by_filter)
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 49);
     a = get(&d, "/v1/audit");
     CHECK_TEXT(text(row(a, 0), "what"), "dead_letter_drop");
+    CHECK_CONTAINS(text(row(a, 0), "detail"), "a test");
     json_decref(a);
     desk_close(&d);
 }
@@ -491,6 +493,71 @@ TEST(api_a_replay_pauses_resumes_and_is_cancelled)
     CHECK(number(a, "delivered") < 200);
     json_decref(a);
     refused(&d, "POST", "/v1/replays/1/resume", NULL, 400);
+    desk_close(&d);
+}
+
+TEST(api_a_plan_that_nobody_runs_ends_as_cancelled)
+{
+    struct desk d = { 0 };
+
+    with_dead(&d, 20);
+    json_decref(post(&d, "/v1/replays", json_pack("{s:s}", "route", "orders")));
+    d.rig.unix_ms += 3601 * 1000;
+    d.rig.now_ms += 3601 * 1000;
+    json_decref(job_after(&d, "/v1/replays/1", "cancelled", 100));
+    refused(&d, "POST", "/v1/replays/1/run", NULL, 400);
+    CHECK_INT(d.rig.world.sinks[0].replayed, 0);
+    desk_close(&d);
+}
+
+TEST(api_a_dead_letter_of_a_replay_is_retried_after_its_job)
+{
+    struct desk d = { 0 };
+    json_t *a;
+
+    with_dead(&d, 20);
+    json_decref(post(&d, "/v1/replays", json_pack("{s:s, s:s}", "route", "orders", "sink", "one")));
+    json_decref(post(&d, "/v1/replays/1/run", NULL));
+    a = job_after(&d, "/v1/replays/1", "done", 500);
+    CHECK_INT(number(a, "delivered"), 16);
+    CHECK_INT(number(a, "dead"), 4);
+    json_decref(a);
+    a = get(&d, "/v1/dead-letters");
+    CHECK_INT(row_count(a), 8); /* a replay does not resolve dead letters */
+    json_decref(a);
+    d.rig.world.sinks[0].refuse_every = 0;
+    a = post(&d, "/v1/dead-letters/retry", json_pack("{s:s}", "sink", "one"));
+    CHECK_INT(number(a, "changed"), 8);
+    json_decref(a);
+    for (int i = 0; i < 300; i++)
+        desk_turn(&d);
+    CHECK_INT(d.rig.world.sinks[0].arrived[3], 2);
+    CHECK_INT(rig_sink(&d.rig, 0).counts.dead, 0);
+    CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 20);
+    CHECK(rig_sink(&d.rig, 0).balanced);
+    a = get(&d, "/v1/dead-letters");
+    CHECK_INT(row_count(a), 0);
+    json_decref(a);
+    desk_close(&d);
+}
+
+TEST(api_a_replay_to_a_disabled_sink_is_refused)
+{
+    struct desk d = { 0 };
+
+    rig_init(&d.rig, 84, 2);
+    d.rig.sinks[1].enabled = false;
+    desk_open(&d);
+    world_publish(&d.rig.world, 10);
+    for (int i = 0; i < 100; i++)
+        desk_turn(&d);
+    refused(&d, "POST", "/v1/replays",
+        json_pack("{s:s, s:s}", "route", "orders", "to_sink", "orders/two"), 400);
+    refused(
+        &d, "POST", "/v1/replays", json_pack("{s:s, s:s}", "route", "orders", "sink", "two"), 400);
+    json_decref(post(&d, "/v1/replays", json_pack("{s:s}", "route", "orders")));
+    json_decref(post(&d, "/v1/replays/1/run", NULL));
+    json_decref(job_after(&d, "/v1/replays/1", "done", 500));
     desk_close(&d);
 }
 

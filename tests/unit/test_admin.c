@@ -155,6 +155,61 @@ TEST(silent_and_broken_clients_hold_nobody_up)
     http_free(h);
 }
 
+static void ask_with_large_bodies(void)
+{
+    char *text = malloc(HTTP_BODY_MAX + 1u);
+    struct client_answer a;
+
+    CHECK(text);
+    memset(text, 'x', HTTP_BODY_MAX);
+    text[HTTP_BODY_MAX] = '\0';
+    a = ask("/large", json_pack("{s:s}", "k", text));
+    CHECK_INT(a.status, 413);
+    CHECK_TEXT(json_string_value(json_object_get(a.json, "code")), "too_large");
+    json_decref(a.json);
+    text[HTTP_BODY_MAX - 100] = '\0';
+    for (int i = 0; i < 4; i++) { /* what a request took is given back with it */
+        a = ask("/fits", json_pack("{s:s}", "k", text));
+        CHECK_INT(a.status, 200);
+        json_decref(a.json);
+    }
+    free(text);
+}
+
+TEST(a_body_over_the_limit_is_a_413_and_others_go_on)
+{
+    struct http *h = serve();
+
+    serve_while(h, ask_with_large_bodies);
+    http_free(h);
+}
+
+static void ask_beside_a_crowd(void)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX, .sun_path = "sock" };
+    int crowd[HTTP_CONNECTIONS_MAX];
+    struct client_answer a;
+
+    for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++) {
+        crowd[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+        CHECK_INT(connect(crowd[i], (struct sockaddr *)&where, sizeof where), 0);
+        CHECK_INT(write(crowd[i], "GET /", 5), 5);
+    }
+    for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
+        (void)close(crowd[i]);
+    a = ask("/after", NULL); /* waits in the socket's queue for its turn, no longer */
+    CHECK_INT(a.status, 200);
+    json_decref(a.json);
+}
+
+TEST(as_many_silent_clients_as_there_is_room_for_leave_it_open_again)
+{
+    struct http *h = serve();
+
+    serve_while(h, ask_beside_a_crowd);
+    http_free(h);
+}
+
 TEST(the_socket_is_for_owner_and_group_and_goes_with_the_server)
 {
     struct http *h = serve();

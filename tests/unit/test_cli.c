@@ -1,6 +1,7 @@
 #include "bridge/cli/args.h"
 #include "bridge/cli/table.h"
 #include "bridge/cli/when.h"
+#include "bridge/cli/command.h"
 #include "tests/harness.h"
 
 static const struct args_option options[] = {
@@ -84,4 +85,19 @@ TEST(a_table_that_is_no_terminal_is_tab_separated)
     CHECK(fgets(text, sizeof text, f) != NULL);
     CHECK_TEXT(text, "x\\ty\t2048\n");
     json_decref(rows);
+}
+
+TEST(explain_knows_the_numbers_and_says_which_it_does_not)
+{
+    char *known[] = { "bascule", "explain", "bsc-0110", NULL };
+    char *all[] = { "bascule", "explain", "--json", NULL };
+    char *unknown[] = { "bascule", "explain", "BSC-0099", NULL };
+    char *rubbish[] = { "bascule", "explain", "BSC-", NULL };
+    char *group[] = { "bascule", "dlq", "drop", "--group", "x", NULL };
+
+    CHECK_INT(command_main(3, known), DAEMON_OK);
+    CHECK_INT(command_main(3, all), DAEMON_OK);
+    CHECK_INT(command_main(3, unknown), DAEMON_DATA);
+    CHECK_INT(command_main(3, rubbish), DAEMON_USAGE);
+    CHECK_INT(command_main(5, group), DAEMON_USAGE);
 }
