@@ -396,7 +396,7 @@ static struct lane *lane_of(struct outflow *o, const struct held *h)
     for (struct lane *l = o->replays; l; l = l->next)
         if (lane_job(l) == h->job)
             return l;
-    return &o->retry;
+    return NULL; /* its job has ended or was cancelled: nobody waits for it */
 }
 
 static void restore_one(void *arg, const struct held *h, size_t bytes)
@@ -404,8 +404,10 @@ static void restore_one(void *arg, const struct held *h, size_t bytes)
     struct restore *r = arg;
     struct outflow *o = r->o;
     struct lane *l = lane_of(o, h);
-    struct entry *e = calloc(1, sizeof *e);
+    struct entry *e = l ? calloc(1, sizeof *e) : NULL;
 
+    if (!l)
+        return;
     if (!e) {
         r->failed = true;
         return;

@@ -840,10 +840,12 @@ static void tls_open(char *server_name, bool trusted)
 {
     const char *tls_port = getenv("BASCULE_TEST_REDIS_TLS_PORT");
     static char ca[512];
+    const char *certificates = getenv("BASCULE_TEST_REDIS_CERTIFICATES");
 
-    if (!tls_port || !getenv("BASCULE_TEST_REDIS_CA"))
-        harness_skip("no Redis with TLS: BASCULE_TEST_REDIS_TLS_PORT, BASCULE_TEST_REDIS_CA");
-    (void)snprintf(ca, sizeof ca, "%s", getenv("BASCULE_TEST_REDIS_CA"));
+    if (!tls_port || !certificates)
+        harness_skip(
+            "no Redis with TLS: BASCULE_TEST_REDIS_TLS_PORT, BASCULE_TEST_REDIS_CERTIFICATES");
+    (void)snprintf(ca, sizeof ca, "%s/ca.pem", certificates);
     (void)snprintf(g.url, sizeof g.url, "rediss://127.0.0.1:%s", tls_port);
     g.link.url = g.url;
     g.link.tls = (struct redis_tls_options){

@@ -22,18 +22,19 @@ LAYERS = (
 # A library's header, and the only paths that may include it.
 LIBRARIES = (
     (r"^(rabbitmq-c/)?amqp", ("bridge/links/rabbitmq", "tests/bench/")),
-    (r"^librdkafka/", ("bridge/links/kafka", "tests/bench/", "tests/brokers/")),
+    (r"^librdkafka/", ("bridge/links/kafka", "tests/bench/", "tests/brokers/", "tests/conformance/")),
     (r"^hiredis/", ("bridge/links/redis", "bridge/links/resp", "tests/bench/")),
     (r"^nats/", ("bridge/links/nats", "tests/bench/")),
     (r"^sqlite3", ("store/db", "tests/unit/fail_vfs", "tests/bench/")),
-    (r"^(zstd|zdict)", ("store/",)),
+    (r"^(zstd|zdict)", ("store/", "tests/bench/")),
     (r"^yaml\.h", ("routes/yaml",)),
     (r"^microhttpd", ("bridge/admin/",)),
     (r"^jansson", ("bridge/admin/", "bridge/cli/", "schemas/", "tests/")),
-    (r"^openssl/", ("bridge/links/", "tests/conformance/")),
+    # The configuration is named by its SHA-256.
+    (r"^openssl/", ("bridge/links/", "routes/config_load", "tests/conformance/")),
 )
 # Links whose files lie loose in bridge/links/ and are shared by several.
-SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp")
+SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp", "bridge/links/resolve")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
