@@ -120,6 +120,10 @@ def run(arguments):
         if troubles:
             print(f"0 passed, {len(troubles)} failed, 0 skipped")
             return 1
+        if getattr(brokers.get("kafka"), "mock", False):
+            # It keeps nothing and knows no restart: most behaviours cannot be asked of it.
+            print("note: Kafka's link was not tried: Maven Central could not be reached")
+            brokers.pop("kafka").kill()
         control = Control(root / "control", brokers)
         if "kafka" in brokers:
             control.ends["kafka"].place("bascule-test")  # of test_kafka.c
