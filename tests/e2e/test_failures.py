@@ -391,3 +391,31 @@ def damaged_store_is_said_and_what_is_salvaged_relays_on(t):
     r.feed(r.make(100))
     r.wait()
     check_equal(r.problems(duplicates_max=300), [], "problems")
+
+
+@test
+def publish_that_closes_the_channel_is_a_dead_letter_and_neighbours_arrive(t):
+    """A body over the broker's limit names nobody: the channel is closed under all that are in flight."""
+    own = t.world.fresh("rabbitmq", t.directory / "rabbitmq")
+    t.ends(own.stop)
+    own.ctl("eval", "application:set_env(rabbit, max_message_size, 100000).")
+    port = port_of(own, "rabbitmq")
+    rabbit = clients.Rabbit(port)
+    t.ends(rabbit.close)
+    rabbit.exchange("bus", "fanout")
+    rabbit.queue("bus")
+    rabbit.bind("bus", "bus")
+    source = StreamSource(t)
+    d = daemon_of(t, f"""
+- name: r
+  from: {source.yaml()}
+  to: [ {{ name: bus, connection: own, exchange: bus, routing_key: x }} ]
+  {QUICK}""", "redis", more=f'own: {{ type: rabbitmq, url: "amqp://app:secret@127.0.0.1:{port}/" }}')
+    list(source.feed([(str(n), f"k{n}", bytes(200000) if n == 10 else b"%d" % n) for n in range(20)]))
+    heard = clients.RabbitListener(port, "bus")
+    t.ends(heard.stop)
+    d.start()
+    row = only(d.wait_dead(1, 15))
+    check_equal((row["reason"], row["id"], row["code"]), ("protocol", "10", 406), "dead letter")
+    small = {b"%d" % n for n in range(20) if n != 10}
+    heard.wait(lambda bodies: small <= set(bodies), "the neighbours")
