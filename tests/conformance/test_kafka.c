@@ -219,10 +219,15 @@ TEST(kafka_stored_positions_resume_without_repeats)
     source_open("resumes", stored, 2);
     e.id = bytes_text("resume-2");
     CHECK_INT(publish(&e).fate, FATE_DELIVERED);
-    do
+    /* The other partition may still hold what earlier tests left there. */
+    for (found = false; !found;) {
         b = receive();
-    while (b->count == 0);
-    CHECK(bytes_equal(b->events[0].id, bytes_text("resume-2")));
+        for (size_t i = 0; i < b->count; i++) {
+            CHECK(!bytes_equal(b->events[i].id, bytes_text("resume-1")));
+            found |= bytes_equal(b->events[i].id, bytes_text("resume-2"));
+        }
+        connector_kafka.source_settle(g.source, b, true);
+    }
     rig_close();
 }
 

@@ -238,10 +238,11 @@ def exchange_deleted_is_an_outage_not_a_dead_letter(t):
 
 @test
 def full_disk_pauses_the_source_and_resumes(t):
-    """The store lies on a small tmpfs. Full: sources pause, the daemon stays; space: it goes on."""
+    """The store lies on a small tmpfs. Full: sources pause, the daemon stays; space: it goes on. Emptied, the
+    disk has room for all events, a whole WAL (16 MiB) and the store's reserve (20 MiB) at once."""
     disk = t.directory / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", disk], check=False,
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", disk], check=False,
                              capture_output=True)
     if mounted.returncode != 0:
         raise Skip("cannot mount a tmpfs here: " + mounted.stderr.decode().strip())

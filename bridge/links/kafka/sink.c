@@ -651,13 +651,14 @@ static bool stalled(const struct sink *s)
  * neighbours. */
 static void sink_move(struct sink *s)
 {
-    struct kafka_producer *old = s->producer, *own;
+    struct kafka_producer *old = s->producer, *own = NULL;
     struct flights *flights;
     struct fault why;
 
     s->moving = false;
     s->progress_ms = s->link->now_ms;
-    if (producer_open(s->link, s->options, s->spec.confirm_timeout_ms, true, &own, &why) != 0)
+    if (producer_open(s->link, s->options, s->spec.confirm_timeout_ms, true, &own, &why) != 0 ||
+        !own)
         return;
     flights = flights_open(own, (size_t)s->spec.window_events);
     if (!flights) {
