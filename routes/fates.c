@@ -138,12 +138,12 @@ static bool divert(struct flight *f, enum held_reason reason, int code, const ch
     held_due(&to->live, e, 0);
     to->counts.accepted++;
     o->counts.diverted++;
+    outflow_mark(o, OUTCOME_DIVERTED, f->seq);
     if (f->entry) {
         entry_counts_leave(f);
         store_held_remove(o->spec.store, f->entry->number);
         entry_end(f);
     } else {
-        outflow_mark(o, OUTCOME_DIVERTED, f->seq);
         lane_finish(f->lane, f->seq);
     }
     return true;
@@ -244,7 +244,6 @@ void fate_dropped(struct flight *f, enum outcome outcome)
         if (f->entry->state == HELD_RETRYING) {
             if (f->entry->job == 0)
                 o->counts.dead--;
-            ++*count;
             f->entry->state = HELD_DROPPED;
             held_write(l, f->entry, "filtered by today's steps");
         } else {

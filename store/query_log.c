@@ -48,7 +48,8 @@ static int outcome_of(struct scan *s, const struct sink_state *k, uint64_t seq)
         return OUTCOME_NONE;
     db_bind_int(st, 1, (int64_t)k->id);
     db_bind_int(st, 2, (int64_t)seq);
-    while (what == OUTCOME_NONE && db_step(st, NULL) == 1) {
+    /* An event that was held first has a second outcome by its end. */
+    while ((what == OUTCOME_NONE || what == OUTCOME_HELD) && db_step(st, NULL) == 1) {
         struct ranges set;
 
         if (ranges_decode(db_bytes(st, 1), &set) == 0 && ranges_have(&set, seq))
