@@ -284,6 +284,7 @@ void relay_free(struct relay *r)
     asks_done(&r->asks);
     free(r->links);
     free(r->routes);
+    free(r->touched);
     free(r->orphans);
     free(r);
 }

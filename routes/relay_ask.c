@@ -133,19 +133,44 @@ static int dead_sink(struct relay *r, const struct relay_dead *d, int64_t unix_m
     return 0;
 }
 
+/* The asker read the row before it knew of what is not yet on disk: one deed at a time for each. */
+static int touch(struct relay *r, uint64_t number, struct fault *why)
+{
+    uint64_t done = store_committed(r->spec.store);
+    struct relay_touched *touched;
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->touched_n; i++)
+        if (r->touched[i].txn > done)
+            r->touched[n++] = r->touched[i];
+    r->touched_n = n;
+    for (size_t i = 0; i < n; i++)
+        if (r->touched[i].number == number)
+            return fault_set(why, FAULT_RETRY, 0,
+                "something else was asked for dead letter %" PRIu64 " just now", number);
+    touched = n < OUTFLOW_RETRIES_MAX ? realloc(r->touched, (n + 1) * sizeof *touched) : NULL;
+    if (!touched)
+        return fault_set(why, FAULT_RETRY, 0, "too much is asked at once");
+    r->touched = touched;
+    touched[r->touched_n++] = (struct relay_touched){ number, store_filling(r->spec.store) };
+    return 0;
+}
+
 int relay_dead_retry(
     struct relay *r, const struct relay_dead *d, int64_t unix_ms, struct fault *why)
 {
     struct outflow *o;
 
-    return dead_sink(r, d, unix_ms, &o, why) != 0 ? -1 : outflow_dead_retry(o, d, why);
+    if (dead_sink(r, d, unix_ms, &o, why) != 0 || touch(r, d->number, why) != 0)
+        return -1;
+    return outflow_dead_retry(o, d, why);
 }
 
 int relay_dead_drop(struct relay *r, const struct relay_dead *d, int64_t unix_ms, struct fault *why)
 {
     struct outflow *o;
 
-    if (dead_sink(r, d, unix_ms, &o, why) != 0)
+    if (dead_sink(r, d, unix_ms, &o, why) != 0 || touch(r, d->number, why) != 0)
         return -1;
     outflow_dead_drop(o, d);
     return 0;

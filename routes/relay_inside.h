@@ -43,6 +43,10 @@ struct relay_route {
     bool ahead;                 /* its source waits for its fastest sink */
 };
 
+struct relay_touched {
+    uint64_t number, txn;
+};
+
 struct relay {
     struct relay_spec spec;
     struct asks asks;
@@ -50,6 +54,8 @@ struct relay {
     struct relay_link *links; /* by the config's connections */
     struct relay_route *routes;
     struct replay *replays;
+    struct relay_touched *touched; /* what people did to dead letters and is not on disk yet */
+    size_t touched_n;
     struct store_known *orphans;
     size_t orphan_count;
     bool draining, store_was_full;

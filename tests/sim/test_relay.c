@@ -481,6 +481,78 @@ TEST(a_step_that_drops_leaves_a_trace_and_holds_the_sum)
     rig_done(&g);
 }
 
+TEST(a_retried_dead_letter_that_todays_steps_drop_is_counted_once)
+{
+    struct rig g;
+    struct scripted_step script = { STEP_DROP, 1 };
+    struct step step = { "scripted", run_step, &script };
+    char text[2][64];
+    struct relay_dead d;
+    struct fault why;
+
+    rig_init(&g, 29, 1);
+    g.world.sinks[0].refuse_every = 5;
+    rig_start(&g);
+    world_publish(&g.world, 5);
+    settle(&g);
+    add_step(&g, &step);
+    d = first_dead(&g, 0, text);
+    CHECK_INT(relay_dead_retry(g.relay, &d, g.unix_ms, &why), 0);
+    turns(&g, 50);
+    CHECK_INT(rig_sink(&g, 0).counts.dead, 0);
+    CHECK_INT(rig_sink(&g, 0).counts.dropped_filter, 1);
+    CHECK(outflow_balanced(g.relay->routes[0].outflows[0]));
+    rig_done(&g);
+}
+
+TEST(two_deeds_on_one_dead_letter_do_not_meet)
+{
+    struct rig g;
+    char text[2][64];
+    struct relay_dead d;
+    struct fault why;
+
+    rig_init(&g, 30, 1);
+    g.world.sinks[0].refuse_every = 5;
+    rig_start(&g);
+    world_publish(&g.world, 5);
+    settle(&g);
+    g.world.sinks[0].refuse_every = 0;
+    d = first_dead(&g, 0, text);
+    CHECK_INT(relay_dead_retry(g.relay, &d, g.unix_ms, &why), 0);
+    CHECK_INT(relay_dead_drop(g.relay, &d, g.unix_ms, &why), -1);
+    CHECK_INT(why.kind, FAULT_RETRY);
+    turns(&g, 50);
+    CHECK_INT(rig_sink(&g, 0).counts.dead, 0);
+    CHECK_INT(rig_sink(&g, 0).counts.dropped_person, 0);
+    CHECK(outflow_balanced(g.relay->routes[0].outflows[0]));
+    rig_done(&g);
+}
+
+TEST(an_event_that_was_held_and_then_diverted_is_traced_as_diverted)
+{
+    struct rig g;
+    struct query_spec spec = { .kind = QUERY_TRACE,
+        .where = { .route = "orders", .first_seq = 1, .last_seq = 1 },
+        .limit = 10,
+        .deadline_ms = 100000 };
+    struct query_answer a;
+
+    rig_init(&g, 31, 2);
+    g.sinks[1].fallback_only = true;
+    g.sinks[0].fallback = 1;
+    g.world.sinks[0].unroutable = 1000;
+    rig_start(&g);
+    world_publish(&g.world, 1);
+    settle(&g);
+    CHECK_INT(rig_sink(&g, 0).counts.diverted, 1);
+    turns(&g, 20);
+    rig_query(&g, &spec, &a);
+    CHECK(bytes_equal(a.rows.cells[8].bytes, bytes_text("diverted")));
+    query_answer_done(&a);
+    rig_done(&g);
+}
+
 TEST(a_step_that_fails_makes_a_dead_letter_even_with_a_fallback)
 {
     struct rig g;
