@@ -38,10 +38,13 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-# The list of members is part of it: a source that is gone must go from the archive too.
+# The list of members is part of it: a source that is gone must go from the archive too. A linker takes the
+# first of two functions of one name in an archive for both, silently.
 $(BUILD)/libbascule.a: $(OBJECTS) $(BUILD)/members
 	@rm -f $@
 	$(AR) qcs $@ $(OBJECTS)
+	@twice=$$(nm -g --defined-only $@ | awk '$$2 ~ /[TDBR]/ { print $$3 }' | sort | uniq -d); \
+		[ -z "$$twice" ] || { echo "defined in two files: $$twice" >&2; rm -f $@; exit 1; }
 
 $(BUILD)/bascule: $(BUILD)/bridge/cli/main.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
