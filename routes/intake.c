@@ -57,7 +57,7 @@ void intake_free(struct intake *i)
     asks_forget(i->spec.asks, i);
     for (size_t n = 0; n < i->block_n; n++)
         block_unref(i->blocks[n].block);
-    for (size_t n = 0; n < i->batch_n; n++)
+    for (size_t n = 0; i->batches && n < i->batch_n; n++)
         free(i->batches[n].known);
     free(i->blocks);
     free(i->batches);

@@ -92,8 +92,10 @@ static int join(const struct merge *m, struct block **ret, struct fault *why)
     size_t bytes = 0, at = 0, room = m->bytes + m->events * 10;
     uint8_t *data = malloc(room);
 
-    if (!data)
-        return fault_set(why, FAULT_RETRY, 0, "out of memory for a chunk of %zu bytes", room);
+    if (!data) {
+        (void)fault_set(why, FAULT_RETRY, 0, "out of memory for a chunk of %zu bytes", room);
+        return -1;
+    }
     for (size_t i = 0; i < m->n; i++) {
         const struct block *b = m->parts[i].block;
 

@@ -217,8 +217,9 @@ int read_chunk(struct statement *row, struct block **ret, struct fault *why)
             return 0;
         free(data);
     }
-    return fault_prefix(why, "chunk of route %llu from %llu on",
-        (unsigned long long)CHUNK_ROUTE(id), (unsigned long long)CHUNK_SEQ(id));
+    (void)fault_prefix(why, "chunk of route %llu from %llu on", (unsigned long long)CHUNK_ROUTE(id),
+        (unsigned long long)CHUNK_SEQ(id));
+    return -1;
 }
 
 static int add_block(struct store_read *r, struct block *b)
@@ -267,7 +268,7 @@ static int work_blocks(struct db *db, struct question *q, struct fault *why)
     while ((bytes < q->max_bytes || q->read.count == 0) && (got = db_step(st, why)) == 1) {
         struct block *b = NULL;
 
-        if (read_chunk(st, &b, why) != 0) {
+        if (read_chunk(st, &b, why) != 0 || !b) {
             got = q->read.count ? 0 : -1; /* first hand over what stands before the damage */
             break;
         }
@@ -389,7 +390,7 @@ static int work_ids(struct db *db, struct question *q, struct fault *why)
 
         if (!may_have(q, db_bytes(st, 5)))
             continue;
-        if (read_chunk(st, &b, why) != 0) {
+        if (read_chunk(st, &b, why) != 0 || !b) {
             got = -1;
             break;
         }

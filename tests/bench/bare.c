@@ -576,9 +576,10 @@ static void tell(uint64_t events, int64_t took_ns, bool with_ages)
         memmove(ages, ages + events / 4, (events - events / 4) * sizeof *ages);
         events -= events / 4;
         qsort(ages, events, sizeof *ages, by_age);
-        (void)printf(",\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f",
-            (double)ages[events / 2] / 1e6, (double)ages[events - 1 - events / 100] / 1e6,
-            (double)ages[events - 1] / 1e6);
+        const size_t middle = events / 2, last_hundredth = events - 1 - events / 100;
+
+        (void)printf(",\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f", (double)ages[middle] / 1e6,
+            (double)ages[last_hundredth] / 1e6, (double)ages[events - 1] / 1e6);
     }
     (void)printf("}\n");
 }

@@ -72,7 +72,7 @@ int dial_init(struct dial *d, const char *name, const struct options_link *o, st
 
 void dial_done(struct dial *d)
 {
-    for (size_t i = 0; i < d->count; i++)
+    for (size_t i = 0; d->hosts && i < d->count; i++)
         free(d->hosts[i].url);
     free(d->hosts);
     free(d->name);

@@ -130,7 +130,8 @@ static bool reserved(const struct fields *c, struct bytes name)
         bytes_text(HOPS_FIELD) };
 
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
-        if (own[i].n == c->prefix.n + name.n && own[i].n && /* prefix and name make this one */
+        if (own[i].at && own[i].n == c->prefix.n + name.n &&
+            own[i].n && /* prefix and name make this one */
             (c->prefix.n == 0 || memcmp(own[i].at, c->prefix.at, c->prefix.n) == 0) &&
             memcmp(own[i].at + c->prefix.n, name.at, name.n) == 0)
             return true;
