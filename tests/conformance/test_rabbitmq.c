@@ -1248,8 +1248,11 @@ TEST(rabbitmq_a_broker_that_stops_reading_is_left_and_the_loop_stays_free)
 TEST(rabbitmq_a_url_that_ends_in_a_slash_means_the_default_vhost)
 {
     need_broker();
-    r.link_options.url = realloc(r.link_options.url, 200);
-    strcat(r.link_options.url, "/");
+    char *url = NULL;
+
+    CHECK(asprintf(&url, "%s/", r.link_options.url) > 0);
+    free(r.link_options.url);
+    r.link_options.url = url;
     rig_link();
     rig_sink(0, "t.slash", 30000);
     WAIT(sink_state(0) == LINK_UP);

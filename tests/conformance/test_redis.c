@@ -836,7 +836,7 @@ TEST(redis_probe_names_what_is_missing_or_forbidden)
 
 /* ---- TLS ---- */
 
-static void tls_open(char *server_name, bool trusted)
+static void tls_open(const char *server_name, bool trusted)
 {
     const char *tls_port = getenv("BASCULE_TEST_REDIS_TLS_PORT");
     static char ca[512];
@@ -848,9 +848,10 @@ static void tls_open(char *server_name, bool trusted)
     (void)snprintf(ca, sizeof ca, "%s/ca.pem", certificates);
     (void)snprintf(g.url, sizeof g.url, "rediss://127.0.0.1:%s", tls_port);
     g.link.url = g.url;
-    g.link.tls = (struct redis_tls_options){
-        .set = true, .ca_file = trusted ? ca : NULL, .server_name = server_name, .verify = true
-    };
+    g.link.tls = (struct redis_tls_options){ .set = true,
+        .ca_file = trusted ? ca : NULL,
+        .server_name = (char *)(uintptr_t)server_name,
+        .verify = true };
     stream_sink(true);
     rig_open();
     sink_open();
