@@ -381,7 +381,9 @@ static int work_ids(struct db *db, struct question *q, struct fault *why)
     int got = 0;
 
     q->read.found = calloc(left ? left : 1, sizeof *q->read.found);
-    if (!st || !q->read.found)
+    if (!q->ids || !q->read.found)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    if (!st)
         return -1;
     db_bind_int(st, 1, CHUNK_ID(q->route_id, 0));
     db_bind_int(st, 2, CHUNK_ID(q->route_id + 1, 0));
