@@ -119,8 +119,8 @@ static bool divert(struct flight *f, enum held_reason reason, int code, const ch
     struct outflow *o = f->lane->o, *to = o->fallback;
     struct buf scratch;
     struct bytes key;
+    struct entry *e;
     uint64_t hash;
-    bool made;
 
     if (!to || f->lane->kind != LANE_LIVE || reason == REASON_STEP || reason == REASON_TEMPLATE)
         return false;
@@ -129,11 +129,8 @@ static bool divert(struct flight *f, enum held_reason reason, int code, const ch
     buf_init(&scratch, 1 << 20);
     hash = outflow_key(to, &f->in, &scratch, &key);
     buf_done(&scratch);
-    struct entry *e =
-        held_add(&to->live, f->seq, hash, HELD_WAITING, reason, code, text, 0, 0, NULL, &f->in);
-
-    made = e != NULL;
-    if (!made)
+    e = held_add(&to->live, f->seq, hash, HELD_WAITING, reason, code, text, 0, 0, NULL, &f->in);
+    if (!e)
         return false;
     held_due(&to->live, e, 0);
     to->counts.accepted++;

@@ -156,6 +156,7 @@ static bool room(const struct outflow *o, const struct lane *l)
         window = window / REPLAY_SHARE ? window / REPLAY_SHARE : 1;
     return l->ready_count < limit && l->ready_count + l->in_flight < window &&
            o->in_flight_bytes < (size_t)c->window_bytes && l->held_count < OUTFLOW_HELD_MAX &&
+           (!o->fallback || o->fallback->live.held_count < OUTFLOW_HELD_MAX) &&
            !(c->ordering == CONFIG_ORDER_SOURCE && l->held_count);
 }
 
