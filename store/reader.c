@@ -464,6 +464,7 @@ static void *reader_main(void *arg)
     struct store *s = r->store;
     struct question *q;
 
+    (void)pthread_setname_np(pthread_self(), r->for_sinks ? "store-feeder" : "store-reader");
     (void)pthread_mutex_lock(&s->mutex);
     while ((q = next_question(r)) != NULL) {
         (void)pthread_mutex_unlock(&s->mutex);

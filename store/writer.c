@@ -408,6 +408,7 @@ static void *writer_main(void *arg)
 {
     struct store *s = arg;
 
+    (void)pthread_setname_np(pthread_self(), "store-writer");
     for (;;) {
         bool stop;
 

@@ -146,6 +146,11 @@ def usage(pid):
     return (int(fields[11]) + int(fields[12])) / TICK, int(status["VmHWM"].split()[0])
 
 
+def broker_cpu(brokers, *kinds):
+    """CPU seconds of the brokers' processes and all their threads."""
+    return sum(usage(brokers.get(k).process.pid)[0] for k in {client(k) for k in kinds})
+
+
 def resident(pid):
     """KiB now."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -213,10 +218,12 @@ def measure_pair(brokers, root, pair, events, runs):
             if consumed:
                 fill(brokers, source, place, events)
             out = brokers.place(sink)
+            before = broker_cpu(brokers, source, sink)
             if which == "bare":
                 got = bare(brokers, source, place, sink, out, events)
             else:
                 got = bascule(brokers, root / "daemon", source, place, sink, out, events)
+            got["broker_cpu_us"] = (broker_cpu(brokers, source, sink) - before) * 1e6 / events
             results[which].append(got)
             brokers.drop(sink, out)
             say(pair, which, got)
@@ -233,6 +240,7 @@ def measure_log(root, events, runs):
             r = subprocess.run([LOG, mode, d, str(events), "1000", "8"], check=True, capture_output=True, text=True)
             got = json.loads(r.stdout)
             got["store_bytes"] = sum(f.stat().st_size for f in d.glob("*.db*"))
+            got["broker_cpu_us"] = 0
             results[which].append(got)
             shutil.rmtree(d)
             say("log", which, got)
@@ -337,7 +345,8 @@ def measure_backlog(brokers, root, events, then_restart):
 
 
 def say(pair, which, got):
-    print(f"  {pair} {which}: {got['rate']:,.0f}/s, {got['cpu_us']:.2f} us/event, {got['peak_kib'] // 1024} MiB",
+    print(f"  {pair} {which}: {got['rate']:,.0f}/s, {got['cpu_us']:.2f} us/event, "
+          f"{got['broker_cpu_us']:.2f} us/event at the brokers, {got['peak_kib'] // 1024} MiB",
           file=sys.stderr, flush=True)
 
 
@@ -350,16 +359,18 @@ def summary(pair, results):
     return {"pair": pair, "aim": AIMS[pair], "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios),
             "bare_rate": median("bare", "rate"), "rate": median("bascule", "rate"),
             "bare_cpu_us": median("bare", "cpu_us"), "cpu_us": median("bascule", "cpu_us"),
+            "bare_broker_us": median("bare", "broker_cpu_us"), "broker_us": median("bascule", "broker_cpu_us"),
             "peak_mib": max(r["peak_kib"] for r in results["bascule"]) / 1024,
             "bytes_an_event": median("bascule", "store_bytes") / results["bascule"][0]["events"], "runs": results}
 
 
 def table(rows):
     print(f"{'pair':18} {'bare/s':>10} {'bascule/s':>10} {'ratio':>6} {'spread':>11} {'aim':>5} "
-          f"{'us bare':>8} {'us':>6} {'peak MiB':>9} {'B/event':>8}")
+          f"{'us bare':>8} {'us':>6} {'broker, bare':>13} {'broker':>7} {'peak MiB':>9} {'B/event':>8}")
     for r in rows:
         print(f"{r['pair']:18} {r['bare_rate']:>10,.0f} {r['rate']:>10,.0f} {r['ratio']:>6.2f} "
               f"{r['low']:>5.2f}-{r['high']:<5.2f} {r['aim']:>5.2f} {r['bare_cpu_us']:>8.2f} {r['cpu_us']:>6.2f} "
+              f"{r['bare_broker_us']:>13.2f} {r['broker_us']:>7.2f} "
               f"{r['peak_mib']:>9.1f} {r['bytes_an_event']:>8.1f}")
 
 

@@ -130,6 +130,7 @@ static void *handle_run(void *arg)
 {
     struct kafka_handle *h = arg;
 
+    (void)pthread_setname_np(pthread_self(), "kafka-jobs");
     while (!h->stop) {
         struct kafka_job *j = job_wait(h);
 
