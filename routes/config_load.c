@@ -1,6 +1,7 @@
 /* Files to one configuration: finds, reads and hashes them; top level and connections. */
 #include "routes/check.h"
 #include "routes/config_build.h"
+#include "routes/config_tables.h"
 #include "routes/memory.h"
 
 #include <dirent.h>
@@ -110,7 +111,7 @@ static const struct option log_table[] = {
     { 0 },
 };
 
-static const struct option top_table[] = {
+const struct option config_top_table[] = {
     { .name = "version",
         .type = OPTION_INT,
         .offset = AT(top_options, version),
@@ -173,7 +174,7 @@ static void top_read(struct config_build *b, bool first)
     const struct yaml_node *root = b->file->root;
     struct options in = { b->file, b->problems, "the configuration", NULL, false };
     struct top_options top = { 0 };
-    struct options_part parts[] = { { top_table, &top, NULL }, { hand_table, &top, NULL } };
+    struct options_part parts[] = { { config_top_table, &top, NULL }, { hand_table, &top, NULL } };
 
     if (root && root->kind != YAML_MAP && !yaml_is_null(root)) {
         problem_add(b->problems, PROBLEM_SHAPE, yaml_place(b->file, root),
@@ -182,7 +183,7 @@ static void top_read(struct config_build *b, bool first)
     }
     options_fill(&in, parts, 2, root && root->kind == YAML_MAP ? root : NULL);
     top_keep(b->config, &top, first);
-    option_done(top_table, &top);
+    option_done(config_top_table, &top);
 }
 
 static void twice_check(struct config_build *b, struct yaml_file *const *files, size_t count)
