@@ -10,15 +10,29 @@
 #define SIZE "^[0-9]+([kKMGT]B|[KMGT]iB|B)?$"
 #define RATE "^(0|[0-9]+/[sm])$"
 
+/* A text of that form; takes any scalar where there is no pattern. */
+static json_t *description_of(const char *pattern, const char *description)
+{
+    json_t *ret = pattern ? json_pack("{s:s, s:s}", "type", "string", "pattern", pattern)
+                          : json_pack("{s:[s,s,s]}", "type", "string", "number", "boolean");
+
+    if (ret && description)
+        json_object_set_new(ret, "description", json_string(description));
+    return ret;
+}
+
 json_t *option_schema_definitions(void)
 {
-    return json_pack(
-        "{s:{s:s,s:s}, s:{s:[s,s,s]}, s:{s:s,s:s,s:s}, s:{s:s,s:s,s:s}, s:{s:s,s:s,s:s}}", "loaded",
-        "type", "string", "pattern", LOADED, "text", "type", "string", "number", "boolean",
-        "duration", "type", "string", "pattern", DURATION, "description",
-        "A number with ms, s, m, h, d or w.", "size", "type", "string", "pattern", SIZE,
-        "description", "Bytes, with kB, MB, KiB, MiB, …", "rate", "type", "string", "pattern", RATE,
-        "description", "Events a second or minute: 500/s, 30/m.");
+    static const char *const values[][3] = { { "loaded", LOADED, NULL }, { "text", NULL, NULL },
+        { "template", NULL, "A text with values of the event, such as ${address}." },
+        { "duration", DURATION, "A number with ms, s, m, h, d or w." },
+        { "size", SIZE, "Bytes, with kB, MB, KiB, MiB, …" },
+        { "rate", RATE, "Events a second or minute: 500/s, 30/m." } };
+    json_t *ret = json_object();
+
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        json_object_set_new(ret, values[i][0], description_of(values[i][1], values[i][2]));
+    return ret;
 }
 
 static json_t *reference(const char *name)
@@ -97,8 +111,9 @@ static json_t *value_schema(const struct option *o)
         return nested(o);
     case OPTION_TABLE_LIST:
         return list_of(nested(o));
-    case OPTION_TEXT:
     case OPTION_TEMPLATE:
+        return reference("template");
+    case OPTION_TEXT:
     case OPTION_NONE:
         break;
     }
