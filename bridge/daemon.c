@@ -3,6 +3,7 @@
 #include "bridge/base/log.h"
 #include "bridge/loop.h"
 #include "bridge/notify.h"
+#include "bridge/watchdog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,7 @@ struct daemon {
     int64_t now_ms, unix_ms;
     int64_t drain_until_ms; /* 0: not draining */
     int64_t status_at_ms;
+    struct watchdog watchdog;
 };
 
 /* ---- start ---- */
@@ -80,8 +82,12 @@ static int start_store(struct daemon *d)
         .readers = READERS,
         .seed = make_seed(d) };
     struct fault why = { 0 };
+    int opened;
 
-    if (store_open(&spec, d->unix_ms, &d->store, &why) == 0) {
+    watchdog_extend_begin();
+    opened = store_open(&spec, d->unix_ms, &d->store, &why);
+    watchdog_extend_end();
+    if (opened == 0) {
         if (!store_was_clean(d->store))
             log_say(LOG_LEVEL_WARN, NULL, NULL,
                 "the last process did not end in order; starting carefully");
@@ -232,6 +238,8 @@ static int turn(struct daemon *d, int64_t *wake_ms)
     if (api_turn(d->api, d->now_ms, d->unix_ms))
         wake = d->now_ms; /* what was asked is done by the next turn */
     tell_status(d);
+    wake = earlier(wake,
+        watchdog_step(&d->watchdog, d->now_ms, store_busy(d->store), store_committed(d->store)));
     *wake_ms = earlier(wake, d->status_at_ms);
     if (!d->drain_until_ms)
         return -1;
@@ -282,6 +290,7 @@ int daemon_run(const struct daemon_spec *spec)
         "bascule " BASCULE_VERSION " is up: store %s (%s), %zu routes", store_id(d.store),
         spec->config->store_path, relay_route_count(d.relay));
     notify_send("READY=1\nSTATUS=up");
+    watchdog_init(&d.watchdog, d.now_ms);
     code = turns(&d);
     clean = code == DAEMON_OK && relay_drained(d.relay) && !relay_unsure(d.relay);
     if (code == DAEMON_OK)
