@@ -82,15 +82,35 @@ ready:
 deps: ## install the packages that build, tests, demo and lint need
 	packaging/install-deps
 
-install: all ## install program and examples below DESTDIR/PREFIX
+# Pages, completions and the schema are what the program says of itself.
+manual: $(BUILD)/manual/bascule.1
+$(BUILD)/manual/bascule.1: $(BUILD)/bascule packaging/manual/write $(wildcard packaging/manual/*.in)
+	packaging/manual/write $(BUILD)/bascule $(BUILD)/manual
+
+SHARE = $(DESTDIR)$(PREFIX)/share
+install: all manual ## install program, manual, completions, schema, examples below DESTDIR/PREFIX
 	install -D -m 755 $(BUILD)/bascule $(DESTDIR)$(PREFIX)/bin/bascule
-	install -d $(DESTDIR)$(PREFIX)/share/doc/bascule/examples
-	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/bascule/
-	install -m 644 $(wildcard routes/examples/*.yaml) $(DESTDIR)$(PREFIX)/share/doc/bascule/examples/
+	install -d $(SHARE)/doc/bascule/examples $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7
+	install -m 644 README.md $(SHARE)/doc/bascule/
+	install -m 644 $(wildcard routes/examples/*.yaml) $(SHARE)/doc/bascule/examples/
+	install -m 644 $(BUILD)/manual/bascule.1 $(SHARE)/man/man1/
+	install -m 644 $(BUILD)/manual/bascule.yaml.5 $(BUILD)/manual/bascule-routes.5 $(SHARE)/man/man5/
+	install -m 644 $(BUILD)/manual/bascule-errors.7 $(SHARE)/man/man7/
+	install -D -m 644 $(BUILD)/manual/bascule.bash $(SHARE)/bash-completion/completions/bascule
+	install -D -m 644 $(BUILD)/manual/_bascule $(SHARE)/zsh/vendor-completions/_bascule
+	install -D -m 644 $(BUILD)/manual/bascule.fish $(SHARE)/fish/vendor_completions.d/bascule.fish
+	install -D -m 644 $(BUILD)/manual/bascule.schema.json $(SHARE)/bascule/bascule.schema.json
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/bascule
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/bascule
+	rm -f $(DESTDIR)$(PREFIX)/bin/bascule $(SHARE)/man/man1/bascule.1 $(SHARE)/man/man5/bascule.yaml.5 \
+		$(SHARE)/man/man5/bascule-routes.5 $(SHARE)/man/man7/bascule-errors.7 \
+		$(SHARE)/bash-completion/completions/bascule $(SHARE)/zsh/vendor-completions/_bascule \
+		$(SHARE)/fish/vendor_completions.d/bascule.fish
+	rm -rf $(SHARE)/doc/bascule $(SHARE)/bascule
+
+deb: ## build the Debian package into build/packages
+	@packaging/install-deps build deb
+	@packaging/build-deb $(BUILD)/packages
 
 clean: ## remove what was built
 	rm -rf $(BUILD)
@@ -150,7 +170,7 @@ help: ## this list
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 22
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
-.PHONY: all ready deps install uninstall clean demo check test-binaries check-unit check-e2e \
+.PHONY: all ready manual deb deps install uninstall clean demo check test-binaries check-unit check-e2e \
 	check-conformance asan asan-e2e ubsan tsan valgrind bench lint format help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

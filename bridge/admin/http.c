@@ -57,9 +57,13 @@ static bool is_stale(const struct sockaddr_un *where)
 static void give_to_group(const char *path, const char *name)
 {
     struct group *g = name && *name ? getgrnam(name) : NULL;
+    struct stat now;
 
     if (name && *name && !g)
         log_say(LOG_LEVEL_WARN, NULL, NULL, "admin socket: there is no group '%s'", name);
+    /* Where a service manager runs us in that group it has it already, and may forbid chown. */
+    if (g && stat(path, &now) == 0 && now.st_gid == g->gr_gid)
+        return;
     if (g && chown(path, (uid_t)-1, g->gr_gid) != 0)
         log_say(LOG_LEVEL_WARN, NULL, NULL, "admin socket: cannot give %s to group '%s': %s", path,
             name, strerror(errno));
