@@ -138,6 +138,10 @@ check-e2e: all $(TOOLS) ## end to end with real brokers; ONLY="PART…" runs tes
 check-conformance: test-binaries ## every link against its real broker
 	@BUILD=$(BUILD) tests/run-suites conformance
 
+check-packages: all manual ## build the packages, install them into fresh systems booted with systemd (root)
+	@packaging/install-deps build deb packages
+	@BUILD=$(BUILD) tests/packages/run
+
 SANITIZED = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/$@
 asan: ## unit tests and simulation under address and undefined behaviour sanitizers
 	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' check-unit
@@ -170,7 +174,7 @@ help: ## this list
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 22
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
-.PHONY: all ready manual deb deps install uninstall clean demo check test-binaries check-unit check-e2e \
+.PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit check-e2e \
 	check-conformance asan asan-e2e ubsan tsan valgrind bench lint format help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
