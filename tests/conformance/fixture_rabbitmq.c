@@ -1,10 +1,6 @@
-#include "tests/conformance/fixture.h"
+#include "tests/conformance/rabbit.h"
 
 #include <unistd.h>
-
-#include "bridge/links/rabbitmq/options.h"
-#include "tests/conformance/test_rabbitmq.h"
-#include "tests/harness.h"
 
 /* Tests run in directories of their own; what they run stands in the tree that they started from.
  */
@@ -16,7 +12,7 @@ __attribute__((constructor)) static void remember_root(void)
         (void)setenv("BASCULE_ROOT", root, 0);
 }
 
-void rabbitmq_link_options(void *ret)
+void rabbit_link_options(void *ret)
 {
     struct options_link *o = ret;
     char url[128];
@@ -28,7 +24,7 @@ void rabbitmq_link_options(void *ret)
     o->connect_timeout_ms = 10000;
 }
 
-void rabbitmq_source_options(const char *place, void *ret)
+void rabbit_source_options(const char *place, void *ret)
 {
     struct options_source *o = ret;
 
@@ -39,7 +35,7 @@ void rabbitmq_source_options(const char *place, void *ret)
     o->prefetch = 500;
 }
 
-void rabbitmq_sink_options(const char *place, void *ret)
+void rabbit_sink_options(const char *place, void *ret)
 {
     struct options_sink *o = ret;
 
@@ -48,8 +44,6 @@ void rabbitmq_sink_options(const char *place, void *ret)
     o->declare = OPTIONS_CREATE;
     o->mandatory = o->persistent = true;
 }
-
-extern const struct connector connector_rabbitmq;
 
 static void tls_link_options(void *ret)
 {
@@ -72,17 +66,17 @@ static const struct fixture fixtures[] = {
         .end = "rabbitmq",
         .needs = "BASCULE_TEST_RABBITMQ_PORT",
         .connector = &connector_rabbitmq,
-        .link_options = rabbitmq_link_options,
-        .source_options = rabbitmq_source_options,
-        .sink_options = rabbitmq_sink_options },
+        .link_options = rabbit_link_options,
+        .source_options = rabbit_source_options,
+        .sink_options = rabbit_sink_options },
     { .name = "rabbitmq_tls",
         .end = "rabbitmq",
         .needs = "BASCULE_TEST_RABBITMQ_TLS_PORT",
         .connector = &connector_rabbitmq,
         .flags = FIXTURE_BRIEF,
         .link_options = tls_link_options,
-        .source_options = rabbitmq_source_options,
-        .sink_options = rabbitmq_sink_options },
+        .source_options = rabbit_source_options,
+        .sink_options = rabbit_sink_options },
 };
 
 __attribute__((constructor)) static void add(void)
