@@ -164,17 +164,15 @@ int kafka_handle_open(
 {
     struct kafka_handle *h = calloc(1, sizeof *h);
     uint64_t one = 1;
-    char text[256];
 
     if (!h) {
         rd_kafka_conf_destroy(conf);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
-    h->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    h->rk = kafka_conf_start(conf, consumer, why);
     if (!h->rk) {
-        rd_kafka_conf_destroy(conf);
         free(h);
-        return fault_set(why, FAULT_INPUT, 0, "kafka: %s", text);
+        return -1;
     }
     if (consumer)
         (void)rd_kafka_poll_set_consumer(h->rk);

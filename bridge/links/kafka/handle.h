@@ -24,6 +24,8 @@ int kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value, s
  * kind. */
 rd_kafka_conf_t *kafka_conf_open(
     const struct kafka_link_options *o, bool consumer, struct fault *why);
+/* A librdkafka handle; takes conf in any case. NULL with *why. */
+rd_kafka_t *kafka_conf_start(rd_kafka_conf_t *conf, bool consumer, struct fault *why);
 int kafka_conf_check(const struct kafka_link_options *o, const char **key, struct fault *why);
 
 /* Takes conf in any case. `wake_fd` (kept) becomes readable when a job or an event is there. */

@@ -240,7 +240,9 @@ static void producer_error(struct kafka_producer *p, rd_kafka_event_t *ev)
 {
     rd_kafka_resp_err_t e = rd_kafka_event_error(ev);
 
-    (void)snprintf(p->error, sizeof p->error, "%s", rd_kafka_event_error_string(ev));
+    /* It comes after the errors that say why. */
+    if (e != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !*p->error)
+        (void)snprintf(p->error, sizeof p->error, "%s", rd_kafka_event_error_string(ev));
     if (rd_kafka_event_error_is_fatal(ev)) {
         p->fatal = true;
         return;

@@ -77,6 +77,15 @@ void kafka_sink_down(struct sink *s, const char *text)
         s->link->now_ms + backoff_wait_ms(&backoff_connect, ++s->tries, &s->link->random);
 }
 
+/* That no broker answered has its reason in what the producer heard meanwhile: a login refused, a
+ * certificate. */
+static const char *check_text(const struct sink *s, rd_kafka_resp_err_t e)
+{
+    bool unanswered = e == RD_KAFKA_RESP_ERR__TRANSPORT || e == RD_KAFKA_RESP_ERR__TIMED_OUT;
+
+    return unanswered && *s->producer->error ? s->producer->error : rd_kafka_err2str(e);
+}
+
 void kafka_sink_checked(struct link *l, const struct kafka_job *j)
 {
     const struct check_job *c = (const struct check_job *)j;
@@ -89,9 +98,10 @@ void kafka_sink_checked(struct link *l, const struct kafka_job *j)
     s->checking = false;
     if (c->error != 0) {
         kafka_state_set(&s->status, LINK_CONNECTING, s->link->now_ms);
-        kafka_sink_down(s, rd_kafka_err2str(c->error));
+        kafka_sink_down(s, check_text(s, c->error));
         return;
     }
+    s->producer->error[0] = '\0';
     if (s->status.session++)
         s->status.reconnects++;
     s->tries = 0;

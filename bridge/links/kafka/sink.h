@@ -32,7 +32,7 @@ struct kafka_producer {
     int64_t timeout_ms;
     int users;
     bool dedicated, fatal;
-    char error[200];
+    char error[256]; /* the last one with a reason since a topic was found; "" */
 };
 
 struct sink {
