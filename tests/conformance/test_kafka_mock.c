@@ -160,6 +160,27 @@ TEST(kafka_a_broker_away_is_an_outage_with_words_that_pass)
     rig_close();
 }
 
+TEST(kafka_a_link_is_freed_without_waiting_for_its_broker)
+{
+    struct link_status status = { 0 };
+    struct timespec start, end;
+
+    rig_open();
+    CHECK_INT(rd_kafka_mock_broker_set_down(g.cluster, 1), 0);
+    sink_open(0, "in", 30000); /* asks for its topic, for which it waits 5 s */
+    while (status.state != LINK_CONNECTING) {
+        turn();
+        k->sink_status(g.sinks[0], &status);
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC, &start);
+    k->sink_free(g.sinks[0]);
+    k->link_free(g.l);
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    CHECK(end.tv_sec - start.tv_sec < 2);
+    rd_kafka_mock_cluster_destroy(g.cluster);
+    rd_kafka_destroy(g.rk);
+}
+
 TEST(kafka_group_offsets_are_asked_for_as_long_as_it_takes)
 {
     rd_kafka_resp_err_t errors[FETCH_TRIES];
