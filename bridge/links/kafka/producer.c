@@ -112,6 +112,7 @@ static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
         if (r.cause == CAUSE_LOST && s->ready)
             kafka_sink_down(s, r.text);
     } else if (s) {
+        p->tries = 0;
         s->confirmed_ms = s->link->now_ms;
         if (f->order > s->order_confirmed)
             s->order_confirmed = f->order;
@@ -125,7 +126,7 @@ static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
         flights_free(p, home);
 }
 
-int kafka_producer_dial(struct kafka_producer *p, struct fault *why)
+static int dial(struct kafka_producer *p, struct fault *why)
 {
     struct kafka_link_options const *o = p->link->options;
     rd_kafka_conf_t *conf = kafka_conf_open(o, false, why);
@@ -144,6 +145,23 @@ int kafka_producer_dial(struct kafka_producer *p, struct fault *why)
         return -1;
     }
     return kafka_handle_open(conf, false, p->link->wake_fd, &p->handle, why);
+}
+
+/* What failed for good may do so again at once. */
+static void dial_later(struct kafka_producer *p)
+{
+    p->dial_ms = p->link->now_ms + backoff_wait_ms(&backoff_connect, ++p->tries, &p->link->random);
+}
+
+bool kafka_producer_ready(struct kafka_producer *p)
+{
+    struct fault why;
+
+    if (!p->handle && p->link->now_ms >= p->dial_ms && dial(p, &why) != 0) {
+        p->handle = NULL;
+        dial_later(p);
+    }
+    return p->handle;
 }
 
 static void producer_free(struct kafka_producer *p)
@@ -176,7 +194,7 @@ int kafka_producer_open(struct link *l, const struct kafka_sink_options *o, int6
     p->timeout_ms = timeout_ms;
     p->dedicated = dedicated;
     p->users = 1;
-    if (kafka_producer_dial(p, why) != 0) {
+    if (dial(p, why) != 0) {
         free(p);
         return -1;
     }
@@ -211,7 +229,6 @@ void kafka_producer_leave(struct kafka_producer *p)
 static void producer_replace(struct kafka_producer *p)
 {
     struct link *l = p->link;
-    struct fault why;
 
     for (struct sink *s = l->sinks; s; s = s->next) {
         if (s->producer != p)
@@ -232,8 +249,7 @@ static void producer_replace(struct kafka_producer *p)
     for (struct sink *s = l->sinks; s; s = s->next)
         if (s->producer == p)
             s->flights = kafka_flights_open(p, (size_t)s->spec.window_events);
-    if (kafka_producer_dial(p, &why) != 0)
-        p->handle = NULL;
+    dial_later(p);
 }
 
 static void producer_error(struct kafka_producer *p, rd_kafka_event_t *ev)

@@ -381,10 +381,8 @@ static void sink_move(struct sink *s)
 
 int64_t kafka_sink_step(struct sink *s)
 {
-    struct fault why;
-
-    if (!s->producer->handle && kafka_producer_dial(s->producer, &why) != 0)
-        return s->link->now_ms + 1000;
+    if (!kafka_producer_ready(s->producer))
+        return s->producer->dial_ms;
     if (s->status.since_ms == 0)
         s->status.since_ms = s->link->now_ms;
     kafka_producer_step(s->producer);

@@ -32,6 +32,8 @@ struct kafka_producer {
     int64_t timeout_ms;
     int users;
     bool dedicated, fatal;
+    int64_t dial_ms; /* without a handle: when to make one */
+    uint32_t tries;  /* handles since the last confirmation */
     char error[256]; /* the last one with a reason since a topic was found; "" */
 };
 
@@ -73,8 +75,8 @@ int kafka_producer_find(struct link *l, const struct kafka_sink_options *o, int6
 int kafka_producer_open(struct link *l, const struct kafka_sink_options *o, int64_t timeout_ms,
     bool dedicated, struct kafka_producer **ret, struct fault *why);
 void kafka_producer_leave(struct kafka_producer *p);
-/* Its handle, where it has none. */
-int kafka_producer_dial(struct kafka_producer *p, struct fault *why);
+/* Whether it has a handle; makes one when it is time. */
+bool kafka_producer_ready(struct kafka_producer *p);
 /* Delivery reports, errors and answers, to all of its sinks. */
 void kafka_producer_step(struct kafka_producer *p);
 /* What an error makes of a message. */
