@@ -61,11 +61,30 @@ static void tls_link_options(void *ret)
     o->heartbeat_ms = o->connect_timeout_ms = 10000;
 }
 
+static const char *spoil(void *link_options, enum fixture_wrong what)
+{
+    struct options_link *o = link_options;
+    const char *port = getenv("BASCULE_TEST_RABBITMQ_TLS_PORT");
+
+    if (what == FIXTURE_WRONG_PASSWORD) {
+        o->auth = OPTIONS_AUTH_PLAIN;
+        fixture_text(&o->url, "amqps://app:wrong@127.0.0.1:%s", port);
+        return "ACCESS_REFUSED";
+    }
+    if (what == FIXTURE_WRONG_CA)
+        fixture_text(
+            &o->tls.ca_file, "%s/other-ca.pem", getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES"));
+    else
+        fixture_text(&o->url, "amqps://" FIXTURE_OTHER_NAME ":%s", port);
+    return "certificate verify failed";
+}
+
 static const struct fixture fixtures[] = {
     { .name = "rabbitmq",
         .end = "rabbitmq",
         .needs = "BASCULE_TEST_RABBITMQ_PORT",
         .connector = &connector_rabbitmq,
+        .flags = FIXTURE_OPEN,
         .link_options = rabbit_link_options,
         .source_options = rabbit_source_options,
         .sink_options = rabbit_sink_options },
@@ -73,7 +92,7 @@ static const struct fixture fixtures[] = {
         .end = "rabbitmq",
         .needs = "BASCULE_TEST_RABBITMQ_TLS_PORT",
         .connector = &connector_rabbitmq,
-        .flags = FIXTURE_BRIEF,
+        .spoil = spoil,
         .link_options = tls_link_options,
         .source_options = rabbit_source_options,
         .sink_options = rabbit_sink_options },
