@@ -10,6 +10,7 @@
 #include <poll.h>
 
 #define CLIENT "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/rabbitmq_client.py "
+#define RAW "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/amqp_raw.py "
 #define BROKER "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/rabbitmq_broker.py "
 #define WAIT_MS 20000
 #define REPORTS_MAX 4096

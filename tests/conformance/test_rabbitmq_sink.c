@@ -3,6 +3,8 @@
 
 #include "bridge/base/header.h"
 
+#include <math.h>
+
 static const struct connector *const k = &connector_rabbitmq;
 
 TEST(rabbitmq_an_unroutable_message_is_refused_and_no_other)
@@ -131,6 +133,75 @@ TEST(rabbitmq_headers_of_every_type_survive)
     k->source_settle(rabbit.source, b, true);
     rabbit_free();
     fixture_shell(CLIENT "check_typed t.typed2");
+}
+
+TEST(rabbitmq_header_tables_come_over_byte_for_byte)
+{
+    const size_t count = 100;
+
+    rabbit_need_broker();
+    fixture_shell(CLIENT "declare t.raw '{}'");
+    fixture_shell(CLIENT "declare t.raw2 '{}' t.raws");
+    fixture_shell(RAW "publish t.raw %zu", count);
+    rabbit_link();
+    rabbit_source_options("t.raw", &rabbit.source_options);
+    rabbit.source_options.declare = OPTIONS_PASSIVE;
+    rabbit_source(NULL, 1000, true);
+    rabbit_sink(0, "t.raws", 30000);
+    for (uint64_t n = 0; n < count;) {
+        struct batch *b = rabbit_receive(100);
+        uint64_t first = n;
+
+        for (size_t i = 0; i < b->count; i++) {
+            CHECK(header_valid(b->events[i].headers));
+            b->events[i].hops++;
+            rabbit_publish(0, n++, "raw", &b->events[i]);
+        }
+        while (first < n)
+            rabbit_check_fate(first++, FATE_DELIVERED, CAUSE_NONE);
+        k->source_settle(rabbit.source, b, true);
+    }
+    rabbit_free();
+    fixture_shell(RAW "check t.raw2 %zu", count);
+}
+
+TEST(rabbitmq_a_number_that_the_broker_cannot_read_goes_as_text)
+{
+    static const struct header_value values[] = { { .type = HEADER_F64, .f = (double)INFINITY },
+        { .type = HEADER_F32, .f = (double)-INFINITY }, { .type = HEADER_F64, .f = (double)NAN },
+        { .type = HEADER_U64, .u = UINT64_MAX } };
+    static const char *const texts[] = { "inf", "-inf", "nan", "18446744073709551615" };
+    struct event e = rabbit_event("x");
+    uint64_t session;
+    struct header h;
+    struct batch *b;
+    struct buf put;
+
+    rabbit_need_broker();
+    fixture_shell(CLIENT "declare t.number '{}' t.numbers");
+    rabbit_link();
+    rabbit_source_options("t.number", &rabbit.source_options);
+    rabbit.source_options.declare = OPTIONS_PASSIVE;
+    rabbit_source(NULL, 10, true);
+    rabbit_sink(0, "t.numbers", 30000);
+    WAIT(rabbit_sink_state(0) == LINK_UP);
+    session = rabbit_sink_session(0);
+    buf_init(&put, 1000);
+    for (size_t i = 0; i < 4; i++)
+        header_put(&put, HEADER_USER, bytes_text(texts[i]), &values[i]);
+    e.headers = buf_bytes(&put);
+    rabbit_publish(0, 1, "k", &e);
+    rabbit_check_fate(1, FATE_DELIVERED, CAUSE_NONE);
+    CHECK_INT(rabbit_sink_session(0), session);
+    b = rabbit_receive(1);
+    for (size_t i = 0; i < 4; i++) {
+        CHECK(header_find(b->events[0].headers, bytes_text(texts[i]), &h));
+        CHECK_INT(h.value.type, HEADER_TEXT);
+        CHECK(bytes_equal(h.value.bytes, bytes_text(texts[i])));
+    }
+    k->source_settle(rabbit.source, b, true);
+    buf_done(&put);
+    rabbit_free();
 }
 
 TEST(rabbitmq_large_and_empty_bodies_pass_byte_exact)
