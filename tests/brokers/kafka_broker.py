@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from broker import Broker, answers, free_port, wait_until  # noqa: E402
+from token_endpoint import SECRET, Endpoint  # noqa: E402
 
 VERSION = "3.9.1"
 PASSWORD = "secret"
@@ -44,6 +45,7 @@ class Kafka(Broker):
         super().__init__(directory, tls)
         self.port, self.controller = free_port(), free_port()
         self.tls_port = free_port() if tls else 0
+        self.endpoint = Endpoint(self.certificates) if tls else None
         try:
             self.classpath = f"{libs()}/*"
             self.mock = False
@@ -56,16 +58,18 @@ class Kafka(Broker):
         return ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, *args]
 
     def secured(self):
-        """A listener with TLS where users log in with PLAIN or SCRAM."""
+        """A listener with TLS where users log in with PLAIN, SCRAM or OAUTHBEARER. Tokens are not signed."""
         pem = self.directory / "server-both.pem"  # Kafka wants key and certificate in one file
         pem.write_text((self.certificates / "server.key").read_text()
                        + (self.certificates / "server.pem").read_text())
         module = "org.apache.kafka.common.security"
         scram = f"{module}.scram.ScramLoginModule required;"
-        return f"""sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+        return f"""sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 listener.name.sasl_ssl.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_app="{PASSWORD}";
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={scram}
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={scram}
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config={module}.oauthbearer.OAuthBearerLoginModule required \
+  unsecuredLoginStringClaim_sub="broker";
 ssl.keystore.type=PEM
 ssl.keystore.location={pem}
 ssl.truststore.type=PEM
@@ -133,6 +137,8 @@ broker.heartbeat.interval.ms=500
         if self.tls:
             ret["BASCULE_TEST_KAFKA_TLS_PORT"] = str(self.tls_port)
             ret["BASCULE_TEST_KAFKA_CERTIFICATES"] = str(self.certificates)
+            ret["BASCULE_TEST_KAFKA_TOKEN_URL"] = self.endpoint.url
+            ret["BASCULE_TEST_KAFKA_TOKEN_SECRET"] = SECRET
         return ret
 
 

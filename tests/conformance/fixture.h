@@ -10,8 +10,10 @@ enum fixture_flag {
     FIXTURE_LOSSY = 1u << 0,     /* pub/sub: what is sent while nobody listens is gone */
     FIXTURE_NO_CUT = 1u << 1,    /* cannot cut connections without stopping the broker */
     FIXTURE_NO_SOURCE = 1u << 2, /* only a sink */
-    FIXTURE_BRIEF = 1u << 3,     /* another way in to a broker (TLS, login): it is not restarted */
+    FIXTURE_OPEN = 1u << 3,      /* no TLS and no login, so nothing can be wrong with them */
 };
+
+enum fixture_wrong { FIXTURE_WRONG_PASSWORD = 1, FIXTURE_WRONG_CA, FIXTURE_WRONG_NAME };
 
 struct fixture {
     const char *name;  /* "redis_stream" */
@@ -25,7 +27,15 @@ struct fixture {
     void (*link_options)(void *ret);
     void (*source_options)(const char *place, void *ret);
     void (*sink_options)(const char *place, void *ret);
+    /* Makes filled link options wrong, and tells what status must say then. Without FIXTURE_OPEN.
+     */
+    const char *(*spoil)(void *link_options, enum fixture_wrong what);
 };
+
+/* For the parts of options. */
+void fixture_text(char **at, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* In place of the host: the same address in a form that no certificate has. */
+#define FIXTURE_OTHER_NAME "127.1"
 
 /* Registers the suite's tests for it. */
 void fixture_add(const struct fixture *f);

@@ -60,12 +60,28 @@ static void channel_sink_options(const char *place, void *ret)
     o->channel.fixed = true;
 }
 
+static const char *spoil(void *link_options, enum fixture_wrong what)
+{
+    struct redis_link_options *o = link_options;
+    const char *tls_port = getenv("BASCULE_TEST_REDIS_TLS_PORT");
+
+    if (what == FIXTURE_WRONG_PASSWORD) {
+        fixture_text(&o->url, "rediss://app:wrong@127.0.0.1:%s", tls_port);
+        return "WRONGPASS";
+    }
+    if (what == FIXTURE_WRONG_CA)
+        fixture_text(&o->tls.ca_file, "%s/other-ca.pem", getenv("BASCULE_TEST_REDIS_CERTIFICATES"));
+    else
+        fixture_text(&o->url, "rediss://app:secret@" FIXTURE_OTHER_NAME ":%s", tls_port);
+    return "certificate was refused";
+}
+
 static const struct fixture fixtures[] = {
     { .name = "redis_stream_tls",
         .end = "redis_stream",
         .needs = "BASCULE_TEST_REDIS_TLS_PORT",
         .connector = &connector_redis,
-        .flags = FIXTURE_BRIEF,
+        .spoil = spoil,
         .slot = REDIS_SLOT_STREAM,
         .link_options = tls_link_options,
         .source_options = source_options,
@@ -74,7 +90,8 @@ static const struct fixture fixtures[] = {
         .end = "redis_channel",
         .needs = "BASCULE_TEST_REDIS_TLS_PORT",
         .connector = &connector_redis,
-        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE | FIXTURE_BRIEF,
+        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE,
+        .spoil = spoil,
         .slot = REDIS_SLOT_CHANNEL,
         .link_options = tls_link_options,
         .sink_options = channel_sink_options },
@@ -82,6 +99,7 @@ static const struct fixture fixtures[] = {
         .end = "redis_stream",
         .needs = "BASCULE_TEST_REDIS_PORT",
         .connector = &connector_redis,
+        .flags = FIXTURE_OPEN,
         .slot = REDIS_SLOT_STREAM,
         .link_options = link_options,
         .source_options = source_options,
@@ -90,7 +108,7 @@ static const struct fixture fixtures[] = {
         .end = "redis_channel",
         .needs = "BASCULE_TEST_REDIS_PORT",
         .connector = &connector_redis,
-        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE,
+        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE | FIXTURE_OPEN,
         .slot = REDIS_SLOT_CHANNEL,
         .link_options = link_options,
         .sink_options = channel_sink_options },

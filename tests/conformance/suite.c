@@ -97,7 +97,9 @@ static void open_sink(struct rig *g, const char *place)
     CHECK_INT(g->c->sink_open(g->link, &sink, &g->ends.sink, &why), 0);
 }
 
-static struct rig *rig_open(const struct fixture *f, const char *place, unsigned parts)
+/* With something wrong in its link's options (0: nothing); *words gets what must be said of it. */
+static struct rig *rig_open_wrong(const struct fixture *f, const char *place, unsigned parts,
+    enum fixture_wrong what, const char **words)
 {
     struct rig *g = calloc(1, sizeof *g);
     struct fault why = { 0 };
@@ -107,6 +109,8 @@ static struct rig *rig_open(const struct fixture *f, const char *place, unsigned
     g->c = g->ends.c = f->connector;
     g->link_options = calloc(1, g->c->link_options_bytes);
     f->link_options(g->link_options);
+    if (what)
+        *words = f->spoil(g->link_options, what);
     struct link_spec spec = {
         .name = "test", .options = g->link_options, .store_id = "s1", .seed = 1
     };
@@ -116,6 +120,11 @@ static struct rig *rig_open(const struct fixture *f, const char *place, unsigned
     if (parts & RIG_SINK)
         open_sink(g, place);
     return g;
+}
+
+static struct rig *rig_open(const struct fixture *f, const char *place, unsigned parts)
+{
+    return rig_open_wrong(f, place, parts, 0, NULL);
 }
 
 static void rig_free(struct rig *g)
@@ -593,6 +602,47 @@ static void a_killed_broker_takes_nothing_delivered_along(
     rig_free(g);
 }
 
+/* ---- who may come in ---- */
+
+/* Neither end comes up, and each says why. */
+static void refused_with_words(const struct fixture *f, const char *place, enum fixture_wrong what)
+{
+    unsigned parts = f->flags & FIXTURE_NO_SOURCE ? RIG_SINK : RIG_SOURCE | RIG_SINK;
+    const char *words = NULL;
+    struct rig *g = rig_open_wrong(f, place, parts, what, &words);
+    int64_t end = patience();
+
+    for (bool sink_said = false, source_said = !g->ends.source; !sink_said || !source_said;) {
+        struct link_status sink = { 0 }, source = { 0 };
+
+        CHECK(!g->ends.source || !checked_receive(&g->ends, 10));
+        CHECK(!publish(g, place, 0));
+        turn(g, end);
+        g->c->sink_status(g->ends.sink, &sink);
+        if (g->ends.source)
+            g->c->source_status(g->ends.source, &source);
+        CHECK(sink.state != LINK_UP && source.state != LINK_UP);
+        sink_said |= strstr(sink.error, words) != NULL;
+        source_said |= strstr(source.error, words) != NULL;
+    }
+    rig_free(g);
+}
+
+static void a_wrong_password_is_said(const struct fixture *f, const char *place)
+{
+    refused_with_words(f, place, FIXTURE_WRONG_PASSWORD);
+}
+
+static void a_broker_of_another_ca_is_refused(const struct fixture *f, const char *place)
+{
+    refused_with_words(f, place, FIXTURE_WRONG_CA);
+}
+
+static void a_broker_of_another_name_is_refused(const struct fixture *f, const char *place)
+{
+    refused_with_words(f, place, FIXTURE_WRONG_NAME);
+}
+
 #define NAMED(behaviour) #behaviour, behaviour
 
 static const struct behaviour {
@@ -612,8 +662,11 @@ static const struct behaviour {
     { NAMED(an_idle_link_sleeps), 0 },
     { NAMED(a_cut_in_mid_flow_leaves_one_report_each), FIXTURE_NO_CUT },
     { NAMED(a_source_goes_on_after_a_cut), FIXTURE_NO_CUT | FIXTURE_LOSSY | FIXTURE_NO_SOURCE },
-    { NAMED(an_absent_broker_is_waited_for), FIXTURE_BRIEF },
-    { NAMED(a_killed_broker_takes_nothing_delivered_along), FIXTURE_BRIEF },
+    { NAMED(an_absent_broker_is_waited_for), 0 },
+    { NAMED(a_killed_broker_takes_nothing_delivered_along), 0 },
+    { NAMED(a_wrong_password_is_said), FIXTURE_OPEN },
+    { NAMED(a_broker_of_another_ca_is_refused), FIXTURE_OPEN },
+    { NAMED(a_broker_of_another_name_is_refused), FIXTURE_OPEN },
 };
 
 #define BEHAVIOURS (sizeof behaviours / sizeof behaviours[0])

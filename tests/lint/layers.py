@@ -29,7 +29,9 @@ LIBRARIES = (
     (r"^(zstd|zdict)", ("store/", "tests/bench/")),
     (r"^yaml\.h", ("routes/yaml",)),
     (r"^microhttpd", ("bridge/admin/",)),
-    (r"^jansson", ("bridge/admin/", "bridge/cli/", "schemas/", "tests/")),
+    (r"^jansson", ("bridge/admin/", "bridge/cli/", "bridge/links/kafka/token", "schemas/", "tests/")),
+    # The link of Kafka beside its client library: it fetches login tokens.
+    (r"^curl/", ("bridge/links/kafka/token",)),
     # The configuration is named by its SHA-256.
     (r"^openssl/", ("bridge/links/", "routes/config_load", "tests/conformance/")),
 )

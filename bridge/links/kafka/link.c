@@ -5,8 +5,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define END_WAIT_MS 3000
-
 void kafka_state_set(struct link_status *status, enum link_state state, int64_t now_ms)
 {
     if (status->state == state)
@@ -102,8 +100,6 @@ static void link_free(struct link *l)
 {
     if (!l)
         return;
-    /* A consumer that has left its group spares the others the wait for its session's end. */
-    kafka_handle_wait(END_WAIT_MS);
     (void)close(l->wake_fd);
     free(l);
 }
