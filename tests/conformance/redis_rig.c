@@ -48,13 +48,13 @@ static int loopback(bool listening, uint16_t port, struct sockaddr_in *ret)
     return fd;
 }
 
-static void pick_port(char *ret, size_t n)
+void redis_rig_free_port(char ret[8])
 {
     struct sockaddr_in at;
     int fd = loopback(true, 0, &at);
 
     CHECK(fd >= 0);
-    (void)snprintf(ret, n, "%u", (unsigned)ntohs(at.sin_port));
+    (void)snprintf(ret, 8, "%u", (unsigned)ntohs(at.sin_port));
     (void)close(fd);
 }
 
@@ -99,7 +99,7 @@ void redis_rig_server_start(struct redis_rig_server *s, const char *name, const 
     (void)redis_rig_port(); /* no Redis on this machine: skipped */
     *s = (struct redis_rig_server){ 0 };
     (void)snprintf(s->name, sizeof s->name, "%s", name);
-    pick_port(s->port, sizeof s->port);
+    redis_rig_free_port(s->port);
     (void)snprintf(path, sizeof path, "%s/redis.conf", name);
     CHECK(mkdir(name, 0700) == 0 && getcwd(dir, sizeof dir) && (f = fopen(path, "w")));
     CHECK(fprintf(f,
@@ -188,7 +188,7 @@ void redis_rig_open(void)
 {
     struct link_spec spec = { "redis", &g->link, "store-1", 1 };
 
-    if (!g->link.url) {
+    if (!g->link.url && !g->link.urls.n) {
         (void)snprintf(g->url, sizeof g->url, "redis://127.0.0.1:%s", redis_rig_port());
         g->link.url = g->url;
         redis_rig_cli("FLUSHALL");

@@ -44,6 +44,9 @@ void redis_rig_server_again(struct redis_rig_server *s);
 /* From here on redis_rig_cli(), redis_rig_ask() and a link without url of its own go there. */
 void redis_rig_use(const struct redis_rig_server *s);
 
+/* A loopback port that nobody listens on now, as text. */
+void redis_rig_free_port(char ret[8]);
+
 /* Skips the test when there is no server. */
 const char *redis_rig_port(void);
 void redis_rig_cli(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -3,6 +3,8 @@
 
 #include "bridge/base/header.h"
 
+#include <signal.h>
+
 static const struct connector *const c = &connector_redis;
 static struct redis_rig *const g = &redis_rig;
 
@@ -61,6 +63,64 @@ TEST(redis_an_unsure_entry_is_found_by_its_token)
     m.token = bytes_text("s/1/2/1/0");
     CHECK_INT(redis_rig_publish(&m).fate, FATE_DELIVERED);
     CHECK_TEXT(redis_rig_ask("XLEN out"), "2");
+    redis_rig_close();
+}
+
+/* Publishes tokens FROM to FROM+N-1 for the first time. */
+static void publish_tokens(char (*tokens)[16], size_t from, size_t n)
+{
+    static struct event e;
+
+    for (size_t i = from; i < from + n; i++) {
+        struct message m = redis_rig_message(&e, "out");
+        m.ref = i;
+        (void)snprintf(tokens[i], sizeof tokens[i], "t%zu", i);
+        m.token = bytes_text(tokens[i]);
+        UNTIL(c->sink_publish(g->sink, &m, 1) == 1);
+    }
+}
+
+TEST(redis_a_killed_server_has_each_entry_once_after_a_resend)
+{
+    enum { THERE = 200, LOST = 200, ALL = THERE + LOST };
+    static char tokens[ALL][16];
+    struct redis_rig_server s;
+    struct event e = { 0 };
+    struct report r;
+    int64_t begin = redis_rig_clock(CLOCK_REALTIME);
+    size_t unsure = 0;
+
+    redis_rig_server_start(&s, "killed", "appendonly yes\nappendfsync always\n");
+    redis_rig_use(&s);
+    redis_rig_to_stream(true);
+    redis_rig_open();
+    redis_rig_sink();
+    UNTIL(redis_rig_sink_status().state == LINK_UP);
+    /* These arrive, and their replies are read by nobody. */
+    publish_tokens(tokens, 0, THERE);
+    (void)c->link_step(g->l, redis_rig_clock(CLOCK_MONOTONIC), redis_rig_clock(CLOCK_REALTIME));
+    while (strtol(redis_rig_ask("XLEN out"), NULL, 10) < THERE)
+        CHECK(redis_rig_clock(CLOCK_REALTIME) < begin + REDIS_RIG_PATIENCE_MS);
+    c->sink_abandon(g->sink);
+    /* These come when the server no longer looks. */
+    CHECK_INT(kill(s.pid, SIGSTOP), 0);
+    publish_tokens(tokens, THERE, LOST);
+    redis_rig_turn();
+    redis_rig_server_kill(&s);
+    for (size_t n = 0; n < ALL; n++) {
+        UNTIL(c->sink_collect(g->sink, &r, 1) == 1);
+        unsure += r.fate == FATE_UNSURE && r.cause == CAUSE_LOST;
+    }
+    CHECK(unsure > LOST);
+    redis_rig_server_again(&s);
+    for (size_t i = 0; i < ALL; i++) {
+        struct message m = redis_rig_message(&e, "out");
+        m.flags = MESSAGE_RESEND;
+        m.first_sent_ms = begin;
+        m.token = bytes_text(tokens[i]);
+        CHECK_INT(redis_rig_publish(&m).fate, FATE_DELIVERED);
+    }
+    CHECK_INT(strtol(redis_rig_ask("XLEN out"), NULL, 10), ALL);
     redis_rig_close();
 }
 

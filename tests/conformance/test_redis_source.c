@@ -144,6 +144,29 @@ TEST(redis_trimmed_pending_entries_are_a_gap)
     redis_rig_close();
 }
 
+TEST(redis_a_trim_past_pending_entries_is_a_gap)
+{
+    struct batch *b = NULL;
+
+    redis_rig_from_stream();
+    redis_rig_open();
+    redis_rig_cli("XGROUP CREATE in g 0 MKSTREAM");
+    redis_rig_cli("EVAL \"for i=1,10 do redis.call('XADD','in',i..'-1','body',i) end\" 0");
+    redis_rig_cli("XREADGROUP GROUP g store-1 COUNT 8 STREAMS in '>'");
+    redis_rig_cli("XTRIM in MAXLEN 4");
+    redis_rig_source(NULL, 0);
+    b = redis_rig_receive();
+    CHECK_INT(b->count, 2);
+    CHECK(bytes_equal(b->events[0].body, bytes_text("7")));
+    CHECK_INT(b->gap_count, 1);
+    CHECK_INT(b->gaps[0].count, 6);
+    CHECK(bytes_equal(b->gaps[0].what, bytes_text("in")));
+    c->source_settle(g->source, b, true);
+    CHECK_INT(redis_rig_take(2), 0);
+    UNTIL(strcmp(redis_rig_ask("XPENDING in g"), "0") == 0);
+    redis_rig_close();
+}
+
 TEST(redis_a_group_that_is_gone_is_made_again_and_told)
 {
     redis_rig_from_stream();
