@@ -167,6 +167,70 @@ TEST(redis_a_trim_past_pending_entries_is_a_gap)
     redis_rig_close();
 }
 
+TEST(redis_entries_trimmed_before_they_were_read_are_a_gap)
+{
+    struct batch *b = NULL;
+
+    redis_rig_from_stream();
+    redis_rig_open();
+    redis_rig_cli("EVAL \"for i=1,10 do redis.call('XADD','in',i..'-1','body',i) end\" 0");
+    redis_rig_source(NULL, 0);
+    CHECK_INT(redis_rig_take(10), 0);
+    UNTIL(strcmp(redis_rig_ask("XPENDING in g"), "0") == 0);
+    redis_rig_close();
+    /* While the bridge is away. */
+    redis_rig_cli("EVAL \"for i=11,30 do redis.call('XADD','in',i..'-1','body',i) end\" 0");
+    redis_rig_cli("XTRIM in MAXLEN 5");
+    redis_rig_open();
+    redis_rig_source(NULL, 0);
+    b = redis_rig_receive();
+    CHECK_INT(b->gap_count, 1);
+    CHECK_INT(b->gaps[0].count, 15);
+    CHECK_INT(b->gaps[0].start_ms, 10);
+    CHECK_INT(b->gaps[0].end_ms, 26);
+    CHECK(bytes_equal(b->gaps[0].what, bytes_text("in")));
+    while (b->count == 0) {
+        c->source_settle(g->source, b, true);
+        b = redis_rig_receive();
+        CHECK_INT(b->gap_count, 0);
+    }
+    CHECK(bytes_equal(b->events[0].body, bytes_text("26")));
+    CHECK_INT(b->count, 5);
+    c->source_settle(g->source, b, true);
+    UNTIL(strcmp(redis_rig_ask("XPENDING in g"), "0") == 0);
+    redis_rig_close();
+    /* It is told once, and deleting what was read is none. */
+    g->from.remove = true;
+    redis_rig_cli("XADD in 40-1 body 40");
+    redis_rig_open();
+    redis_rig_source(NULL, 0);
+    CHECK_INT(redis_rig_take(1), 0);
+    UNTIL(strcmp(redis_rig_ask("XLEN in"), "5") == 0);
+    redis_rig_close();
+    redis_rig_cli("XADD in 41-1 body 41");
+    redis_rig_open();
+    redis_rig_source(NULL, 0);
+    CHECK_INT(redis_rig_take(1), 0);
+    redis_rig_close();
+}
+
+TEST(redis_status_tells_how_far_a_group_is_behind)
+{
+    redis_rig_from_stream();
+    g->source_spec.window_events = 10;
+    redis_rig_open();
+    redis_rig_cli("EVAL \"for i=1,50 do redis.call('XADD','in','*','body',i) end\" 0");
+    redis_rig_source(NULL, 0);
+    CHECK_INT(redis_rig_source_status().lag, -1);
+    c->source_pause(g->source, true);
+    UNTIL(redis_rig_source_status().lag >= 0);
+    CHECK_INT(redis_rig_source_status().lag, 50);
+    c->source_pause(g->source, false);
+    CHECK_INT(redis_rig_take(50), 0);
+    UNTIL(redis_rig_source_status().lag == 0);
+    redis_rig_close();
+}
+
 TEST(redis_a_group_that_is_gone_is_made_again_and_told)
 {
     redis_rig_from_stream();

@@ -33,16 +33,21 @@ static void until_answer(const char *command, const char *want)
 static void cluster(struct redis_rig_server *s)
 {
     FILE *f = NULL;
+    char bus[8], config[200];
 
-    redis_rig_server_start(s, "node",
-        "cluster-enabled yes\ncluster-node-timeout 600000\ncluster-require-full-coverage no\n");
+    redis_rig_free_port(bus);
+    (void)snprintf(config, sizeof config,
+        "cluster-enabled yes\ncluster-port %s\ncluster-node-timeout 600000\n"
+        "cluster-require-full-coverage no\n",
+        bus);
+    redis_rig_server_start(s, "node", config);
     redis_rig_server_kill(s);
     CHECK((f = fopen("node/nodes.conf", "w")));
     CHECK(fprintf(f,
-              "%040d 127.0.0.1:%s@%d myself,master - 0 0 1 connected 0-5000\n"
+              "%040d 127.0.0.1:%s@%s myself,master - 0 0 1 connected 0-5000\n"
               "%040d 127.0.0.1:1@2 master - 0 0 2 connected 5001-16383\n"
               "vars currentEpoch 2 lastVoteEpoch 0\n",
-              1, s->port, 10000 + (int)strtol(s->port, NULL, 10) % 50000, 2) > 0);
+              1, s->port, bus, 2) > 0);
     CHECK_INT(fclose(f), 0);
     redis_rig_server_again(s);
     redis_rig_use(s);
