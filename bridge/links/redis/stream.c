@@ -24,6 +24,7 @@ struct stream {
     struct source s; /* first */
     const char *consumer;
     struct fields fields;
+    struct bytes name; /* the stream's */
     struct committed committed;
     struct backlog backlog;
     int64_t backlog_ms; /* when to ask for it next */
@@ -199,21 +200,29 @@ static void stop_at(struct stream *t, struct bytes id, size_t bytes)
         (long long)t->s.spec.max_event_bytes);
 }
 
+/* What stands before the dash. */
+static int64_t entry_ms(struct bytes id)
+{
+    uint64_t ms = 0;
+
+    for (size_t i = 0; i < id.n && id.at[i] != '-'; i++)
+        ms = ms * 10 + (uint64_t)(id.at[i] - '0');
+    return ms <= INT64_MAX ? (int64_t)ms : 0;
+}
+
 static void fill_one(
     struct stream *t, struct pack *p, const struct resp_value *entry, struct found *f)
 {
     struct event *e = &p->events[p->n];
     struct bytes id = entry->items[0].text;
-    struct entry_id number;
 
-    *e = (struct event){ .address = bytes_text(t->s.options->stream), .origin = id };
+    *e = (struct event){ .address = t->name, .origin = id };
     if (entry->items[1].type == RESP_NIL) {
         p->gone[p->gone_n++] = id;
         f->trimmed++;
         return;
     }
-    (void)entry_id_parse(id, &number);
-    e->time_ms = number.ms <= INT64_MAX ? (int64_t)number.ms : 0;
+    e->time_ms = entry_ms(id);
     fields_read(&t->fields, &entry->items[1], &p->data, e);
     if (event_bytes(e) <= (size_t)t->s.spec.max_event_bytes) {
         p->n++;
@@ -236,8 +245,8 @@ static void fill(
     size_t at = 0;
 
     for (size_t i = 0; i < entries->n && !f->stop; i++) {
-        (void)entry_id_parse(entries->items[i].items[0].text, &id);
-        if (look && committed_has(&t->committed, &id))
+        if (look && entry_id_parse(entries->items[i].items[0].text, &id) == 0 &&
+            committed_has(&t->committed, &id))
             f->known[f->known_n++] = entries->items[i].items[0].text;
         else
             fill_one(t, p, &entries->items[i], f);
@@ -635,6 +644,7 @@ static int stream_open(
     source_init(&t->s, &stream_source, l, spec);
     t->consumer = o->consumer ? o->consumer : l->spec.store_id;
     t->fields = fields_of(o->body_field, o->id_field, o->key_field, o->header_prefix, NULL);
+    t->name = bytes_text(o->stream);
     backlog_init(&t->backlog, o->group);
     t->count = READ_COUNT_FIRST;
     memcpy(t->claim_cursor, "0-0", 4);
