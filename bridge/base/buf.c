@@ -21,7 +21,7 @@ void buf_clear(struct buf *b)
     b->failed = false;
 }
 
-uint8_t *buf_reserve(struct buf *b, size_t n)
+uint8_t *buf_grow(struct buf *b, size_t n)
 {
     size_t capacity = b->capacity ? b->capacity : 64;
     uint8_t *at;

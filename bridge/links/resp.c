@@ -325,46 +325,85 @@ static int waiting_grow(struct resp *r)
     return 0;
 }
 
-/* "PREFIX number CR LF", without printf: this is done for every argument of every event. */
-static void put_number(struct resp *r, char prefix, uint64_t n)
-{
-    uint8_t text[24];
-    size_t at = sizeof text;
+/* Most that "PREFIX number CR LF" takes. */
+#define NUMBER_BYTES 24
 
-    text[--at] = '\n';
-    text[--at] = '\r';
-    do {
-        text[--at] = (uint8_t)('0' + n % 10);
-        n /= 10;
-    } while (n);
-    text[--at] = (uint8_t)prefix;
-    buf_put(&r->out, text + at, sizeof text - at);
+/* Without printf: this is done for every argument of every event. Returns where it ends. */
+static uint8_t *put_number(uint8_t *to, char prefix, uint64_t n)
+{
+    size_t digits = 1;
+
+    for (uint64_t k = n; k >= 10; k /= 10)
+        digits++;
+    *to = (uint8_t)prefix;
+    for (size_t i = digits; i > 0; i--, n /= 10)
+        to[i] = (uint8_t)('0' + n % 10);
+    to += 1 + digits;
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
 }
 
 int resp_command(struct resp *r, size_t n, resp_reply_fn *fn, void *owner, uint64_t arg)
 {
+    uint8_t *to = NULL;
+
     if (r->out.failed || (fn && r->count == r->capacity && waiting_grow(r) != 0))
         return -1;
     if (fn)
         r->waiting[(r->head + r->count++) & (r->capacity - 1)] =
             (struct waiting){ fn, owner, arg, r->gone + r->out.n };
-    put_number(r, '*', n);
+    to = buf_reserve(&r->out, NUMBER_BYTES);
+    if (to)
+        r->out.n += (size_t)(put_number(to, '*', n) - to);
     return 0;
+}
+
+/* "$N CR LF first second CR LF" behind `before`; in one go, as this too is done so often. */
+static inline void put_argument(
+    struct buf *b, struct bytes before, struct bytes first, struct bytes second)
+{
+    size_t n = first.n + second.n;
+    uint8_t *to = buf_reserve(b, before.n + NUMBER_BYTES + n + 2);
+
+    if (!to)
+        return;
+    if (before.n)
+        memcpy(to, before.at, before.n);
+    to = put_number(to + before.n, '$', n);
+    if (first.n)
+        memcpy(to, first.at, first.n);
+    if (second.n)
+        memcpy(to + first.n, second.at, second.n);
+    to += n;
+    *to++ = '\r';
+    *to++ = '\n';
+    b->n = (size_t)(to - b->at);
 }
 
 void resp_arg(struct resp *r, struct bytes arg)
 {
-    put_number(r, '$', arg.n);
-    buf_put(&r->out, arg.at, arg.n);
-    buf_put(&r->out, "\r\n", 2);
+    put_argument(&r->out, BYTES_NONE, arg, BYTES_NONE);
 }
 
 void resp_arg_joined(struct resp *r, struct bytes first, struct bytes second)
 {
-    put_number(r, '$', first.n + second.n);
-    buf_put(&r->out, first.at, first.n);
-    buf_put(&r->out, second.at, second.n);
-    buf_put(&r->out, "\r\n", 2);
+    put_argument(&r->out, BYTES_NONE, first, second);
+}
+
+void resp_format(struct buf *to, struct bytes arg)
+{
+    put_argument(to, BYTES_NONE, arg, BYTES_NONE);
+}
+
+void resp_pair(struct resp *r, struct bytes formatted, struct bytes arg)
+{
+    put_argument(&r->out, formatted, arg, BYTES_NONE);
+}
+
+void resp_formatted(struct resp *r, struct bytes formatted)
+{
+    buf_put_bytes(&r->out, formatted);
 }
 
 void resp_arg_text(struct resp *r, const char *arg)

@@ -60,6 +60,11 @@ int resp_command(struct resp *r, size_t n, resp_reply_fn *fn, void *owner, uint6
 void resp_arg(struct resp *r, struct bytes arg);
 /* One argument of two parts. */
 void resp_arg_joined(struct resp *r, struct bytes first, struct bytes second);
+/* Arguments that are the same each time are formatted once, into a buffer, and then put as they
+ * are; resp_pair puts one argument behind them. */
+void resp_format(struct buf *to, struct bytes arg);
+void resp_pair(struct resp *r, struct bytes formatted, struct bytes arg);
+void resp_formatted(struct resp *r, struct bytes formatted);
 void resp_arg_text(struct resp *r, const char *arg);
 void resp_arg_int(struct resp *r, int64_t arg);
 /* From now on replies answer no command (pub/sub) and go here. */

@@ -75,6 +75,11 @@ void fixture_listen(const struct fixture *f, const char *place)
     (void)ask("listen %s %s", f->end, place);
 }
 
+size_t fixture_subscribers(const struct fixture *f, const char *place)
+{
+    return ask("subscribers %s %s", f->end, place);
+}
+
 size_t fixture_lacks(const char *file)
 {
     char here[PATH_MAX];

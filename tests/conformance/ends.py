@@ -171,6 +171,10 @@ class ChannelEnd(RedisEnd):
                 p.publish(place, body(n))
             p.execute()
 
+    def subscribers(self, place):
+        with self.client() as r:
+            return r.pubsub_numsub(place)[0][1]
+
     def listen(self, place):
         end = self
 

@@ -52,6 +52,16 @@ static void stream_sink_options(const char *place, void *ret)
     o->stream.fixed = true;
 }
 
+static void channel_source_options(const char *place, void *ret)
+{
+    struct redis_source_options *o = ret;
+
+    o->channels.at = calloc(1, sizeof *o->channels.at);
+    if (!o->channels.at || !(o->channels.at[0] = strdup(place)))
+        abort();
+    o->channels.n = 1;
+}
+
 static void channel_sink_options(const char *place, void *ret)
 {
     struct redis_sink_options *o = ret;
@@ -90,10 +100,11 @@ static const struct fixture fixtures[] = {
         .end = "redis_channel",
         .needs = "BASCULE_TEST_REDIS_TLS_PORT",
         .connector = &connector_redis,
-        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE,
+        .flags = FIXTURE_LOSSY,
         .spoil = spoil,
         .slot = REDIS_SLOT_CHANNEL,
         .link_options = tls_link_options,
+        .source_options = channel_source_options,
         .sink_options = channel_sink_options },
     { .name = "redis_stream",
         .end = "redis_stream",
@@ -108,9 +119,10 @@ static const struct fixture fixtures[] = {
         .end = "redis_channel",
         .needs = "BASCULE_TEST_REDIS_PORT",
         .connector = &connector_redis,
-        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE | FIXTURE_OPEN,
+        .flags = FIXTURE_LOSSY | FIXTURE_OPEN,
         .slot = REDIS_SLOT_CHANNEL,
         .link_options = link_options,
+        .source_options = channel_source_options,
         .sink_options = channel_sink_options },
 };
 
