@@ -29,7 +29,9 @@ int chunk_frame(void *context, const struct block *b, struct buf *to, struct fau
 /* Verifies the checksum. *ret is malloced. FAULT_BROKEN: damaged. */
 int chunk_unframe(struct bytes frame, size_t raw_bytes, uint8_t **ret, struct fault *why);
 
-/* A Bloom filter over event ids and keys (10 bits each, 4 probes: about 1 % false positives). */
+/* A Bloom filter over event ids and keys (10 bits each, 4 probes: about 1 % false positives). How
+ * bits are chosen is format 1, the column's default; readers take another one as absent. */
+#define CHUNK_FILTER_USABLE "iif(filter_format = 1, filter, NULL)"
 void chunk_filter(const struct block *b, struct buf *to);
 /* False: no event in it has that id or key. An absent filter says true. */
 bool chunk_filter_may(struct bytes filter, uint64_t hash);

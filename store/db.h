@@ -11,12 +11,10 @@ struct statement; /* prepared once per connection and text, kept by the connecti
 enum db_mode { DB_NONE = 0, DB_WRITE, DB_READ };
 
 /* DB_WRITE creates the file when it is not there. vfs NULL: the default. FAULT_BROKEN: no database,
- * or damaged; FAULT_INPUT: made by a newer version. */
+ * or damaged. */
 int db_open(
     const char *path, enum db_mode mode, const char *vfs, struct db **ret, struct fault *why);
 void db_close(struct db *d);
-/* Brings the schema to this version. *made: the file was new. */
-int db_migrate(struct db *d, bool *made, struct fault *why);
 /* Several statements of plain SQL. */
 int db_exec(struct db *d, const char *sql, struct fault *why);
 /* Copies the whole WAL into the database and syncs it; false in *whole when a reader was in the

@@ -6,6 +6,7 @@
 #include "store/query.h"
 #include "store/store.h"
 
+#include <limits.h>
 #include <pthread.h>
 
 /* seq fits 40 bits: 10^12 events a route. */
@@ -130,6 +131,8 @@ struct store {
     char id[17];
     int lock_fd, event_fd;
     bool was_clean, stop;
+    int upgraded_from; /* schema version; 0: it was today's */
+    char upgrade_copy[PATH_MAX];
     struct db *db; /* the writer's; other threads only while it is idle, under db_mutex */
     pthread_mutex_t db_mutex;
     void *zstd;

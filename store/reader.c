@@ -374,7 +374,7 @@ static bool may_have(const struct question *q, struct bytes filter)
 static int work_ids(struct db *db, struct question *q, struct fault *why)
 {
     struct statement *st = db_prepare(db,
-        "SELECT id, count, received_ms, raw_bytes, frame, filter FROM chunk"
+        "SELECT id, count, received_ms, raw_bytes, frame, " CHUNK_FILTER_USABLE " FROM chunk"
         " WHERE id >= ?1 AND id < ?2 ORDER BY id DESC",
         why);
     size_t left = q->number_count;
