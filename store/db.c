@@ -2,8 +2,7 @@
 
 #include "store/rows.h"
 
-#include <fcntl.h>
-#include <libgen.h>
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +38,12 @@ static int db_fault(struct db *d, const char *doing, struct fault *why)
     switch (code & 0xff) {
     case SQLITE_FULL:
         kind = FAULT_FULL;
+        break;
+    case SQLITE_IOERR:
+        /* The one for the WAL's index that says nothing else: it is grown before anything is
+         * written, and ENOSPC is all that can hinder that short of a sick disk. */
+        if (code == SQLITE_IOERR_SHMSIZE && sqlite3_system_errno(d->sqlite) == ENOSPC)
+            kind = FAULT_FULL;
         break;
     case SQLITE_INTERRUPT:
     case SQLITE_BUSY:

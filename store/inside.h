@@ -166,7 +166,9 @@ struct store {
     size_t waiting_n;
     struct known_route *routes;
     size_t route_n;
-    int64_t commit_us; /* how long the last one took */
+    int64_t commit_us;  /* how long the last one took */
+    size_t house_at;    /* the route whose housekeeping is next */
+    bool reserve_given; /* to a full disk; taken again when there is room */
     struct db_copy *copy;
     bool copying; /* under mutex, as the next two */
     int copy_progress;
@@ -190,13 +192,20 @@ void writer_stop(struct store *s);
 void writer_work(struct store *s);
 struct known_route *writer_route(struct store *s, uint64_t route_id);
 void store_signal(struct store *s);
+/* Gives what is kept for a full disk back to it; false: there was none. */
+bool writer_give_reserve(struct store *s);
 /* apply.c: one op on the writer's connection */
 int apply_op(struct store *s, const struct txn *t, const struct op *op, struct fault *why);
 /* merge.c: joins one run of neighbouring small chunks of the route that are older than `older_ms`;
  * a transaction of its own. */
 int merge_step(struct store *s, struct known_route *r, int64_t older_ms, struct fault *why);
-/* retain.c */
-int retain_step(struct store *s, int64_t unix_ms, bool clock_ok, struct fault *why);
+/* retain.c: one step for one route */
+int retain_step(struct store *s, const struct known_route *r, int64_t unix_ms, bool clock_ok,
+    struct fault *why);
+/* age.c: rows that go by their own age; as above, and once for the store */
+int age_step_route(
+    struct store *s, const struct known_route *r, int64_t unix_ms, struct fault *why);
+int age_step_audit(struct store *s, int64_t unix_ms, struct fault *why);
 /* reader.c */
 int readers_start(struct store *s, struct fault *why);
 void readers_stop(struct store *s);

@@ -134,6 +134,18 @@ static int open_file(struct store *s, struct fault *why)
     return load_meta(s, state == SCHEMA_EMPTY, why);
 }
 
+/* On a full disk not even what an open writes may fit: then what was kept for that goes. */
+static int open_file_at_last(struct store *s, struct fault *why)
+{
+    if (open_file(s, why) == 0)
+        return 0;
+    if (why->kind != FAULT_FULL || !writer_give_reserve(s))
+        return -1;
+    db_close(s->db);
+    s->db = NULL;
+    return open_file(s, why);
+}
+
 static int check_tails(struct store *s, struct fault *why)
 {
     struct statement *st = db_prepare(s->db,
@@ -185,7 +197,7 @@ int store_open(
         (void)fault_set(why, FAULT_RETRY, errno, "store: eventfd: %s", strerror(errno));
         goto fail;
     }
-    if (store_lock_file(spec->path, &s->lock_fd, why) != 0 || open_file(s, why) != 0 ||
+    if (store_lock_file(spec->path, &s->lock_fd, why) != 0 || open_file_at_last(s, why) != 0 ||
         check_tails(s, why) != 0 || writer_start(s, why) != 0 || readers_start(s, why) != 0)
         goto fail;
     *ret = s;
