@@ -26,6 +26,8 @@ struct db {
     size_t n;
     int64_t deadline_ms;
     int64_t wal_pages, page_bytes;
+    void *kept;
+    void (*free_kept)(void *thing);
 };
 
 /* What an SQLite code asks of us: only a full disk, and being asked to stop, are not the end. */
@@ -129,6 +131,8 @@ void db_close(struct db *d)
     for (size_t i = 0; i < d->n; i++)
         (void)sqlite3_finalize(d->statements[i].stmt);
     (void)sqlite3_close(d->sqlite);
+    if (d->kept)
+        d->free_kept(d->kept);
     free(d);
 }
 
@@ -345,6 +349,22 @@ void db_copy_cell(struct statement *s, int column, struct rows *to)
 void db_copy_value(struct statement *from, int column, struct statement *to, int at)
 {
     (void)sqlite3_bind_value(to->stmt, at, sqlite3_column_value(from->stmt, column));
+}
+
+struct db *db_of(const struct statement *s)
+{
+    return s->db;
+}
+
+void db_keep(struct db *d, void *thing, void (*free_thing)(void *thing))
+{
+    d->kept = thing;
+    d->free_kept = free_thing;
+}
+
+void *db_kept(const struct db *d)
+{
+    return d->kept;
 }
 
 int64_t db_changes(struct db *d)

@@ -57,6 +57,10 @@ void db_copy_cell(struct statement *s, int column, struct rows *to);
 /* Binds the column's value, as what it is, to a statement of another connection; lent until run. */
 void db_copy_value(struct statement *from, int column, struct statement *to, int at);
 int64_t db_changes(struct db *d);
+struct db *db_of(const struct statement *s);
+/* One thing that goes with the connection, for whom it belongs to; taken over. */
+void db_keep(struct db *d, void *thing, void (*free_thing)(void *thing));
+void *db_kept(const struct db *d);
 int64_t db_last_id(struct db *d);
 
 /* Online copy, a step at a time on the connection that writes. */

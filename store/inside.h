@@ -3,6 +3,7 @@
 #define BASCULE_STORE_INSIDE_H
 
 #include "store/db.h"
+#include "store/dictionary.h"
 #include "store/query.h"
 #include "store/store.h"
 
@@ -123,6 +124,7 @@ struct known_route {
     int64_t retain_age_ms, retain_bytes;
     int64_t stored_bytes; /* of all chunks ever, for before_bytes */
     int64_t merge_from;   /* id of the first chunk that may still be joined */
+    struct dictionary_state dictionary;
 };
 
 struct store {
@@ -180,6 +182,9 @@ struct store {
     struct questions taken_reads, taken_queries; /* loop: answers to hand out */
 };
 
+/* writer.c: compresses a chunk of the route, with its dictionary where that helps */
+int writer_frame(struct store *s, struct known_route *r, const struct block *b, struct buf *to,
+    struct fault *why);
 /* txn.c */
 struct txn *txn_open(void);
 void txn_free(struct txn *t);
@@ -196,9 +201,9 @@ void store_signal(struct store *s);
 bool writer_give_reserve(struct store *s);
 /* apply.c: one op on the writer's connection */
 int apply_op(struct store *s, const struct txn *t, const struct op *op, struct fault *why);
-/* merge.c: joins one run of neighbouring small chunks of the route that are older than `older_ms`;
- * a transaction of its own. */
-int merge_step(struct store *s, struct known_route *r, int64_t older_ms, struct fault *why);
+/* merge.c: joins one run of neighbouring small chunks of the route that are old enough; a
+ * transaction of its own. 1: it did, and there may be more to join. */
+int merge_step(struct store *s, struct known_route *r, int64_t unix_ms, struct fault *why);
 /* retain.c: one step for one route */
 int retain_step(struct store *s, const struct known_route *r, int64_t unix_ms, bool clock_ok,
     struct fault *why);

@@ -158,6 +158,8 @@ static int remove_old(struct store *s, const struct known_route *r, int64_t unix
     db_reset(find);
     if (end == 0)
         return 0;
+    if (dictionary_forget(s->db, r->id, end, why) != 0)
+        return -1;
     return keep_end(s, r->id, end, end_ms, why) != 0 ||
                    forget_below(s, r->id, end, for_size, why) != 0
                ? -1

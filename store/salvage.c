@@ -159,6 +159,11 @@ static int copy_all(struct salvage *v, struct fault *why)
         " retries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "
         "?17, ?18)",
         18);
+    copy_table(v, "dictionaries",
+        "SELECT number, route_id, first_seq, made_ms, bytes FROM dictionary",
+        "INSERT INTO dictionary (number, route_id, first_seq, made_ms, bytes)"
+        " VALUES (?1, ?2, ?3, ?4, ?5)",
+        5);
     copy_chunks(v);
     copy_table(v, "positions", "SELECT route_id, connection, name, value FROM position",
         "INSERT INTO position (route_id, connection, name, value) VALUES (?1, ?2, ?3, ?4)", 4);

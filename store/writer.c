@@ -1,6 +1,8 @@
 /* The writer: the only connection that changes the file, and the only one to checkpoint it. */
 #include "store/inside.h"
 
+#include "store/chunk.h"
+
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
@@ -16,8 +18,9 @@
 /* Deleted when even finishing has no room left, so that finishing goes on on a full disk: enough to
  * copy a whole WAL into the database, which then is written from its start again. */
 #define RESERVE_BYTES (WAL_BYTES + 4194304)
-/* By then the in-memory tail has let go of a chunk, and so have most sinks. */
-#define MERGE_AGE_MS 60000
+
+/* Of one route in one round. */
+#define MERGES_MAX 16
 
 void store_signal(struct store *s)
 {
@@ -71,6 +74,24 @@ static void forget_sums(struct store *s)
             s->routes[i] = kept;
         }
     }
+}
+
+int writer_frame(struct store *s, struct known_route *r, const struct block *b, struct buf *to,
+    struct fault *why)
+{
+    struct chunk_dictionary with = { 0 };
+    struct fault damage;
+
+    if (b->bytes <= DICTIONARY_CHUNK_BYTES) {
+        if (dictionary_load(s->db, r->id, &r->dictionary, why) != 0)
+            return -1;
+        with.number = r->dictionary.number;
+    }
+    /* One that is damaged is named by whoever reads a chunk made with it. New ones do without, and
+     * another one is learnt. */
+    if (with.number && !(with.made = dictionary_to_compress(s->db, with.number, &damage)))
+        with.number = r->dictionary.number = 0;
+    return chunk_frame(s->zstd, b, with, to, why);
 }
 
 static bool waits_when_full(const struct op *op)
@@ -341,8 +362,15 @@ static int keep_route(
         return -1;
     if (clock_ok && age_step_route(s, r, unix_ms, why) != 0 && why->kind != FAULT_FULL)
         return -1;
-    if (merge_step(s, r, unix_ms - MERGE_AGE_MS, why) != 0 && why->kind != FAULT_FULL)
-        return -1;
+    /* A route of many small chunks a second must not run away from it. */
+    for (int i = 0; i < MERGES_MAX; i++) {
+        int joined = is_queued(s) ? 0 : merge_step(s, r, unix_ms, why);
+
+        if (joined < 0 && why->kind != FAULT_FULL)
+            return -1;
+        if (joined <= 0)
+            return 0;
+    }
     return 0;
 }
 
