@@ -83,8 +83,9 @@ static int committed(void *arg, sqlite3 *sqlite, const char *name, int pages)
     return SQLITE_OK;
 }
 
-static const char write_pragmas[] = "PRAGMA auto_vacuum=INCREMENTAL;"
-                                    "PRAGMA page_size=8192;"
+/* The page size first: the next one makes the file. 4 KiB, since each commit writes whole pages. */
+static const char write_pragmas[] = "PRAGMA page_size=4096;"
+                                    "PRAGMA auto_vacuum=INCREMENTAL;"
                                     "PRAGMA journal_mode=WAL;"
                                     "PRAGMA synchronous=FULL;"
                                     "PRAGMA wal_autocheckpoint=0;"

@@ -172,6 +172,7 @@ struct store {
     size_t house_at;    /* the route whose housekeeping is next */
     bool reserve_given; /* to a full disk; taken again when there is room */
     struct db_copy *copy;
+    char copy_path[PATH_MAX];
     bool copying; /* under mutex, as the next two */
     int copy_progress;
     struct fault copy_why;

@@ -230,7 +230,7 @@ int store_salvage_file(
         return fault_set(why, FAULT_INPUT, EEXIST, "%s is there already", new_path);
     if (db_open(path, DB_READ, NULL, &v.from, why) == 0 && read_version(&v, path, why) == 0 &&
         db_open(new_path, DB_WRITE, NULL, &v.to, why) == 0 && copy_all(&v, why) == 0 &&
-        db_checkpoint(v.to, &whole, why) == 0)
+        db_checkpoint(v.to, &whole, why) == 0 && schema_sync_directory(new_path, why) == 0)
         result = v.damages;
     db_close(v.from);
     db_close(v.to);

@@ -116,20 +116,21 @@ static int make_or_upgrade(struct store *s, enum schema_state state, int version
     }
 }
 
-/* Nothing may rest on frames whose own sync failed: the WAL is copied whole and synced before an
- * upgrade copies the file, and before the first acknowledgement. */
+/* The directory first: a rollback journal that SQLite deleted just now (it makes a new file with
+ * one) must not come back after a power cut, when the file has gone on: it would be rolled back.
+ * Nor may anything rest on WAL frames whose own sync failed: the WAL is copied whole and synced
+ * before an upgrade copies the file, and before the first acknowledgement. */
 static int open_file(struct store *s, struct fault *why)
 {
     enum schema_state state;
     int version;
 
     if (db_open(s->path, DB_WRITE, s->spec.vfs, &s->db, why) != 0 ||
-        schema_state(s->db, s->path, &state, &version, why) != 0 || db_settle(s->db, why) != 0)
+        schema_state(s->db, s->path, &state, &version, why) != 0 ||
+        schema_sync_directory(s->path, why) != 0 || db_settle(s->db, why) != 0)
         return -1;
     if (state != SCHEMA_TODAY &&
         (make_or_upgrade(s, state, version, why) != 0 || db_settle(s->db, why) != 0))
-        return -1;
-    if (state == SCHEMA_EMPTY && schema_sync_directory(s->path, why) != 0)
         return -1;
     return load_meta(s, state == SCHEMA_EMPTY, why);
 }
@@ -412,6 +413,8 @@ int store_backup_start(struct store *s, const char *new_path, struct fault *why)
     (void)pthread_mutex_lock(&s->db_mutex);
     result = s->copy ? fault_set(why, FAULT_RETRY, 0, "a backup is running already")
                      : db_copy_start(s->db, new_path, &s->copy, why);
+    if (result == 0)
+        (void)snprintf(s->copy_path, sizeof s->copy_path, "%s", new_path);
     /* Before the writer can step it. */
     (void)pthread_mutex_lock(&s->mutex);
     if (result == 0) {

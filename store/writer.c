@@ -2,6 +2,7 @@
 #include "store/inside.h"
 
 #include "store/chunk.h"
+#include "store/schema.h"
 
 #include <fcntl.h>
 #include <libgen.h>
@@ -332,6 +333,9 @@ static void copy_step(struct store *s)
     if (!s->copy)
         return;
     got = db_copy_step(s->copy, 256, &left, &total, &why);
+    /* Its name, and that its journal is gone: one that came back would undo the copy. */
+    if (got == 0 && schema_sync_directory(s->copy_path, &why) != 0)
+        got = -1;
     progress = got < 0 ? -1 : got == 0 ? 1001 : total ? 1000 * (total - left) / total : 0;
     if (got <= 0) {
         db_copy_end(s->copy);
