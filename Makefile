@@ -40,7 +40,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 # What they include as bytes, which the compiler's lists of headers leave out.
 $(BUILD)/store/schema.o: $(wildcard store/sql/*.sql)
-$(BUILD)/tests/unit/test_store_versions.o: $(wildcard tests/stores/*.zst)
+$(BUILD)/tests/unit/old_stores.o: $(wildcard tests/stores/*.zst)
 
 # The list of members is part of it: a source that is gone must go from the archive too. A linker takes the
 # first of two functions of one name in an archive for both, silently.

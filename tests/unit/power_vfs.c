@@ -303,47 +303,70 @@ static void write_out(const struct disk_file *d, const char *to, const char *nam
     CHECK_INT(fclose(f), 0);
 }
 
-/* The name it has now; it may have been renamed since it was opened. */
-static bool name_of(const struct disk_file *d, char ret[256])
+static const struct disk_file *known(ino_t inode)
 {
-    DIR *here = opendir(".");
-    const struct dirent *e;
-    bool found = false;
+    for (size_t i = 0; i < FILES_MAX; i++)
+        if (disk[i] && !disk[i]->deleted && disk[i]->inode == inode)
+            return disk[i];
+    return NULL;
+}
 
-    CHECK(here != NULL);
-    while (!found && (e = readdir(here)) != NULL) {
-        struct stat is;
+static bool is_shm(const char *name)
+{
+    size_t n = strlen(name);
 
-        found = stat(e->d_name, &is) == 0 && S_ISREG(is.st_mode) && is.st_ino == d->inode;
-        if (found)
-            (void)snprintf(ret, 256, "%s", e->d_name);
+    return n > 4 && strcmp(name + n - 4, "-shm") == 0;
+}
+
+/* A file that is there, under the name it has now; nobody wrote to one that is not known. */
+static void leave_file(const char *to, const char *name, ino_t inode, struct random *from)
+{
+    const struct disk_file *d = known(inode);
+    struct disk_file now = { 0 };
+    struct stat is;
+
+    if (!d) {
+        CHECK(stat(name, &is) == 0);
+        read_durable(&now, name, (size_t)is.st_size);
+    } else if (d->named || random_next(from) % 2) {
+        after_cut(d, from, &now);
+    } else {
+        return;
     }
-    (void)closedir(here);
-    return found;
+    write_out(&now, to, name);
+    free(now.durable);
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 void power_vfs_after_cut(const char *to, uint64_t seed)
 {
     struct random from = { seed };
+    struct dirent **names;
+    int n = scandir(".", &names, NULL, by_name);
 
-    /* Deleted ones first: one that is there under the same name replaces what came back. */
-    for (int deleted = 1; deleted >= 0; deleted--) {
-        for (size_t i = 0; i < FILES_MAX; i++) {
-            struct disk_file now = { 0 };
-            char name[256];
+    CHECK(n >= 0);
+    /* First those that may come back: one that is there under the same name replaces it. */
+    for (size_t i = 0; i < FILES_MAX; i++) {
+        struct disk_file now = { 0 };
 
-            if (!disk[i] || disk[i]->deleted != (deleted == 1))
-                continue;
-            (void)snprintf(name, sizeof name, "%s", disk[i]->name);
-            if (!deleted && !name_of(disk[i], name))
-                continue;
-            if ((deleted || !disk[i]->named) && random_next(&from) % 2)
-                continue;
-            after_cut(disk[i], &from, &now);
-            write_out(&now, to, name);
-            free(now.durable);
-        }
+        if (!disk[i] || !disk[i]->deleted || random_next(&from) % 2)
+            continue;
+        after_cut(disk[i], &from, &now);
+        write_out(&now, to, disk[i]->name);
+        free(now.durable);
     }
+    for (int i = 0; i < n; i++) {
+        struct stat is;
+
+        if (stat(names[i]->d_name, &is) == 0 && S_ISREG(is.st_mode) && !is_shm(names[i]->d_name))
+            leave_file(to, names[i]->d_name, is.st_ino, &from);
+        free(names[i]);
+    }
+    free((void *)names);
 }
 
 void power_vfs_forget(void)
@@ -351,6 +374,16 @@ void power_vfs_forget(void)
     for (size_t i = 0; i < FILES_MAX; i++)
         if (disk[i])
             disk_free(i);
+}
+
+void power_vfs_remove(const char *path)
+{
+    struct stat is;
+
+    for (size_t i = 0; stat(path, &is) == 0 && i < FILES_MAX; i++)
+        if (disk[i] && disk[i]->inode == is.st_ino)
+            disk_free(i);
+    (void)unlink(path);
 }
 
 /* ---- the VFS ---- */

@@ -4,8 +4,8 @@
  * The model: a sector of 512 B is written whole or not at all, and what is written to it since the
  * last sync of its file comes out as any of its states since then. Names are
  * durable, and what was deleted is gone, when the directory was synced (SQLite does it with the
- * first sync of a WAL or journal, not of a database); a rename is durable at once. No file is really
- * synced, so it is fast. One thread, one directory. */
+ * first sync of a WAL or journal, not of a database); a rename is durable at once. No file is
+ * really synced, so it is fast. One thread, one directory. */
 #ifndef BASCULE_TESTS_POWER_VFS_H
 #define BASCULE_TESTS_POWER_VFS_H
 
@@ -23,6 +23,8 @@ void power_vfs_cuts(unsigned spacing, uint64_t seed, void (*cut)(void *arg), voi
 void power_vfs_after_cut(const char *to, uint64_t seed);
 /* Forgets what it knows of all files: a process that begins anew on what a cut left. */
 void power_vfs_forget(void);
+/* Removes a file for good, as nothing but SQLite may do otherwise once it was opened. */
+void power_vfs_remove(const char *path);
 /* The n-th sync from now on (1: the next) fails, and as on Linux what it should have written is
  * marked clean: it is read as written, but no later sync writes it. 0: none. */
 void power_vfs_fail_sync(int n);

@@ -5,6 +5,7 @@
  * BASCULE_POWER_CUTS: how many cuts each test makes, about (40; `make soak` many).
  * BASCULE_POWER_SEED begins elsewhere. A failure names the seed and the moment. */
 #include "bridge/base/random.h"
+#include "tests/unit/old_stores.h"
 #include "tests/unit/power_vfs.h"
 #include "tests/unit/store_rig.h"
 
@@ -30,8 +31,9 @@ struct world {
     int64_t now_ms;
     uint64_t route_id[ROUTES], sink_id[ROUTES];
     struct sum asked[ROUTES], acked[ROUTES];
-    bool known;      /* the routes are there for sure */
-    bool may_fail;   /* a sync failed: the next commit may */
+    bool known;  /* the routes are there for sure */
+    bool broken; /* a sync failed, and the store took no more */
+    void (*judge)(struct world *w);
     uint64_t copied; /* of route 0 in the backup that is done; 0: none */
     int backups;
     uint64_t seed;
@@ -40,6 +42,8 @@ struct world {
 };
 
 static struct world world;
+
+static void judge(struct world *w);
 
 static int64_t setting(const char *name, int64_t otherwise)
 {
@@ -203,11 +207,11 @@ static void judge_apart(struct world *w, uint64_t seed)
         power_vfs_after_cut("cut", seed);
         power_vfs_forget();
         CHECK_INT(chdir("cut"), 0);
-        if (w->depth == 0 && seed % 4 == 0) {
+        if (w->depth == 0 && seed % 8 == 0) {
             w->depth++;
             power_vfs_cuts(20, seed, cut, w);
         }
-        judge(w);
+        w->judge(w);
         _exit(0);
     }
     CHECK(waitpid(pid, &status, 0) == pid);
@@ -233,12 +237,27 @@ static void acknowledge(struct world *w)
     memcpy(w->acked, w->asked, sizeof w->acked);
 }
 
+/* Waits for the writer; false: it broke. */
+static bool waited(struct world *w, uint64_t number)
+{
+    struct fault why = { 0 };
+
+    do {
+        store_step(w->store);
+        w->broken = store_collect(w->store, &why) != 0;
+    } while (!w->broken && (store_committed(w->store) < number || store_busy(w->store)));
+    return !w->broken;
+}
+
 static void commit(struct world *w)
 {
+    uint64_t number = store_filling(w->store);
+
     if (store_empty(w->store))
         return;
-    store_rig_commit(w->store, w->now_ms);
-    acknowledge(w);
+    CHECK(store_submit(w->store, w->now_ms));
+    if (waited(w, number))
+        acknowledge(w);
 }
 
 static void load_append(struct world *w, size_t i, bool single)
@@ -286,12 +305,8 @@ static void load_cursor(struct world *w, size_t i)
 
 static void keep_house(struct world *w)
 {
-    struct fault why = { 0 };
-
     store_housekeep(w->store, w->now_ms, true);
-    store_step(w->store);
-    if (store_collect(w->store, &why) != 0)
-        harness_fail(__FILE__, __LINE__, "%s", why.text);
+    (void)waited(w, 0);
 }
 
 static void open_world(struct world *w)
@@ -321,9 +336,9 @@ static void load_step(struct world *w, bool small)
             load_cursor(w, i);
     }
     commit(w);
-    if (random_below(&w->dice, 4) == 0)
+    if (!w->broken && random_below(&w->dice, 4) == 0)
         keep_house(w);
-    if (random_below(&w->dice, 100) == 0) {
+    if (!w->broken && random_below(&w->dice, 100) == 0) {
         store_free(w->store, random_below(&w->dice, 2));
         open_world(w);
     }
@@ -331,7 +346,9 @@ static void load_step(struct world *w, bool small)
 
 static void begin(struct world *w)
 {
-    *w = (struct world){ .now_ms = RIG_TIME, .seed = (uint64_t)setting("BASCULE_POWER_SEED", 1) };
+    *w = (struct world){
+        .now_ms = RIG_TIME, .seed = (uint64_t)setting("BASCULE_POWER_SEED", 1), .judge = judge
+    };
     w->dice = (struct random){ w->seed };
     for (size_t i = 0; i < ROUTES; i++)
         w->asked[i] = w->acked[i] = (struct sum){ .next = 1, .frontier = 1 };
@@ -354,5 +371,154 @@ TEST(what_was_acknowledged_outlives_a_power_cut_under_load)
     while (w->cuts < cuts_wanted())
         load_step(w, false);
     power_vfs_cuts(0, 0, NULL, NULL);
+    store_free(w->store, true);
+}
+
+TEST(what_was_acknowledged_outlives_a_power_cut_while_the_log_is_kept_tidy)
+{
+    struct world *w = &world;
+
+    begin(w);
+    open_world(w);
+    power_vfs_cuts(60, w->seed, cut, w);
+    while (w->cuts < cuts_wanted()) {
+        for (int i = 0; i < 40; i++)
+            load_step(w, true);
+        /* Old enough to be joined, and those of one route to be deleted. */
+        w->now_ms += RETAIN_MS;
+        for (int i = 0; i < 10; i++)
+            keep_house(w);
+    }
+    power_vfs_cuts(0, 0, NULL, NULL);
+    store_free(w->store, true);
+}
+
+static void back_up(struct world *w)
+{
+    struct fault why = { 0 };
+    uint64_t from = w->acked[0].next;
+    char path[32];
+
+    (void)snprintf(path, sizeof path, "copy-%d.db", w->backups + 1);
+    CHECK_INT(store_backup_start(w->store, path, &why), 0);
+    while (store_backup_progress(w->store, &why) < 1001) {
+        CHECK(store_backup_progress(w->store, &why) >= 0);
+        load_append(w, 1, true);
+        commit(w);
+    }
+    /* What was said to be there must be there. */
+    w->backups++;
+    w->copied = from;
+}
+
+TEST(what_was_acknowledged_outlives_a_power_cut_while_a_backup_runs)
+{
+    struct world *w = &world;
+
+    begin(w);
+    open_world(w);
+    for (int i = 0; i < 30; i++)
+        load_step(w, false);
+    power_vfs_cuts(40, w->seed, cut, w);
+    while (w->cuts < cuts_wanted()) {
+        char path[32];
+
+        back_up(w);
+        for (int i = 0; i < 3; i++)
+            load_step(w, true);
+        w->copied = 0;
+        (void)snprintf(path, sizeof path, "copy-%d.db", w->backups);
+        power_vfs_remove(path);
+    }
+    power_vfs_cuts(0, 0, NULL, NULL);
+    store_free(w->store, true);
+}
+
+/* Old or new, it is whole; and when it is new, the copy of the old one is there. */
+static void judge_upgrade(struct world *w)
+{
+    struct store *s = store_rig_open();
+    struct fault why = { 0 };
+    struct store_route r;
+    uint64_t next;
+
+    store_rig_route(s, "orders", &r);
+    CHECK(r.next_seq >= w->acked[0].next);
+    next = store_rig_check_log(s, r.id, 1);
+    CHECK_INT(next, r.next_seq);
+    store_rig_append(s, r.id, &next, 3, w->now_ms + 100000, 20, false);
+    store_rig_commit(s, w->now_ms + 100000);
+    store_free(s, true);
+    CHECK_INT(store_check_file(RIG_STORE, no_damage, NULL, &why), 0);
+    CHECK_INT(store_check_file(RIG_STORE ".version-1", no_damage, NULL, &why), 0);
+}
+
+TEST(an_old_store_outlives_a_power_cut_while_it_is_upgraded)
+{
+    struct world *w = &world;
+
+    begin(w);
+    w->judge = judge_upgrade;
+    power_vfs_cuts(10, w->seed, cut, w);
+    while (w->cuts < cuts_wanted()) {
+        uint64_t next = OLD_STORES_NEXT_SEQ;
+        struct store_route r;
+
+        /* Not by SQLite: a new disk, so to speak. */
+        power_vfs_remove(RIG_STORE ".version-1");
+        power_vfs_remove(RIG_STORE);
+        power_vfs_forget();
+        old_stores_put(0);
+        w->acked[0].next = next;
+        w->store = store_rig_open();
+        store_rig_route(w->store, "orders", &r);
+        store_rig_append(w->store, r.id, &next, 10, w->now_ms + 100000, 20, false);
+        store_rig_commit(w->store, w->now_ms + 100000);
+        w->acked[0].next = next;
+        store_free(w->store, true);
+    }
+    power_vfs_cuts(0, 0, NULL, NULL);
+}
+
+/* What a start after a failure finds is what counts from then on. */
+static void start_again(struct world *w)
+{
+    struct fault why = { 0 };
+    struct store *s = NULL;
+
+    store_free(w->store, false);
+    w->broken = false;
+    power_vfs_fail_sync(0);
+    if (store_rig_try((struct store_spec){ .inline_io = true, .max_size = 8 << 20 }, &s, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "%s", why.text);
+    w->store = s;
+    for (size_t i = 0; i < ROUTES; i++) {
+        struct sum found;
+
+        judge_route(s, w, i, &found);
+        w->asked[i] = w->acked[i] = found;
+    }
+    store_route_retain(s, w->route_id[1], RETAIN_MS, -1);
+}
+
+TEST(what_was_acknowledged_outlives_a_failed_sync_and_then_a_power_cut)
+{
+    struct world *w = &world;
+
+    begin(w);
+    open_world(w);
+    while (w->cuts < cuts_wanted()) {
+        for (int i = 0; i < 5; i++)
+            load_step(w, false);
+        power_vfs_fail_sync(1 + (int)random_below(&w->dice, 8));
+        while (!w->broken)
+            load_step(w, false);
+        /* The file still shows what never reached the disk. */
+        power_vfs_cuts(12, random_next(&w->dice), cut, w);
+        start_again(w);
+        for (int i = 0; i < 5; i++)
+            load_step(w, false);
+        power_vfs_cuts(0, 0, NULL, NULL);
+    }
     store_free(w->store, true);
 }

@@ -1,41 +1,12 @@
 /* Stores that older programs made. tests/stores/version-N.db.zst is what version N wrote
  * (tests/stores/fill.c); each opens for ever. */
 #include "store/db.h"
-#include "tests/unit/fail_vfs.h"
+#include "tests/unit/old_stores.h"
 #include "tests/unit/store_rig.h"
 
 #include <unistd.h>
-#include <zstd.h>
-
-#define STORE_FILE(symbol, file)                                                                   \
-    __asm__(".section .rodata\n"                                                                   \
-            ".global " #symbol ", " #symbol "_end\n" #symbol ":\n"                                 \
-            ".incbin \"tests/stores/" file "\"\n" #symbol "_end:\n"                                \
-            ".previous\n");                                                                        \
-    extern const uint8_t symbol[], symbol##_end[];
-
-STORE_FILE(version_1, "version-1.db.zst")
-
-static const struct {
-    int version;
-    const uint8_t *at, *end;
-} stores[] = { { 1, version_1, version_1_end } };
 
 #define TODAY 2
-
-static void unpack(const uint8_t *at, const uint8_t *end)
-{
-    size_t packed = (size_t)(end - at), n = (size_t)ZSTD_getFrameContentSize(at, packed);
-    uint8_t *bytes = malloc(n);
-    FILE *f = fopen(RIG_STORE, "wb");
-
-    CHECK(bytes && f && ZSTD_decompress(bytes, n, at, packed) == n);
-    CHECK(fwrite(bytes, 1, n, f) == n);
-    CHECK_INT(fclose(f), 0);
-    free(bytes);
-    (void)unlink(RIG_STORE "-wal");
-    (void)unlink(RIG_STORE "-shm");
-}
 
 static void no_damage(void *arg, int severity, const char *line)
 {
@@ -131,9 +102,9 @@ static void check_store(int from)
 
 TEST(stores_of_every_old_version_open_and_deliver)
 {
-    for (size_t i = 0; i < sizeof stores / sizeof *stores; i++) {
-        unpack(stores[i].at, stores[i].end);
-        check_store(stores[i].version);
+    for (int i = 0; i < OLD_STORES; i++) {
+        old_stores_put(i);
+        check_store(i + 1);
     }
 }
 
@@ -143,10 +114,10 @@ TEST(an_old_store_is_read_without_being_changed)
     struct query_answer a;
     struct store *s;
 
-    for (size_t i = 0; i < sizeof stores / sizeof *stores; i++) {
+    for (int i = 0; i < OLD_STORES; i++) {
         struct query_spec trace = { .kind = QUERY_TRACE, .where = { .id = "e-310" }, .limit = 10 };
 
-        unpack(stores[i].at, stores[i].end);
+        old_stores_put(i);
         CHECK_INT(store_check_file(RIG_STORE, no_damage, NULL, &why), 0);
         CHECK_INT(store_query_file(RIG_STORE, &trace, &a, &why), 0);
         CHECK_INT(a.rows.row_count, 1);
@@ -156,7 +127,7 @@ TEST(an_old_store_is_read_without_being_changed)
         s = store_rig_open_with((struct store_spec){ .path = "saved.db", .inline_io = true });
         CHECK_INT(store_rig_check_log(s, 1, 1), 321);
         store_free(s, true);
-        check_store(stores[i].version);
+        check_store(i + 1);
     }
 }
 
@@ -165,7 +136,7 @@ TEST(the_copy_made_before_an_upgrade_is_the_old_store)
     struct store *s;
     int from, to;
 
-    unpack(stores[0].at, stores[0].end);
+    old_stores_put(0);
     s = store_rig_open();
     CHECK_TEXT(store_upgraded(s, &from, &to), RIG_STORE ".version-1");
     store_free(s, true);
