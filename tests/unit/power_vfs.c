@@ -46,6 +46,7 @@ static struct random dice;
 static unsigned cut_spacing;
 static uint64_t next_cut, count;
 static int failing_sync;
+static bool is_dead;
 static void (*on_cut)(void *arg);
 static void *cut_arg;
 
@@ -211,6 +212,11 @@ void power_vfs_cuts(unsigned spacing, uint64_t seed, void (*cut)(void *arg), voi
 uint64_t power_vfs_count(void)
 {
     return count;
+}
+
+void power_vfs_dead(bool dead)
+{
+    is_dead = dead;
 }
 
 void power_vfs_fail_sync(int n)
@@ -402,6 +408,8 @@ static int power_write(sqlite3_file *f, const void *from, int n, sqlite3_int64 a
 {
     struct disk_file *d = power(f)->disk;
 
+    if (is_dead)
+        return SQLITE_IOERR_WRITE;
     point(d);
     if (d)
         add_change(d, (struct change){ .at = at, .n = (size_t)n }, from);
@@ -412,6 +420,8 @@ static int power_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
     struct disk_file *d = power(f)->disk;
 
+    if (is_dead)
+        return SQLITE_IOERR_TRUNCATE;
     point(d);
     if (d)
         add_change(d, (struct change){ .truncates = true, .at = size }, NULL);
@@ -423,6 +433,8 @@ static int power_sync(sqlite3_file *f, int flags)
     struct disk_file *d = power(f)->disk;
 
     (void)flags;
+    if (is_dead)
+        return SQLITE_IOERR_FSYNC;
     point(d);
     if (!d)
         return SQLITE_OK;
@@ -511,6 +523,8 @@ static int power_delete(sqlite3_vfs *v, const char *name, int sync_directory)
     struct stat is;
 
     (void)v;
+    if (is_dead)
+        return SQLITE_IOERR_DELETE;
     for (size_t i = 0; stat(name, &is) == 0 && i < FILES_MAX; i++) {
         if (!disk[i] || disk[i]->inode != is.st_ino || disk[i]->deleted)
             continue;

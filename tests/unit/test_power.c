@@ -486,7 +486,9 @@ static void start_again(struct world *w)
     struct fault why = { 0 };
     struct store *s = NULL;
 
+    power_vfs_dead(true);
     store_free(w->store, false);
+    power_vfs_dead(false);
     w->broken = false;
     power_vfs_fail_sync(0);
     if (store_rig_try((struct store_spec){ .inline_io = true, .max_size = 8 << 20 }, &s, &why) != 0)
