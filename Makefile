@@ -38,6 +38,10 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+# What they include as bytes, which the compiler's lists of headers leave out.
+$(BUILD)/store/schema.o: $(wildcard store/sql/*.sql)
+$(BUILD)/tests/unit/old_stores.o: $(wildcard tests/stores/*.zst)
+
 # The list of members is part of it: a source that is gone must go from the archive too. A linker takes the
 # first of two functions of one name in an archive for both, silently.
 $(BUILD)/libbascule.a: $(OBJECTS) $(BUILD)/members
@@ -57,6 +61,8 @@ $(BUILD)/tests/conformance.bin: $(CONFORMANCE:%.c=$(BUILD)/%.o) $(BUILD)/tests/h
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
 # Helpers of the tests that are one file each.
 $(TOOLS): $(BUILD)/tests/brokers/%: $(BUILD)/tests/brokers/%.o
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+$(BUILD)/tests/stores/fill: $(BUILD)/tests/stores/fill.o $(BUILD)/tests/unit/store_rig.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@

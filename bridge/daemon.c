@@ -74,6 +74,18 @@ static int store_exit(const struct fault *why)
     return why->code == EACCES || why->code == EPERM ? DAEMON_PERMISSION : DAEMON_IO;
 }
 
+static void say_upgrade(const struct store *s)
+{
+    int from, to;
+    const char *copy = store_upgraded(s, &from, &to);
+
+    if (copy)
+        log_say(LOG_LEVEL_WARN, NULL, NULL,
+            "the store was brought from schema version %d to %d; as it was before it stands in %s, "
+            "which may be deleted when this version is to be kept",
+            from, to, copy);
+}
+
 static int start_store(struct daemon *d)
 {
     const struct config *c = d->spec->config;
@@ -88,6 +100,7 @@ static int start_store(struct daemon *d)
     opened = store_open(&spec, d->unix_ms, &d->store, &why);
     watchdog_extend_end();
     if (opened == 0) {
+        say_upgrade(d->store);
         if (!store_was_clean(d->store))
             log_say(LOG_LEVEL_WARN, NULL, NULL,
                 "the last process did not end in order; starting carefully");

@@ -1,6 +1,8 @@
 /* Is everything that the store says of itself true? Reads only. */
 #include "store/inside.h"
 
+#include "store/schema.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -132,6 +134,10 @@ int store_check_file(const char *path, store_say *say, void *arg, struct fault *
         return fault_set(why, FAULT_INPUT, 0, "there is no store at %s that can be read", path);
     if (db_open(path, DB_READ, NULL, &c.db, why) != 0)
         return -1;
+    if (schema_read(c.db, path, why) != 0) {
+        db_close(c.db);
+        return -1;
+    }
     integrity = db_integrity(c.db, integrity_line, &c, why);
     if (integrity >= 0 && (check_chunks(&c, why) < 0 || check_sinks(&c, why) < 0)) {
         report(&c, 2, "%s", why->text);

@@ -2,27 +2,16 @@
 
 #include "store/rows.h"
 
-#include <fcntl.h>
-#include <libgen.h>
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
-#define APPLICATION_ID 0x62617363 /* "basc" */
-#define SCHEMA_VERSION 1
 #define STATEMENTS_MAX 128
 #define PROGRESS_STEPS 4000
 #define SETTLE_MS 5000 /* for readers of other processes to end */
-
-__asm__(".section .rodata\n"
-        ".global db_schema_001\n"
-        "db_schema_001:\n"
-        ".incbin \"store/sql/001.sql\"\n"
-        ".byte 0\n"
-        ".previous\n");
-extern const char db_schema_001[];
 
 struct statement {
     struct db *db;
@@ -32,10 +21,13 @@ struct statement {
 
 struct db {
     sqlite3 *sqlite;
+    const char *vfs;
     struct statement statements[STATEMENTS_MAX];
     size_t n;
     int64_t deadline_ms;
     int64_t wal_pages, page_bytes;
+    void *kept;
+    void (*free_kept)(void *thing);
 };
 
 /* What an SQLite code asks of us: only a full disk, and being asked to stop, are not the end. */
@@ -48,6 +40,12 @@ static int db_fault(struct db *d, const char *doing, struct fault *why)
     switch (code & 0xff) {
     case SQLITE_FULL:
         kind = FAULT_FULL;
+        break;
+    case SQLITE_IOERR:
+        /* The one for the WAL's index that says nothing else: it is grown before anything is
+         * written, and ENOSPC is all that can hinder that short of a sick disk. */
+        if (code == SQLITE_IOERR_SHMSIZE && sqlite3_system_errno(d->sqlite) == ENOSPC)
+            kind = FAULT_FULL;
         break;
     case SQLITE_INTERRUPT:
     case SQLITE_BUSY:
@@ -85,8 +83,9 @@ static int committed(void *arg, sqlite3 *sqlite, const char *name, int pages)
     return SQLITE_OK;
 }
 
-static const char write_pragmas[] = "PRAGMA auto_vacuum=INCREMENTAL;"
-                                    "PRAGMA page_size=8192;"
+/* The page size first: the next one makes the file. 4 KiB, since each commit writes whole pages. */
+static const char write_pragmas[] = "PRAGMA page_size=4096;"
+                                    "PRAGMA auto_vacuum=INCREMENTAL;"
                                     "PRAGMA journal_mode=WAL;"
                                     "PRAGMA synchronous=FULL;"
                                     "PRAGMA wal_autocheckpoint=0;"
@@ -112,6 +111,7 @@ int db_open(
         db_close(d);
         return -1;
     }
+    d->vfs = vfs;
     (void)sqlite3_extended_result_codes(d->sqlite, 1);
     (void)sqlite3_busy_timeout(d->sqlite, mode == DB_READ ? 5000 : 0);
     sqlite3_progress_handler(d->sqlite, PROGRESS_STEPS, progress, d);
@@ -132,6 +132,8 @@ void db_close(struct db *d)
     for (size_t i = 0; i < d->n; i++)
         (void)sqlite3_finalize(d->statements[i].stmt);
     (void)sqlite3_close(d->sqlite);
+    if (d->kept)
+        d->free_kept(d->kept);
     free(d);
 }
 
@@ -150,43 +152,6 @@ static int pragma_int(struct db *d, const char *sql, int64_t *ret, struct fault 
         return -1;
     *ret = db_int(s, 0);
     db_reset(s);
-    return 0;
-}
-
-static int make_schema(struct db *d, struct fault *why)
-{
-    char version[160];
-
-    (void)snprintf(version, sizeof version, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
-        APPLICATION_ID, SCHEMA_VERSION);
-    if (db_exec(d, "BEGIN IMMEDIATE", why) != 0)
-        return -1;
-    if (db_exec(d, db_schema_001, why) == 0 && db_exec(d, version, why) == 0 &&
-        db_exec(d, "COMMIT", why) == 0)
-        return 0;
-    (void)db_exec(d, "ROLLBACK", NULL);
-    return -1;
-}
-
-int db_migrate(struct db *d, bool *made, struct fault *why)
-{
-    int64_t application, version, tables;
-
-    *made = false;
-    if (pragma_int(d, "PRAGMA application_id", &application, why) != 0 ||
-        pragma_int(d, "PRAGMA user_version", &version, why) != 0 ||
-        pragma_int(d, "SELECT count(*) FROM sqlite_schema", &tables, why) != 0)
-        return -1;
-    if (application == 0 && version == 0 && tables == 0) {
-        *made = true;
-        return make_schema(d, why);
-    }
-    if (application != APPLICATION_ID)
-        return fault_set(why, FAULT_INPUT, 0, "store: this is not a store of Bascule");
-    if (version != SCHEMA_VERSION)
-        return fault_set(why, FAULT_INPUT, 0,
-            "store: its schema has version %lld, this program knows %d: it was made by a newer one",
-            (long long)version, SCHEMA_VERSION);
     return 0;
 }
 
@@ -387,6 +352,22 @@ void db_copy_value(struct statement *from, int column, struct statement *to, int
     (void)sqlite3_bind_value(to->stmt, at, sqlite3_column_value(from->stmt, column));
 }
 
+struct db *db_of(const struct statement *s)
+{
+    return s->db;
+}
+
+void db_keep(struct db *d, void *thing, void (*free_thing)(void *thing))
+{
+    d->kept = thing;
+    d->free_kept = free_thing;
+}
+
+void *db_kept(const struct db *d)
+{
+    return d->kept;
+}
+
 int64_t db_changes(struct db *d)
 {
     return sqlite3_changes64(d->sqlite);
@@ -410,7 +391,7 @@ int db_copy_start(struct db *from, const char *to_path, struct db_copy **ret, st
 
     if (!c)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
-    if (sqlite3_open_v2(to_path, &c->to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
+    if (sqlite3_open_v2(to_path, &c->to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, from->vfs) !=
             SQLITE_OK ||
         !(c->backup = sqlite3_backup_init(c->to, "main", from->sqlite, "main"))) {
         (void)fault_set(why, FAULT_INPUT, sqlite3_errcode(c->to), "backup to %s: %s", to_path,

@@ -11,12 +11,10 @@ struct statement; /* prepared once per connection and text, kept by the connecti
 enum db_mode { DB_NONE = 0, DB_WRITE, DB_READ };
 
 /* DB_WRITE creates the file when it is not there. vfs NULL: the default. FAULT_BROKEN: no database,
- * or damaged; FAULT_INPUT: made by a newer version. */
+ * or damaged. */
 int db_open(
     const char *path, enum db_mode mode, const char *vfs, struct db **ret, struct fault *why);
 void db_close(struct db *d);
-/* Brings the schema to this version. *made: the file was new. */
-int db_migrate(struct db *d, bool *made, struct fault *why);
 /* Several statements of plain SQL. */
 int db_exec(struct db *d, const char *sql, struct fault *why);
 /* Copies the whole WAL into the database and syncs it; false in *whole when a reader was in the
@@ -59,6 +57,10 @@ void db_copy_cell(struct statement *s, int column, struct rows *to);
 /* Binds the column's value, as what it is, to a statement of another connection; lent until run. */
 void db_copy_value(struct statement *from, int column, struct statement *to, int at);
 int64_t db_changes(struct db *d);
+struct db *db_of(const struct statement *s);
+/* One thing that goes with the connection, for whom it belongs to; taken over. */
+void db_keep(struct db *d, void *thing, void (*free_thing)(void *thing));
+void *db_kept(const struct db *d);
 int64_t db_last_id(struct db *d);
 
 /* Online copy, a step at a time on the connection that writes. */

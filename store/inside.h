@@ -3,9 +3,11 @@
 #define BASCULE_STORE_INSIDE_H
 
 #include "store/db.h"
+#include "store/dictionary.h"
 #include "store/query.h"
 #include "store/store.h"
 
+#include <limits.h>
 #include <pthread.h>
 
 /* seq fits 40 bits: 10^12 events a route. */
@@ -122,6 +124,7 @@ struct known_route {
     int64_t retain_age_ms, retain_bytes;
     int64_t stored_bytes; /* of all chunks ever, for before_bytes */
     int64_t merge_from;   /* id of the first chunk that may still be joined */
+    struct dictionary_state dictionary;
 };
 
 struct store {
@@ -130,6 +133,8 @@ struct store {
     char id[17];
     int lock_fd, event_fd;
     bool was_clean, stop;
+    int upgraded_from; /* schema version; 0: it was today's */
+    char upgrade_copy[PATH_MAX];
     struct db *db; /* the writer's; other threads only while it is idle, under db_mutex */
     pthread_mutex_t db_mutex;
     void *zstd;
@@ -163,8 +168,11 @@ struct store {
     size_t waiting_n;
     struct known_route *routes;
     size_t route_n;
-    int64_t commit_us; /* how long the last one took */
+    int64_t commit_us;  /* how long the last one took */
+    size_t house_at;    /* the route whose housekeeping is next */
+    bool reserve_given; /* to a full disk; taken again when there is room */
     struct db_copy *copy;
+    char copy_path[PATH_MAX];
     bool copying; /* under mutex, as the next two */
     int copy_progress;
     struct fault copy_why;
@@ -175,6 +183,9 @@ struct store {
     struct questions taken_reads, taken_queries; /* loop: answers to hand out */
 };
 
+/* writer.c: compresses a chunk of the route, with its dictionary where that helps */
+int writer_frame(struct store *s, struct known_route *r, const struct block *b, struct buf *to,
+    struct fault *why);
 /* txn.c */
 struct txn *txn_open(void);
 void txn_free(struct txn *t);
@@ -187,13 +198,20 @@ void writer_stop(struct store *s);
 void writer_work(struct store *s);
 struct known_route *writer_route(struct store *s, uint64_t route_id);
 void store_signal(struct store *s);
+/* Gives what is kept for a full disk back to it; false: there was none. */
+bool writer_give_reserve(struct store *s);
 /* apply.c: one op on the writer's connection */
 int apply_op(struct store *s, const struct txn *t, const struct op *op, struct fault *why);
-/* merge.c: joins one run of neighbouring small chunks of the route that are older than `older_ms`;
- * a transaction of its own. */
-int merge_step(struct store *s, struct known_route *r, int64_t older_ms, struct fault *why);
-/* retain.c */
-int retain_step(struct store *s, int64_t unix_ms, bool clock_ok, struct fault *why);
+/* merge.c: joins one run of neighbouring small chunks of the route that are old enough; a
+ * transaction of its own. 1: it did, and there may be more to join. */
+int merge_step(struct store *s, struct known_route *r, int64_t unix_ms, struct fault *why);
+/* retain.c: one step for one route */
+int retain_step(struct store *s, const struct known_route *r, int64_t unix_ms, bool clock_ok,
+    struct fault *why);
+/* age.c: rows that go by their own age; as above, and once for the store */
+int age_step_route(
+    struct store *s, const struct known_route *r, int64_t unix_ms, struct fault *why);
+int age_step_audit(struct store *s, int64_t unix_ms, struct fault *why);
 /* reader.c */
 int readers_start(struct store *s, struct fault *why);
 void readers_stop(struct store *s);

@@ -130,6 +130,7 @@ static int begin_seq(struct store *s, uint64_t route_id, enum store_begin begin,
     uint64_t *ret, struct fault *why)
 {
     struct store_route route = { .id = route_id };
+    struct block *b = NULL;
     struct statement *st;
     int got;
 
@@ -139,7 +140,8 @@ static int begin_seq(struct store *s, uint64_t route_id, enum store_begin begin,
     if (begin != STORE_BEGIN_TIME)
         return 0;
     st = db_prepare(s->db,
-        "SELECT id FROM chunk WHERE id >= ?1 AND id < ?2 AND received_ms >= ?3 ORDER BY id LIMIT 1",
+        "SELECT id, count, received_ms, raw_bytes, frame FROM chunk WHERE id >= ?1 AND id < ?2 AND"
+        " last_ms >= ?3 ORDER BY id LIMIT 1",
         why);
     if (!st)
         return -1;
@@ -147,9 +149,18 @@ static int begin_seq(struct store *s, uint64_t route_id, enum store_begin begin,
     db_bind_int(st, 2, CHUNK_ID(route_id + 1, 0));
     db_bind_int(st, 3, begin_ms);
     got = db_step(st, why);
-    if (got == 1)
-        *ret = CHUNK_SEQ(db_int(st, 0));
+    if (got == 1 && read_chunk(st, &b, why) != 0)
+        got = -1;
     db_reset(st);
+    for (uint32_t i = 0; b && i < b->count; i++) {
+        struct event e;
+
+        block_event(b, i, &e);
+        *ret = e.seq;
+        if (e.received_ms >= begin_ms)
+            break;
+    }
+    block_unref(b);
     return got < 0 ? -1 : 0;
 }
 

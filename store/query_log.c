@@ -254,7 +254,8 @@ static int scan_route(struct scan *s, struct fault *why)
 {
     const struct selection *w = &s->q->where;
     struct statement *st = db_prepare(s->db,
-        "SELECT id, count, received_ms, raw_bytes, frame, filter FROM chunk WHERE id >= ?1 AND id "
+        "SELECT id, count, received_ms, raw_bytes, frame, " CHUNK_FILTER_USABLE
+        " FROM chunk WHERE id >= ?1 AND id "
         "<= ?2"
         " AND (?3 = 0 OR last_ms >= ?3) AND (?4 = 0 OR received_ms < ?4) AND id + count > ?5"
         " ORDER BY id",

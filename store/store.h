@@ -27,14 +27,17 @@ struct store_spec {
 };
 
 /* Blocking. Takes the lock file (a held one: FAULT_INPUT naming the holder's pid), creates or
- * migrates, checkpoints the WAL fully and syncs, loads. A damaged file: FAULT_BROKEN saying what is
- * damaged. */
+ * upgrades, checkpoints the WAL fully and syncs, loads. A damaged file: FAULT_BROKEN saying what is
+ * damaged. One of a newer version, or no room for the copy before an upgrade: FAULT_INPUT. */
 int store_open(
     const struct store_spec *spec, int64_t unix_ms, struct store **ret, struct fault *why);
 /* Blocking. Ends the threads. What was not submitted and committed is gone. `clean`: everything was
  * drained, so the next start need not be careful. */
 void store_free(struct store *s, bool clean);
 const char *store_id(const struct store *s); /* 16 hex digits */
+/* The copy that was made of the file before it was brought from schema version *from to *to by this
+ * open; NULL: it was today's already. */
+const char *store_upgraded(const struct store *s, int *from, int *to);
 bool store_was_clean(const struct store *s); /* the last process ended with clean = true */
 
 /* ---- names: blocking, at start and reload ---- */

@@ -43,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     memcpy(copy, data + 2, n - 2);
     use_events(copy, n - 2, 1u + data[0]);
-    if (chunk_unframe(bytes_of(data + 2, n - 2), (size_t)data[0] << 4 | data[1], &copy, NULL) == 0)
+    if (chunk_unframe(bytes_of(data + 2, n - 2), (size_t)data[0] << 4 | data[1],
+            (struct chunk_dictionary){ 0 }, &copy, NULL) == 0)
         use_events(copy, (size_t)data[0] << 4 | data[1], 1u + data[1] % 8);
     return 0;
 }
