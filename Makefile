@@ -133,6 +133,11 @@ valgrind: ## the same under valgrind
 	@packaging/install-deps build valgrind
 	@$(SANITIZED) CFLAGS='-O1 -g' WRAP='valgrind -q --error-exitcode=9 --leak-check=full' check-unit
 
+##@ Prove
+mutants: test-binaries ## build deliberate defects one by one; each must be seen by a test (ONLY="NAME…", NO_BROKER=1)
+	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(ALL_CFLAGS) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
+		tests/mutants/run.py $(if $(NO_BROKER),--no-broker) $(ONLY)
+
 bench: all $(BENCH:%.c=$(BUILD)/%) ## speed against bare client loops; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
 	@packaging/install-deps build brokers test
 	@BUILD=$(BUILD) tests/bench/run.py $(ARGS)
@@ -151,6 +156,6 @@ help: ## this list
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
 .PHONY: all ready deps install uninstall clean demo check test-binaries check-unit check-e2e \
-	check-conformance asan asan-e2e ubsan tsan valgrind bench lint format help FORCE
+	check-conformance asan asan-e2e ubsan tsan valgrind mutants bench lint format help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
