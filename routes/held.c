@@ -201,7 +201,7 @@ struct entry *held_add(struct lane *l, uint64_t seq, uint64_t key_hash, enum hel
         .reason = reason,
         .code = code,
         .attempts = attempts,
-        .unsure = from && from->unsure,
+        .unsure = from ? from->unsure : seq < l->careful_below,
         .first_sent_ms = from ? from->first_sent_ms : 0,
     };
     if (l->kind == LANE_LIVE && o->spec.config->expire_after_ms)

@@ -38,9 +38,9 @@ int outflow_open(const struct outflow_spec *spec, struct store_sink *stored, int
     if (!c->fallback_only) {
         o->live.has_feed = true;
         feed_init(&o->live.feed, spec->asks, spec->tail, spec->route_id, true, stored->frontier);
+        if (spec->careful)
+            o->live.careful_below = stored->frontier + (uint64_t)c->window_events;
     }
-    if (spec->careful)
-        o->live.careful_below = stored->frontier + (uint64_t)c->window_events;
     if (render_open(o, why) != 0)
         goto fail;
     if (spec->link) {
