@@ -374,8 +374,11 @@ void held_unload(struct flight *f)
     struct lane *l = f->lane;
     struct entry *e = f->entry;
 
-    e->unsure = f->unsure;
     e->first_sent_ms = f->first_sent_ms;
+    if (f->unsure && !e->unsure) {
+        e->unsure = true;
+        held_write(l, e, NULL); /* an orderly end forgets what only memory knows */
+    }
     lane_flight_done(f);
     held_due(l, e, 0);
 }

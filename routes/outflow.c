@@ -615,8 +615,20 @@ bool outflow_idle(const struct outflow *o)
     return o->in_flight == 0 && !o->dirty;
 }
 
+/* What its predecessor, or the last process, left and nobody has looked for yet. */
+static bool inherited_unsure(const struct outflow *o)
+{
+    const struct lane *l = &o->live;
+
+    return o->spec.careful && (l->held_count || o->retry.held_count ||
+                                  (l->has_feed && l->frontier < l->careful_below &&
+                                      l->frontier < o->spec.tail->next_seq));
+}
+
 bool outflow_unsure(const struct outflow *o)
 {
+    if (inherited_unsure(o))
+        return true;
     for (size_t i = 0; i < o->slot_count; i++)
         if (o->slots[i]->lane && (o->slots[i]->sent || o->slots[i]->unsure))
             return true;
