@@ -248,7 +248,7 @@ static int sink_open(
 }
 
 /* STORE/ROUTE/SEQ/SINK/GENERATION */
-static uint64_t seq_of(const struct message *m)
+static uint64_t seq_of(struct world_sink *to, const struct message *m)
 {
     unsigned long long route, seq, sink, generation;
     char text[128] = { 0 };
@@ -256,6 +256,7 @@ static uint64_t seq_of(const struct message *m)
     memcpy(text, m->token.at, m->token.n < sizeof text ? m->token.n : sizeof text - 1);
     if (sscanf(text, "%*[0-9a-f]/%llu/%llu/%llu/%llu", &route, &seq, &sink, &generation) != 4)
         harness_fail(__FILE__, __LINE__, "this is no token: '%s'", text);
+    to->generation = generation;
     return generation == 0 && seq < WORLD_SEQS_MAX ? seq : 0;
 }
 
@@ -296,7 +297,7 @@ static size_t sink_publish(struct sink *s, const struct message *messages, size_
         assert(bytes_present(messages[i].fields[0]));
         s->sent[s->n] = (struct sent){
             .ref = messages[i].ref,
-            .seq = seq_of(&messages[i]),
+            .seq = seq_of(s->to, &messages[i]),
             .session = s->session,
             .number = world_number(messages[i].event->body),
             .replay = messages[i].flags & MESSAGE_REPLAY,
