@@ -170,5 +170,14 @@ DEFECTS = (
     # ---- links: only a broker shows these ----
     defect("return-forgotten", "bridge/links/rabbitmq/sink.c",
            "    else if (j->returned)\n", "    else if (j->returned && j->key.len > 1u << 30)\n",
-           "unroutable", broker="rabbitmq"),
+           "rabbitmq_an_unroutable", broker="rabbitmq"),
+    defect("basic-nack-counts-as-delivered", "bridge/links/rabbitmq/sink.c",
+           "    if (!ack)\n        job_tell(s, j, FATE_REFUSED, CAUSE_NACK,",
+           "    if (!ack)\n        job_tell(s, j, FATE_DELIVERED, CAUSE_NONE,",
+           "rabbitmq_a_full_queue", broker="rabbitmq"),
+    defect("committed-entry-appended-again", "bridge/links/redis/stream.c",
+           "if (look && committed_has(&t->committed, &id))", "if (0)",
+           "redis_an_entry_in_the_committed_set", broker="redis"),
+    defect("failed-delivery-report-counts-as-delivered", "bridge/links/kafka/sink.c",
+           "    if (s && m->err != 0) {\n", "    if (0) {\n", "kafka_no_confirmation", broker="kafka"),
 )
