@@ -27,6 +27,7 @@ BENCH := $(wildcard tests/bench/*.c)
 # What a suite needs beside its own files. Test programs link only what they have.
 TEST_BINARIES := $(if $(UNIT),$(BUILD)/tests/unit.bin) $(if $(SIM),$(BUILD)/tests/sim.bin) \
 	$(if $(CONFORMANCE),$(BUILD)/tests/conformance.bin) $(TOOLS)
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS := $(patsubst tests/brokers/%.c,$(BUILD)/tests/brokers/%,$(wildcard tests/brokers/*.c))
 LINTED := $(wildcard bridge/*.c bridge/*/*.c bridge/*/*/*.c routes/*.c store/*.c schemas/*.c tests/*.c tests/*/*.c)
 FORMATTED := $(LINTED) $(wildcard bridge/*.h bridge/*/*.h bridge/*/*/*.h routes/*.h store/*.h schemas/*.h tests/*.h tests/*/*.h)
@@ -64,6 +65,9 @@ $(TOOLS): $(BUILD)/tests/brokers/%: $(BUILD)/tests/brokers/%.o
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 $(BUILD)/tests/stores/fill: $(BUILD)/tests/stores/fill.o $(BUILD)/tests/unit/store_rig.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+# With clang and its fuzzer's flags, see `make fuzz`; the simulation's world stands in for brokers.
+$(FUZZERS): %: %.o $(BUILD)/tests/fuzz/aid.o $(BUILD)/tests/sim/rig.o $(BUILD)/tests/sim/world.o $(BUILD)/libbascule.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 
@@ -83,7 +87,7 @@ ready:
 		  echo "make: $(firstword $(CC)) or one of these is not there: $(PACKAGES)" >&2; exit 1; }
 
 -include $(OBJECTS:.o=.d) $(BUILD)/bridge/cli/main.d $(UNIT:%.c=$(BUILD)/%.d) $(SIM:%.c=$(BUILD)/%.d) \
-	$(CONFORMANCE:%.c=$(BUILD)/%.d) $(BENCH:%.c=$(BUILD)/%.d) $(TOOLS:=.d) $(BUILD)/tests/harness.d
+	$(CONFORMANCE:%.c=$(BUILD)/%.d) $(BENCH:%.c=$(BUILD)/%.d) $(TOOLS:=.d) $(FUZZERS:=.d) $(BUILD)/tests/harness.d
 
 deps: ## install the packages that build, tests, demo and lint need
 	packaging/install-deps
@@ -129,9 +133,10 @@ demo: ## install what is missing, then show a relay with real brokers (KEEP=1 le
 
 ##@ Test
 check: ## install what is missing, then run all tests
-	@packaging/install-deps build brokers test
+	@packaging/install-deps build brokers test fuzz
 	@$(MAKE) --no-print-directory -s -j$(JOBS) test-binaries
-	@BUILD=$(BUILD) tests/run-suites unit sim conformance e2e
+	@$(FUZZ_BUILD)
+	@BUILD=$(BUILD) tests/run-suites unit sim fuzz conformance e2e
 
 test-binaries: all $(TEST_BINARIES)
 
@@ -163,6 +168,21 @@ valgrind: ## the same under valgrind
 	@packaging/install-deps build valgrind
 	@$(SANITIZED) CFLAGS='-O1 -g' WRAP='valgrind -q --error-exitcode=9 --leak-check=full' check-unit
 
+##@ Prove
+fuzz: ## every parser and the store's file: corpora, then FUZZ_SECONDS (5) of new inputs each; ONLY="http…", KEEP=1
+	@packaging/install-deps build fuzz
+	@$(FUZZ_BUILD)
+	@BUILD=$(BUILD)/fuzz JOBS=$(JOBS) KEEP=$(KEEP) tests/fuzz/run $(ONLY)
+
+FUZZ_BUILD = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang \
+	CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' \
+	fuzzers
+fuzzers: $(FUZZERS)
+
+mutants: test-binaries ## build deliberate defects one by one; each must be seen by a test (ONLY="NAME…", NO_BROKER=1)
+	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(ALL_CFLAGS) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
+		tests/mutants/run.py $(if $(NO_BROKER),--no-broker) $(ONLY)
+
 bench: all $(BENCH:%.c=$(BUILD)/%) ## speed against bare client loops; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
 	@packaging/install-deps build brokers test
 	@BUILD=$(BUILD) tests/bench/run.py $(ARGS)
@@ -181,6 +201,6 @@ help: ## this list
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
 .PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit check-e2e \
-	check-conformance asan asan-e2e ubsan tsan valgrind bench lint format help FORCE
+	check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -38,9 +38,9 @@ int outflow_open(const struct outflow_spec *spec, struct store_sink *stored, int
     if (!c->fallback_only) {
         o->live.has_feed = true;
         feed_init(&o->live.feed, spec->asks, spec->tail, spec->route_id, true, stored->frontier);
+        if (spec->careful)
+            o->live.careful_below = stored->frontier + (uint64_t)c->window_events;
     }
-    if (spec->careful)
-        o->live.careful_below = stored->frontier + (uint64_t)c->window_events;
     if (render_open(o, why) != 0)
         goto fail;
     if (spec->link) {
@@ -615,8 +615,20 @@ bool outflow_idle(const struct outflow *o)
     return o->in_flight == 0 && !o->dirty;
 }
 
+/* What its predecessor, or the last process, left and nobody has looked for yet. */
+static bool inherited_unsure(const struct outflow *o)
+{
+    const struct lane *l = &o->live;
+
+    return o->spec.careful && (l->held_count || o->retry.held_count ||
+                                  (l->has_feed && l->frontier < l->careful_below &&
+                                      l->frontier < o->spec.tail->next_seq));
+}
+
 bool outflow_unsure(const struct outflow *o)
 {
+    if (inherited_unsure(o))
+        return true;
     for (size_t i = 0; i < o->slot_count; i++)
         if (o->slots[i]->lane && (o->slots[i]->sent || o->slots[i]->unsure))
             return true;

@@ -30,7 +30,7 @@ uint8_t *buf_grow(struct buf *b, size_t n)
         b->failed = true;
         return NULL;
     }
-    if (b->n + n <= b->capacity)
+    if (b->at && b->n + n <= b->capacity)
         return b->at + b->n;
     while (capacity < b->n + n)
         capacity = capacity > b->max / 2 ? b->max : capacity * 2;

@@ -650,8 +650,7 @@ static void refused_with_words(const struct fixture *f, const char *place, enum 
         CHECK(!publish(g, place, 0));
         turn(g, end);
         g->c->sink_status(g->ends.sink, &sink);
-        if (g->ends.source)
-            g->c->source_status(g->ends.source, &source);
+        g->c->source_status(g->ends.source, &source);
         CHECK(sink.state != LINK_UP && source.state != LINK_UP);
         sink_said |= strstr(sink.error, words) != NULL;
         source_said |= strstr(source.error, words) != NULL;

@@ -1,5 +1,4 @@
-/* Any bytes as a chunk's frame, as its events and as ranges: clang -fsanitize=fuzzer,address with
- * libbascule.a and tests/unit/fake_links.c. */
+/* Any bytes as a chunk's frame, as its events and as ranges. */
 #include "store/chunk.h"
 #include "store/ranges.h"
 

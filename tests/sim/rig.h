@@ -40,10 +40,14 @@ void rig_done(struct rig *g);
 
 /* Runs a query on the live store, turning it until the answer is there. */
 void rig_query(struct rig *g, const struct query_spec *spec, struct query_answer *ret);
+/* The first open dead letter of a sink; text[0] gets the word of its reason, text[1] is what it
+ * refers to. */
+bool rig_dead(struct rig *g, size_t sink, char text[2][64], struct relay_dead *ret);
 struct relay_sink_status rig_sink(const struct rig *g, size_t sink);
 
-/* Fails the test unless: everything acknowledged arrived or is a dead letter, the sums hold, first
- * arrivals of each key came in order (when `ordered`). */
+/* Fails the test unless: everything acknowledged arrived at the sink or its fallback or has a dead
+ * letter there, a source with positions was logged once and no more, the sums hold, attempts were
+ * counted for charged answers alone, first arrivals of each key came in order (when `ordered`). */
 void rig_check(struct rig *g, bool ordered);
 
 #endif

@@ -27,23 +27,9 @@ static uint64_t arrivals(const struct rig *g, size_t sink)
 /* The first dead letter of a sink; fails the test when there is none. */
 static struct relay_dead first_dead(struct rig *g, size_t sink, char text[2][64])
 {
-    struct query_spec spec = { .kind = QUERY_DEAD,
-        .where = { .route = "orders", .sink = g->sinks[sink].name },
-        .limit = 1,
-        .deadline_ms = 100000 };
-    struct query_answer a;
-    struct relay_dead d = { .route = "orders", .sink = g->sinks[sink].name, .text = text[1] };
+    struct relay_dead d;
 
-    rig_query(g, &spec, &a);
-    CHECK_INT(a.rows.row_count, 1);
-    d.number = (uint64_t)a.rows.cells[0].i;
-    d.seq = (uint64_t)a.rows.cells[3].i;
-    memcpy(text[0], a.rows.cells[6].bytes.at, a.rows.cells[6].bytes.n);
-    text[0][a.rows.cells[6].bytes.n] = 0;
-    text[1][0] = 0;
-    d.attempts = (uint32_t)a.rows.cells[9].i;
-    d.reason = REASON_REFUSED;
-    query_answer_done(&a);
+    CHECK(rig_dead(g, sink, text, &d));
     return d;
 }
 
