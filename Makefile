@@ -118,6 +118,10 @@ check-e2e: all $(TOOLS) ## end to end with real brokers; ONLY="PART…" runs tes
 check-conformance: test-binaries ## every link against its real broker
 	@BUILD=$(BUILD) tests/run-suites conformance
 
+torture: all $(TOOLS) ## kill -9 under load with real brokers, N=1000 times (SEED=1); the oracle judges
+	@packaging/install-deps build brokers test
+	@BUILD=$(BUILD) tests/e2e/torture --kills $(or $(N),100) --seed $(or $(SEED),1)
+
 SANITIZED = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/$@
 asan: ## unit tests and simulation under address and undefined behaviour sanitizers
 	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' check-unit
@@ -151,6 +155,6 @@ help: ## this list
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
 .PHONY: all ready deps install uninstall clean demo check test-binaries check-unit check-e2e \
-	check-conformance asan asan-e2e ubsan tsan valgrind bench lint format help FORCE
+	check-conformance torture asan asan-e2e ubsan tsan valgrind bench lint format help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
