@@ -21,7 +21,8 @@ REPEATS_PER_CRASH = WINDOW + PREFETCH + RATE + RATE // 5
 class Relay:
     """A route from one end to another, with an oracle that knows what goes in."""
 
-    def __init__(self, t, source, sink, seed=1, small=False):
+    def __init__(self, t, source, sink, seed=1, small=False, links=None, more=""):
+        """links: YAML of connections in place of the usual ones; more: of the route."""
         self.t = t
         self.source, self.sink = SOURCES[source](t), SINKS[sink](t, ".out")
         self.oracle = Oracle(seed, journal=t.directory / "confirmed")
@@ -33,11 +34,13 @@ class Relay:
         if small:
             from_ = with_options(from_, f"prefetch: {PREFETCH}" if self.source.broker == "rabbitmq" else "")
             to = with_options(to, f"window_events: {WINDOW}, rate_limit: {RATE}/s")
-        self.daemon = Daemon(t.directory, connections(t.world, self.source.broker, self.sink.broker), f"""
+        self.daemon = Daemon(t.directory, links or connections(t.world, self.source.broker, self.sink.broker),
+                             f"""
 - name: {t.name}
   from: {from_}
   to: [ {to} ]
-  {key}""")
+  {key}
+{more}""")
         t.runs(self.daemon)
 
     def make(self, count):
