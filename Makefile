@@ -152,6 +152,9 @@ check-conformance: test-binaries ## every link against its real broker
 check-packages: all manual ## build the packages, install them into fresh systems booted with systemd (root)
 	@packaging/install-deps build deb packages
 	@BUILD=$(BUILD) tests/packages/run
+torture: all $(TOOLS) ## kill -9 under load with real brokers, N=1000 times (SEED=1); the oracle judges
+	@packaging/install-deps build brokers test
+	@BUILD=$(BUILD) tests/e2e/torture --kills $(or $(N),100) --seed $(or $(SEED),1)
 
 SANITIZED = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/$@
 asan: ## unit tests and simulation under address and undefined behaviour sanitizers
@@ -200,7 +203,8 @@ help: ## this list
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 22
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
-.PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit check-e2e \
-	check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help FORCE
+.PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit \
+	check-e2e check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help \
+	torture FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

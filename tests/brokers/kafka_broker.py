@@ -46,6 +46,8 @@ class Kafka(Broker):
         self.port, self.controller = free_port(), free_port()
         self.tls_port = free_port() if tls else 0
         self.endpoint = Endpoint(self.certificates) if tls else None
+        # A listener that clients are told to find at another port: where a proxy of the test may stand.
+        self.proxied_port, self.advertised_port = free_port(), free_port()
         try:
             self.classpath = f"{libs()}/*"
             self.mock = False
@@ -84,10 +86,10 @@ ssl.client.auth=requested
         properties.write_text(f"""process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{self.controller}
-listeners=PLAINTEXT://127.0.0.1:{self.port}{tls},CONTROLLER://127.0.0.1:{self.controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}{tls}
+listeners=PLAINTEXT://127.0.0.1:{self.port}{tls},PROXIED://127.0.0.1:{self.proxied_port},CONTROLLER://127.0.0.1:{self.controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}{tls},PROXIED://127.0.0.1:{self.advertised_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs={self.directory}/data
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=2
