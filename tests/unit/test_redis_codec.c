@@ -2,7 +2,7 @@
 #include "tests/harness.h"
 
 #include "bridge/base/header.h"
-#include "bridge/links/redis/committed.h"
+#include "bridge/links/committed.h"
 #include "bridge/links/redis/fields.h"
 #include "bridge/links/redis/options.h"
 
