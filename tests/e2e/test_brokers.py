@@ -1,7 +1,10 @@
 """The test clients themselves, each from its producer to its listener without the program between."""
+import subprocess
+from pathlib import Path
+
 import clients
 from ends import SINKS
-from frame import check_equal, test
+from frame import check, check_equal, test
 
 
 @test
@@ -36,3 +39,11 @@ def client_redis_hears_what_it_says(t):
     heard.wait_count(1)
     read.wait_count(1)
     check_equal((heard.bodies(), read.bodies(), read.messages[0].id), ([b"one"], [b"two"], "7"), "heard")
+
+
+@test
+def nats_by_hand_agrees_with_the_server(t):
+    """The client is our own: what it says is judged by a second one and by the server's monitoring."""
+    own = Path(__file__).resolve().parent.parent / "brokers/test_nats.py"
+    got = subprocess.run([own], capture_output=True, text=True, check=False, timeout=clients.PATIENCE_SECONDS)
+    check(got.returncode == 0, got.stderr)
