@@ -41,6 +41,4 @@ void fields_write(const struct fields *c, const struct message *m, const struct 
  * not UTF-8 stand as {"base64":…}. */
 void fields_envelope(const struct message *m, struct buf *to);
 
-bool fields_utf8(struct bytes b);
-
 #endif
