@@ -4,11 +4,13 @@
 extern const struct connector connector_rabbitmq;
 extern const struct connector connector_kafka;
 extern const struct connector connector_redis;
+extern const struct connector connector_nats;
 
 const struct connector *const connector_all[] = {
     &connector_rabbitmq,
     &connector_kafka,
     &connector_redis,
+    &connector_nats,
     NULL,
 };
 

@@ -3,16 +3,19 @@
  *
  *   bare FROM PORT PLACE TO PORT PLACE EVENTS
  *
- * FROM: kafka, redis (a stream), rabbitmq (a queue), make (bodies; PORT is the rate
- * per second, 0 for none). TO: kafka, redis, rabbitmq (the default exchange; PLACE is the queue),
- * clock (tells how old the bodies of `make` are when they come). Acknowledges at the source what
- * the sink has confirmed. Prints one JSON line when EVENTS are through. */
+ * FROM: kafka, redis (a stream), rabbitmq (a queue), nats (a JetStream stream), make (bodies; PORT
+ * is the rate per second, 0 for none). TO: kafka, redis, rabbitmq (the default exchange; PLACE is
+ * the queue), nats (a subject of a stream, PLACE for both), clock (tells how old the bodies of
+ * `make` are when they come). Acknowledges at the source what the sink has confirmed. Prints one
+ * JSON line when EVENTS are through. */
 #include "tests/bench/body.h"
 
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
 #include <librdkafka/rdkafka.h>
+#include <nats/nats.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -458,6 +461,134 @@ static void rabbit_from_close(void)
     (void)amqp_destroy_connection(rabbit_in);
 }
 
+/* ---- nats ---- */
+
+static natsConnection *nats_in, *nats_out;
+static jsCtx *js_in, *js_out;
+static natsSubscription *pull;
+static natsMsg **taken; /* not acknowledged, oldest first, from taken_first, wrapping */
+static uint64_t taken_first, taken_end;
+static char subject_out[256];
+static pthread_mutex_t nats_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t nats_more = PTHREAD_COND_INITIALIZER;
+static uint64_t nats_acked, nats_wanted = UINT64_MAX;
+
+static void nats_check(const char *what, natsStatus s)
+{
+    if (s != NATS_OK)
+        die(what, natsStatus_GetText(s));
+}
+
+static natsConnection *nats_dial(const char *port, jsCtx **js, jsOptions *options)
+{
+    natsConnection *c;
+    char url[64];
+
+    (void)snprintf(url, sizeof url, "nats://127.0.0.1:%s", port);
+    nats_check("nats", natsConnection_ConnectTo(&c, url));
+    nats_check("jetstream", natsConnection_JetStream(js, c, options));
+    return c;
+}
+
+/* On a thread of the library. */
+static void nats_ack(jsCtx *js, natsMsg *msg, jsPubAck *ack, jsPubAckErr *err, void *closure)
+{
+    (void)js, (void)closure;
+    if (!ack)
+        die("ack", err && err->ErrText ? err->ErrText : "none");
+    natsMsg_Destroy(msg);
+    (void)pthread_mutex_lock(&nats_lock);
+    if (++nats_acked >= nats_wanted)
+        (void)pthread_cond_signal(&nats_more);
+    (void)pthread_mutex_unlock(&nats_lock);
+}
+
+static void nats_to_open(const char *port, const char *place)
+{
+    jsOptions options;
+
+    nats_check("options", jsOptions_Init(&options));
+    options.PublishAsync.AckHandler = nats_ack;
+    nats_out = nats_dial(port, &js_out, &options);
+    (void)snprintf(subject_out, sizeof subject_out, "%s", place);
+}
+
+static void nats_put(const char *key, size_t key_bytes, const char *body, size_t body_bytes)
+{
+    (void)key, (void)key_bytes;
+    nats_check("publish", js_PublishAsync(js_out, subject_out, body, (int)body_bytes, NULL));
+}
+
+static void nats_settle(uint64_t left)
+{
+    (void)pthread_mutex_lock(&nats_lock);
+    nats_wanted = put_count > left ? put_count - left : 0;
+    while (nats_acked < nats_wanted)
+        (void)pthread_cond_wait(&nats_more, &nats_lock);
+    nats_wanted = UINT64_MAX;
+    confirmed = nats_acked;
+    (void)pthread_mutex_unlock(&nats_lock);
+}
+
+static void nats_to_close(void)
+{
+    jsCtx_Destroy(js_out);
+    natsConnection_Destroy(nats_out);
+}
+
+static void nats_from_open(const char *port, const char *place)
+{
+    jsSubOptions options;
+
+    (void)snprintf(group, sizeof group, "bare-%d", (int)getpid());
+    nats_in = nats_dial(port, &js_in, NULL);
+    nats_check("options", jsSubOptions_Init(&options));
+    options.Stream = place;
+    options.Config.MaxAckPending = BATCHES;
+    nats_check("consumer", js_PullSubscribe(&pull, js_in, place, group, NULL, &options, NULL));
+    taken = calloc(BATCHES, sizeof *taken);
+    if (!taken)
+        die("nats", "out of memory");
+}
+
+static size_t nats_take(const struct to *to)
+{
+    natsMsgList list = { NULL, 0 };
+    natsStatus s = natsSubscription_Fetch(&list, pull, BATCH, 100, NULL);
+    size_t n = s == NATS_OK ? (size_t)list.Count : 0;
+
+    if (s != NATS_OK && s != NATS_TIMEOUT)
+        nats_check("fetch", s);
+    for (size_t i = 0; i < n; i++) {
+        natsMsg *m = list.Msgs[i];
+
+        to->put("", 0, natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m));
+        taken[taken_end++ % BATCHES] = m;
+        list.Msgs[i] = NULL;
+    }
+    natsMsgList_Destroy(&list);
+    return n;
+}
+
+static void nats_done(size_t n)
+{
+    uint64_t end = batches[(batch_first + n - 1) % BATCHES].end;
+
+    for (; taken_first < end; taken_first++) {
+        nats_check("ack", natsMsg_Ack(taken[taken_first % BATCHES], NULL));
+        natsMsg_Destroy(taken[taken_first % BATCHES]);
+    }
+}
+
+static void nats_from_close(void)
+{
+    nats_check("flush", natsConnection_Flush(nats_in));
+    natsSubscription_Destroy(pull);
+    jsCtx_Destroy(js_in);
+    natsConnection_Destroy(nats_in);
+    free(taken);
+}
+
 /* ---- make and clock ---- */
 
 static uint64_t made;
@@ -527,11 +658,13 @@ static const struct from *from_of(const char *name)
     static const struct from redis = { redis_from_open, redis_take, redis_ack, redis_from_close };
     static const struct from rabbitmq = { rabbit_from_open, rabbit_take, rabbit_ack,
         rabbit_from_close };
+    static const struct from nats = { nats_from_open, nats_take, nats_done, nats_from_close };
     static const struct from make = { make_open, make_take, no_ack, nothing };
 
     return strcmp(name, "kafka") == 0      ? &kafka
            : strcmp(name, "redis") == 0    ? &redis
            : strcmp(name, "rabbitmq") == 0 ? &rabbitmq
+           : strcmp(name, "nats") == 0     ? &nats
            : strcmp(name, "make") == 0     ? &make
                                            : NULL;
 }
@@ -542,11 +675,13 @@ static const struct to *to_of(const char *name)
     static const struct to redis = { redis_to_open, redis_put, redis_settle, redis_to_close };
     static const struct to rabbitmq = { rabbit_to_open, rabbit_put, rabbit_settle,
         rabbit_to_close };
+    static const struct to nats = { nats_to_open, nats_put, nats_settle, nats_to_close };
     static const struct to clock = { clock_open, clock_put, clock_settle, nothing };
 
     return strcmp(name, "kafka") == 0      ? &kafka
            : strcmp(name, "redis") == 0    ? &redis
            : strcmp(name, "rabbitmq") == 0 ? &rabbitmq
+           : strcmp(name, "nats") == 0     ? &nats
            : strcmp(name, "clock") == 0    ? &clock
                                            : NULL;
 }

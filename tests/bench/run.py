@@ -29,9 +29,10 @@ TICK = os.sysconf("SC_CLK_TCK")
 POLL_SECONDS = 0.05
 # Events per run where --events does not say: several seconds each.
 SIZES = {"kafka-kafka": 2000000, "kafka-redis": 1000000, "redis-kafka": 1000000,
-         "rabbitmq-rabbitmq": 100000, "quorum-quorum": 100000, "rabbitmq-kafka": 200000, "log": 3000000}
+         "rabbitmq-rabbitmq": 100000, "quorum-quorum": 100000, "rabbitmq-kafka": 200000, "nats-kafka": 500000,
+         "kafka-nats": 500000, "log": 3000000}
 AIMS = {"kafka-kafka": 0.75, "kafka-redis": 0.7, "redis-kafka": 0.7, "rabbitmq-rabbitmq": 0.9,
-        "quorum-quorum": 0.9, "rabbitmq-kafka": 0.9, "log": 0.8}
+        "quorum-quorum": 0.9, "rabbitmq-kafka": 0.9, "nats-kafka": 0.7, "kafka-nats": 0.7, "log": 0.8}
 
 
 class RedisServer(Broker):
@@ -60,6 +61,8 @@ class Brokers:
                 from kafka_broker import Kafka as make
             elif kind == "rabbitmq":
                 from rabbitmq_broker import RabbitBroker as make
+            elif kind == "nats":
+                from nats_broker import Nats as make
             else:
                 make = RedisServer
             broker = make(self.directory / kind, tls=False)
@@ -85,7 +88,15 @@ class Brokers:
             c.channel().queue_declare(name, durable=True, arguments=arguments)
             c.channel().queue_bind(name, "amq.direct", name)
             c.close()
+        elif kind == "nats":
+            self.nats_stream("CREATE", name, {"name": name, "subjects": [name]})
         return name
+
+    def nats_stream(self, verb, name, arguments):
+        from nats_client import Nats
+        c = Nats(self.get("nats").port)
+        c.js(f"STREAM.{verb}.{name}", **arguments)
+        c.close()
 
     def drop(self, kind, place):
         """What was measured gives its room back."""
@@ -98,6 +109,8 @@ class Brokers:
                 "127.0.0.1", self.get(kind).port, credentials=pika.PlainCredentials("app", "secret")))
             c.channel().queue_delete(place)
             c.close()
+        elif kind == "nats":
+            self.nats_stream("DELETE", place, {})
         elif kind == "kafka":
             k = self.get(kind)
             subprocess.run(k.java("org.apache.kafka.tools.TopicCommand", "--bootstrap-server",
@@ -128,10 +141,12 @@ def settings(brokers, source, place, sink, out):
     ports = {client(k): brokers.port(k) for k in (source, sink)}
     texts = {"rabbitmq": 'rabbitmq: {{ type: rabbitmq, url: "amqp://app:secret@127.0.0.1:{}/" }}',
              "kafka": 'kafka: {{ type: kafka, brokers: ["127.0.0.1:{}"] }}',
-             "redis": 'redis: {{ type: redis, url: "redis://127.0.0.1:{}/0" }}'}
+             "redis": 'redis: {{ type: redis, url: "redis://127.0.0.1:{}/0" }}',
+             "nats": 'nats: {{ type: nats, urls: ["nats://127.0.0.1:{}"] }}'}
     sources = {"rabbitmq": "queue: {}, prefetch: 2000", "kafka": "topics: [{0}], group: {0}-{1}, start: earliest",
-               "redis": "stream: {0}, group: {0}-{1}"}
-    sinks = {"rabbitmq": "exchange: amq.direct, routing_key: {}", "kafka": "topic: {}", "redis": "stream: {}"}
+               "redis": "stream: {0}, group: {0}-{1}", "nats": "stream: {0}, durable: {0}-{1}"}
+    sinks = {"rabbitmq": "exchange: amq.direct, routing_key: {}", "kafka": "topic: {}", "redis": "stream: {}",
+             "nats": "subject: {0}, stream: {0}"}
     a, b = client(source), client(sink)
     connections = "\n".join(texts[k].format(p) for k, p in sorted(ports.items()))
     routes = (f"- name: bench\n  from: {{ connection: {a}, {sources[a].format(place, out)} }}\n"

@@ -1,4 +1,5 @@
-"""Test clients of each broker, independent of the libraries that the program uses: pika, redis-py, kcat.
+"""Test clients of each broker, independent of the libraries that the program uses: pika, redis-py, kcat, and
+NATS by hand.
 
 A listener collects messages in a thread of its own: `messages` are Message, in order of arrival."""
 import subprocess
@@ -9,6 +10,7 @@ import pika
 import redis
 
 from broker import wait_until
+from nats_client import Nats, NatsError
 from oracle import name_of
 
 Message = namedtuple("Message", "body address key headers id", defaults=(None, None, None, None))
@@ -219,3 +221,64 @@ def answers_redis(port):
         return redis_client(port).ping()
     except redis.ConnectionError:
         return False
+
+
+# ---- NATS ----
+
+def nats_client(port):
+    return Nats(port)
+
+
+class SubjectListener(Listener):
+    """What is published under a subject from now on."""
+
+    def __init__(self, port, subject):
+        self.port, self.subject = port, subject
+        super().__init__()
+
+    def listen(self):
+        c = nats_client(self.port)
+        sub = c.subscribe(self.subject)
+        self.ready.set()
+        while not self.over.is_set():
+            m = sub.next(0.1)
+            if m:
+                self.put(m.body, address=m.subject, headers=m.headers, id=dict(m.headers).get("message-id"))
+        c.close()
+
+
+class JetStreamListener(Listener):
+    """From the beginning of the stream, message by message and without a consumer, so that it outlives a
+    restart of the server."""
+
+    def __init__(self, port, stream):
+        self.port, self.stream, self.client = port, stream, None
+        super().__init__()
+
+    def listen(self):
+        self.ready.set()
+        sequence = 1
+        while not self.over.is_set():
+            m = self._at(sequence)
+            if m is None:
+                self.over.wait(0.02)  # between looks
+                continue
+            sequence += 1
+            self.put(m.body, address=m.subject, headers=m.headers, id=m.header("message-id"))
+        if self.client:
+            self.client.close()
+
+    def _at(self, sequence):
+        try:
+            self.client = self.client or nats_client(self.port)
+            return self.client.stored(self.stream, sequence)
+        except NatsError as e:
+            if e.code in (NOT_FOUND, NO_STREAM):
+                return None
+            self.client = None
+        except OSError:
+            self.client = None  # the server is away
+        return None
+
+
+NOT_FOUND, NO_STREAM = 10037, 10059  # JetStream's err_code

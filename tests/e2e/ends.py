@@ -13,7 +13,8 @@ def connection(broker, port, name=None, more=""):
     """YAML of a connection; more: further options of it."""
     texts = {"rabbitmq": f'type: rabbitmq, url: "amqp://app:secret@127.0.0.1:{port}/"',
              "kafka": f'type: kafka, brokers: ["127.0.0.1:{port}"]',
-             "redis": f'type: redis, url: "redis://127.0.0.1:{port}/0"'}
+             "redis": f'type: redis, url: "redis://127.0.0.1:{port}/0"',
+             "nats": f'type: nats, urls: ["nats://127.0.0.1:{port}"]'}
     return f"{name or broker}: {{ {texts[broker]}{', ' + more if more else ''} }}"
 
 
@@ -166,6 +167,63 @@ class StreamSource(End):
             yield name
 
 
+class NatsSource(End):
+    """Core NATS: plain subjects."""
+    broker = "nats"
+    order_key = "${address}"
+    confirms = False
+
+    def make(self):
+        self.nats = clients.nats_client(self.port)
+        self.t.ends(self.nats.close)
+
+    def yaml(self):
+        return f'{{ connection: nats, subjects: ["{self.place}.in.*"] }}'
+
+    def feed(self, events):
+        for number, (name, key, body) in enumerate(events):
+            if number == 0:  # until the program has subscribed, it would go to nobody
+                wait_until(lambda n=name, k=key, b=body: self.publish_heard(n, k, b), "subscription",
+                           clients.PATIENCE_SECONDS)
+            else:
+                self.nats.publish(f"{self.place}.in.{key}", body, {"message-id": name})
+            yield name
+        self.nats.flush()
+
+    def publish_heard(self, name, key, body):
+        """The server says at once when nobody is there who could answer."""
+        probe = self.nats.subscribe(f"{self.place}.probe")
+        self.nats.publish(f"{self.place}.in.{key}", body, {"message-id": name}, f"{self.place}.probe")
+        self.nats.flush()
+        heard = not probe.waiting
+        probe.end()
+        return heard
+
+
+class JetStreamSource(End):
+    broker = "nats"
+    order_key = "${address}"
+
+    def make(self):
+        self.nats = clients.nats_client(self.port)
+        self.t.ends(self.nats.close)
+        self.stream = stream_name(self.place)
+        self.nats.stream(self.stream, f"{self.place}.in.>")
+
+    def yaml(self):
+        return f"{{ connection: nats, stream: {self.stream}, durable: bascule }}"
+
+    def feed(self, events):
+        acks = self.nats.publish_all(
+            (f"{self.place}.in.{key}", body, {"Nats-Msg-Id": name}) for name, key, body in events)
+        for (name, _, _), _ in zip(events, acks):
+            yield name
+
+
+def stream_name(place):
+    return place.replace(".", "_")
+
+
 # ---- sinks ----
 
 class RabbitSink(End):
@@ -221,6 +279,34 @@ class StreamSink(ChannelSink):
 
     def listen(self):
         return self._ending(clients.StreamListener(self.port, self.place))
+
+
+class NatsSink(RabbitSink):
+    """Core NATS: plain subjects."""
+    broker = "nats"
+
+    def make(self):
+        pass
+
+    def yaml(self, name="out"):
+        return f"{{ name: {name}, connection: nats, subject: {self.place} }}"
+
+    def listen(self):
+        return self._ending(clients.SubjectListener(self.port, self.place))
+
+
+class JetStreamSink(NatsSink):
+    def make(self):
+        self.stream = stream_name(self.place)
+        c = clients.nats_client(self.port)
+        c.stream(self.stream, self.place)
+        c.close()
+
+    def yaml(self, name="out"):
+        return f"{{ name: {name}, connection: nats, subject: {self.place}, stream: {self.stream} }}"
+
+    def listen(self):
+        return self._ending(clients.JetStreamListener(self.port, self.stream))
 
 
 SOURCES = {"rabbitmq": RabbitSource, "quorum": QuorumSource, "kafka": KafkaSource,

@@ -1,7 +1,10 @@
 """The test clients themselves, each from its producer to its listener without the program between."""
+import subprocess
+from pathlib import Path
+
 import clients
-from ends import SINKS
-from frame import check_equal, test
+from ends import SINKS, JetStreamSink, JetStreamSource, NatsSink, NatsSource
+from frame import check, check_equal, test
 
 
 @test
@@ -36,3 +39,36 @@ def client_redis_hears_what_it_says(t):
     heard.wait_count(1)
     read.wait_count(1)
     check_equal((heard.bodies(), read.bodies(), read.messages[0].id), ([b"one"], [b"two"], "7"), "heard")
+
+
+@test
+def client_nats_hears_what_it_says(t):
+    """Until somebody has subscribed, nothing is taken for heard."""
+    subject, stream = NatsSink(t, ".in.k"), JetStreamSink(t, ".s")
+    source = NatsSource(t)
+    check(not source.publish_heard("0", "k", b"nobody"), "a message to nobody was heard")
+    heard, read = subject.listen(), stream.listen()
+    list(source.feed([("1", "k", b"one"), ("2", "k", b"two")]))
+    source.nats.js_publish(stream.place, b"three\x00", {"message-id": "3", "X": "y"})
+    heard.wait_count(2)
+    read.wait_count(1)
+    check_equal((heard.bodies(), heard.messages[0].id), ([b"one", b"two"], "1"), "heard")
+    check_equal(read.messages[0], clients.Message(
+        b"three\x00", stream.place, None, (("message-id", "3"), ("X", "y")), "3"), "read")
+
+
+@test
+def client_jetstream_feeds_in_order(t):
+    source = JetStreamSource(t)
+    check_equal(list(source.feed([(f"n{n}", "k", b"%d" % n) for n in range(700)])),
+                [f"n{n}" for n in range(700)], "confirmed names")
+    list(source.feed([("n0", "k", b"again")]))
+    check_equal(source.nats.stream_state(source.stream)["messages"], 700, "messages in the stream")
+
+
+@test
+def nats_by_hand_agrees_with_the_server(t):
+    """The client is our own: what it says is judged by a second one and by the server's monitoring."""
+    own = Path(__file__).resolve().parent.parent / "brokers/test_nats.py"
+    got = subprocess.run([own], capture_output=True, text=True, check=False, timeout=clients.PATIENCE_SECONDS)
+    check(got.returncode == 0, got.stderr)

@@ -28,7 +28,8 @@ class Example:
             self.env.update({"rabbitmq": lambda: {
                 "BASCULE_RABBIT_URL": f"amqp://app:secret@127.0.0.1:{port('rabbitmq')}/"},
                 "kafka": lambda: {"BASCULE_KAFKA": f"127.0.0.1:{port('kafka')}"},
-                "redis": lambda: {"BASCULE_REDIS_URL": f"redis://127.0.0.1:{port('redis')}/0"}}[kind]())
+                "redis": lambda: {"BASCULE_REDIS_URL": f"redis://127.0.0.1:{port('redis')}/0"},
+                "nats": lambda: {"BASCULE_NATS_URL": f"nats://127.0.0.1:{port('nats')}"}}[kind]())
         self.daemon = Daemon(t.directory, "", "")
         own = "".join(line + "\n" for line in self.daemon.config.read_text().splitlines()
                       if line.startswith(("store:", "admin:", "log:")))
@@ -44,6 +45,11 @@ class Example:
         r = clients.redis_client(self.t.world.port("redis"))
         self.t.ends(r.close)
         return r
+
+    def nats(self):
+        c = clients.nats_client(self.t.world.port("nats"))
+        self.t.ends(c.close)
+        return c
 
     def listen(self, sink, address):
         """A listener at the sink, which is made where the route does not make it."""
@@ -61,12 +67,22 @@ class Example:
         if kind == "kafka":
             self.t.world.topic(sink["topic"])
             return clients.KafkaListener(port, sink["topic"])
+        if kind == "nats":
+            return self.listen_to_nats(port, sink, place("subject"))
         if "channel" in sink:
             return clients.ChannelListener(port, place("channel"))
         return clients.StreamListener(port, place("stream"))
 
+    def listen_to_nats(self, port, sink, subject):
+        if "stream" not in sink:
+            return clients.SubjectListener(port, subject)
+        self.nats().stream(sink["stream"], subject)
+        return clients.JetStreamListener(port, sink["stream"])
+
     def address_of(self, source):
         """Where an event is sent so that the source gets it."""
+        if "subjects" in source:
+            return source["subjects"][0].replace("*", "made").replace(">", "made")
         if "exchange" in source:
             return source["binding_keys"][0].replace("*", "made").replace("#", "made")
         if "topics" in source:
@@ -78,6 +94,8 @@ class Example:
     def prepare(self, source):
         if "exchange" in source:
             self.rabbit().exchange(source["exchange"])
+        elif "durable" in source:
+            self.nats().stream(source["stream"], *source["subjects"])
         elif "queue" in source:
             self.rabbit().queue(source["queue"])
         elif "topics" in source:
@@ -91,6 +109,11 @@ class Example:
                 r.publish(source.get("exchange", ""), address, body, headers=HEADERS)
         elif "topics" in source:
             clients.kafka_produce(self.t.world.port("kafka"), address, [("k", b) for b in bodies()], HEADERS)
+        elif self.kinds[source["connection"]] == "nats":
+            c = self.nats()
+            for body in bodies():
+                c.publish(address, body, HEADERS)
+            c.flush()
         elif "channels" in source:
             r = self.redis()
             for body in bodies():

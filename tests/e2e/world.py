@@ -16,7 +16,7 @@ def broker_class(module_name):
 
 
 class World:
-    """rabbitmq, kafka and redis are running brokers; port(NAME) is where they listen without TLS."""
+    """rabbitmq, kafka, redis and nats are running brokers; port(NAME) is where they listen without TLS."""
 
     def __init__(self, root):
         self.root = root
@@ -49,6 +49,10 @@ class World:
     @property
     def redis(self):
         return self.broker("redis")
+
+    @property
+    def nats(self):
+        return self.broker("nats")
 
     def port(self, name):
         return port_of(self.broker(name), name)

@@ -1,4 +1,5 @@
 #include "bridge/base/backoff.h"
+#include "bridge/base/encoding.h"
 #include "bridge/base/header.h"
 #include "tests/harness.h"
 
@@ -161,4 +162,35 @@ TEST(a_fault_keeps_its_kind_when_it_gets_a_prefix)
     CHECK_TEXT(why.text, "route 'r': no topic 'x'");
     CHECK_INT(why.kind, FAULT_INPUT);
     CHECK_INT(why.code, 7);
+}
+
+TEST(utf8_is_told_from_bytes)
+{
+    CHECK(encoding_utf8(bytes_text("a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80")));
+    CHECK(!encoding_utf8(bytes_text("\xc0\x80")));
+    CHECK(!encoding_utf8(bytes_text("\xed\xa0\x80")));
+    CHECK(!encoding_utf8(bytes_text("\xf4\x90\x80\x80")));
+    CHECK(!encoding_utf8(bytes_text("\xe2\x82")));
+}
+
+TEST(base64_comes_back_as_it_went_in_and_anything_else_is_refused)
+{
+    static const uint8_t from[] = { 0, 0xff, 'a', 0x80, 7 };
+    struct buf text, back;
+
+    for (size_t n = 0; n <= sizeof from; n++) {
+        buf_init(&text, 100);
+        buf_init(&back, 100);
+        encoding_base64(bytes_of(from, n), &text);
+        CHECK_INT(encoding_base64_decode(buf_bytes(&text), &back), 0);
+        CHECK(bytes_equal(buf_bytes(&back), bytes_of(from, n)));
+        buf_done(&text);
+        buf_done(&back);
+    }
+    buf_init(&back, 100);
+    CHECK_INT(encoding_base64_decode(bytes_text("AAA"), &back), -1);
+    CHECK_INT(encoding_base64_decode(bytes_text("AA*="), &back), -1);
+    CHECK_INT(encoding_base64_decode(bytes_text("AA=A"), &back), -1);
+    CHECK_INT(encoding_base64_decode(bytes_text("A==="), &back), -1);
+    buf_done(&back);
 }

@@ -2,7 +2,7 @@
 #include "tests/harness.h"
 
 #include "bridge/base/header.h"
-#include "bridge/links/redis/committed.h"
+#include "bridge/links/committed.h"
 #include "bridge/links/redis/fields.h"
 #include "bridge/links/redis/options.h"
 
@@ -110,15 +110,6 @@ TEST(redis_committed_set_of_rubbish_knows_nothing)
     CHECK_INT(c.sorted_n, 0);
     CHECK_INT(c.last, 7);
     committed_done(&c);
-}
-
-TEST(redis_utf8_is_told_from_bytes)
-{
-    CHECK(fields_utf8(bytes_text("a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80")));
-    CHECK(!fields_utf8(bytes_text("\xc0\x80")));
-    CHECK(!fields_utf8(bytes_text("\xed\xa0\x80")));
-    CHECK(!fields_utf8(bytes_text("\xf4\x90\x80\x80")));
-    CHECK(!fields_utf8(bytes_text("\xe2\x82")));
 }
 
 TEST(redis_foreign_fields_are_headers_and_a_missing_body_is_null)

@@ -1,22 +1,8 @@
 /* The JSON form of an event for channels, which have no place for anything but one text. */
 #include "bridge/links/redis/fields.h"
 
+#include "bridge/base/encoding.h"
 #include "bridge/base/header.h"
-
-static void put_base64(struct buf *to, struct bytes b)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-    for (size_t i = 0; i < b.n; i += 3) {
-        size_t left = b.n - i;
-        unsigned v = (unsigned)b.at[i] << 16 | (left > 1 ? (unsigned)b.at[i + 1] << 8 : 0) |
-                     (left > 2 ? b.at[i + 2] : 0u);
-        buf_put_byte(to, (uint8_t)digits[v >> 18]);
-        buf_put_byte(to, (uint8_t)digits[v >> 12 & 63]);
-        buf_put_byte(to, left > 1 ? (uint8_t)digits[v >> 6 & 63] : '=');
-        buf_put_byte(to, left > 2 ? (uint8_t)digits[v & 63] : '=');
-    }
-}
 
 static void put_string(struct buf *to, struct bytes b)
 {
@@ -42,11 +28,11 @@ static void put_text(struct buf *to, struct bytes b)
 {
     if (!bytes_present(b)) {
         buf_put_text(to, "null");
-    } else if (fields_utf8(b)) {
+    } else if (encoding_utf8(b)) {
         put_string(to, b);
     } else {
         buf_put_text(to, "{\"base64\":\"");
-        put_base64(to, b);
+        encoding_base64(b, to);
         buf_put_text(to, "\"}");
     }
 }
@@ -65,7 +51,7 @@ static void put_value(struct buf *to, const struct header_value *v)
         put_text(to, buf_bytes(&text));
     } else {
         buf_put_text(to, "{\"base64\":\"");
-        put_base64(to, v->bytes);
+        encoding_base64(v->bytes, to);
         buf_put_text(to, "\"}");
     }
     to->failed = to->failed || text.failed;
@@ -78,7 +64,7 @@ static void put_headers(struct buf *to, struct bytes headers)
     const char *comma = "";
 
     while (header_next(&headers, &h) == 1) {
-        if (h.scope == HEADER_BROKER || !fields_utf8(h.name))
+        if (h.scope == HEADER_BROKER || !encoding_utf8(h.name))
             continue;
         buf_put_text(to, comma);
         put_string(to, h.name);

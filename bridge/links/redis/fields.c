@@ -1,5 +1,6 @@
 #include "bridge/links/redis/fields.h"
 
+#include "bridge/base/encoding.h"
 #include "bridge/base/header.h"
 
 #define HEADERS_FIELD "bascule-headers"
@@ -69,35 +70,6 @@ static bool same(struct bytes a, struct bytes b)
     return a.n == b.n && b.at && memcmp(a.at, b.at, a.n) == 0;
 }
 
-/* Length of the character at b[i], 0 when it is none: no overlong forms, surrogates or values past
- * U+10FFFF. */
-static size_t character(struct bytes b, size_t i)
-{
-    uint8_t c = b.at[i];
-    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : 4;
-    uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-    uint8_t high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-
-    if (c >= 0x80 && (c < 0xc2 || c > 0xf4))
-        return 0;
-    if (n > b.n - i || (n > 1 && (b.at[i + 1] < low || b.at[i + 1] > high)))
-        return 0;
-    for (size_t k = 2; k < n; k++)
-        if ((b.at[i + k] & 0xc0) != 0x80)
-            return 0;
-    return n;
-}
-
-bool fields_utf8(struct bytes b)
-{
-    for (size_t i = 0, n = 0; i < b.n; i += n) {
-        n = character(b, i);
-        if (n == 0)
-            return false;
-    }
-    return true;
-}
-
 static bool read_number(struct bytes text, uint32_t *ret)
 {
     uint32_t n = 0;
@@ -124,7 +96,7 @@ static void read_header(const struct fields *c, struct bytes name, struct bytes 
     struct bytes exact, struct buf *to)
 {
     struct header h;
-    struct header_value v = { .type = fields_utf8(text) ? HEADER_TEXT : HEADER_BYTES,
+    struct header_value v = { .type = encoding_utf8(text) ? HEADER_TEXT : HEADER_BYTES,
         .bytes = text };
 
     name = without_prefix(c, name);
@@ -180,8 +152,8 @@ static bool plain(const struct fields *c, const struct header *h)
     if (h->scope != HEADER_USER || reserved(c, h->name))
         return false;
     if (h->value.type == HEADER_TEXT)
-        return fields_utf8(h->value.bytes);
-    return h->value.type == HEADER_BYTES && !fields_utf8(h->value.bytes);
+        return encoding_utf8(h->value.bytes);
+    return h->value.type == HEADER_BYTES && !encoding_utf8(h->value.bytes);
 }
 
 /* For people and other programs, beside the exact list. */

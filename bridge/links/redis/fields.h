@@ -50,6 +50,4 @@ void fields_write(const struct fields *c, const struct fields_heads *heads, cons
  * not UTF-8 stand as {"base64":…}. */
 void fields_envelope(const struct message *m, struct buf *to);
 
-bool fields_utf8(struct bytes b);
-
 #endif

@@ -2,7 +2,7 @@
 #ifndef BASCULE_SOURCE_H
 #define BASCULE_SOURCE_H
 
-#include "bridge/links/redis/batches.h"
+#include "bridge/links/batches.h"
 #include "bridge/links/redis/link.h"
 
 struct source_kind {

@@ -4,8 +4,8 @@
  * reply lost with the connection leaves entries that `>` skips. */
 #include "bridge/links/redis/source.h"
 
+#include "bridge/links/committed.h"
 #include "bridge/links/redis/backlog.h"
-#include "bridge/links/redis/committed.h"
 #include "bridge/links/redis/fields.h"
 
 #include <stdio.h>
@@ -267,6 +267,11 @@ static void tell_gaps(struct stream *t, const struct found *f)
         note(t, f->oversize, "entries above max_event_bytes were skipped");
 }
 
+static void reply_free(void *reply)
+{
+    resp_value_free(reply);
+}
+
 /* Takes the reply into a pack. `claimed`: known ids are in other hands already and are left alone.
  */
 static int take_entries(struct stream *t, const struct resp_value *reply,
@@ -303,6 +308,7 @@ static int take_entries(struct stream *t, const struct resp_value *reply,
     }
     resp_take(t->s.reader.resp);
     p->reply = (struct resp_value *)(uintptr_t)reply;
+    p->reply_free = reply_free;
     batches_put(&t->s.batches, p);
     return 0;
 }

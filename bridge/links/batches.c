@@ -1,4 +1,4 @@
-#include "bridge/links/redis/batches.h"
+#include "bridge/links/batches.h"
 
 #include <stdlib.h>
 
@@ -24,7 +24,8 @@ void pack_free(struct pack *p)
 {
     if (!p || --p->refs > 0)
         return;
-    resp_value_free(p->reply);
+    if (p->reply)
+        p->reply_free(p->reply);
     buf_done(&p->data);
     free(p->events);
     free(p->gone);

@@ -1,5 +1,5 @@
-/* Entries of a stream that are on disk here and whose XACK is not confirmed: such a one, found
- * pending again, is acknowledged and never handed over a second time. */
+/* Entries of a stream that are on disk here and whose acknowledgement is not confirmed: such a one,
+ * found pending again, is acknowledged and never handed over a second time. */
 #ifndef BASCULE_COMMITTED_H
 #define BASCULE_COMMITTED_H
 

@@ -1,4 +1,4 @@
-#include "bridge/links/redis/committed.h"
+#include "bridge/links/committed.h"
 
 #include <stdlib.h>
 

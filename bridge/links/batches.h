@@ -1,9 +1,9 @@
-/* What a Redis source has read: packs as they came, pieces of them that are lent out as batches. */
+/* What a source has read: packs as they came, pieces of them that are lent out as batches. */
 #ifndef BASCULE_BATCHES_H
 #define BASCULE_BATCHES_H
 
+#include "bridge/base/buf.h"
 #include "bridge/connector.h"
-#include "bridge/links/resp.h"
 
 /* Memory of one reply, or of one run of messages; freed with the last piece of it. */
 struct pack {
@@ -11,7 +11,8 @@ struct pack {
     unsigned refs;
     struct event *events;
     size_t n, at; /* events, and the first one not lent yet */
-    struct resp_value *reply;
+    void *reply;  /* what the events lie in, in its link's own shape */
+    void (*reply_free)(void *reply);
     struct buf data;
     struct bytes *gone; /* ids of entries that were trimmed before they were read */
     size_t gone_n;

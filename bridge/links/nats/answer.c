@@ -1,0 +1,184 @@
+#include "bridge/links/nats/answer.h"
+
+static void blanks(struct bytes *b)
+{
+    while (b->n && (b->at[0] == ' ' || b->at[0] == '\n' || b->at[0] == '\r' || b->at[0] == '\t'))
+        *b = bytes_of(b->at + 1, b->n - 1);
+}
+
+static void skip(struct bytes *b, size_t n)
+{
+    *b = bytes_of(b->at + n, b->n - n);
+}
+
+static bool take(struct bytes *b, char c)
+{
+    blanks(b);
+    if (!b->n || b->at[0] != (uint8_t)c)
+        return false;
+    skip(b, 1);
+    return true;
+}
+
+/* What stands between the quotes. */
+static bool take_string(struct bytes *b, struct bytes *ret)
+{
+    size_t n = 0;
+
+    if (!take(b, '"'))
+        return false;
+    while (n < b->n && b->at[n] != '"')
+        n += b->at[n] == '\\' ? 2 : 1;
+    if (n >= b->n)
+        return false;
+    *ret = bytes_of(b->at, n);
+    skip(b, n + 1);
+    return true;
+}
+
+static bool take_scalar(struct bytes *b, struct bytes *ret)
+{
+    size_t n = 0;
+
+    while (n < b->n && ((b->at[n] >= 'a' && b->at[n] <= 'z') || b->at[n] == 'E' ||
+                           (b->at[n] >= '0' && b->at[n] <= '9') || b->at[n] == '-' ||
+                           b->at[n] == '+' || b->at[n] == '.'))
+        n++;
+    *ret = bytes_of(b->at, n);
+    skip(b, n);
+    return n > 0;
+}
+
+/* An object or array, to the end that fits its beginning. */
+static bool take_nested(struct bytes *b, struct bytes *ret)
+{
+    struct bytes rest = *b, string;
+    unsigned depth = 0;
+
+    while (rest.n) {
+        uint8_t c = rest.at[0];
+        if (c == '"') {
+            if (!take_string(&rest, &string))
+                return false;
+            continue;
+        }
+        depth += c == '{' || c == '[';
+        depth -= c == '}' || c == ']';
+        if (depth > ANSWER_DEPTH_MAX)
+            return false;
+        skip(&rest, 1);
+        if (depth == 0) {
+            *ret = bytes_of(b->at, b->n - rest.n);
+            *b = rest;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool take_value(struct bytes *b, struct bytes *ret)
+{
+    blanks(b);
+    if (!b->n)
+        return false;
+    if (b->at[0] == '"')
+        return take_string(b, ret);
+    if (b->at[0] == '{' || b->at[0] == '[')
+        return take_nested(b, ret);
+    return take_scalar(b, ret);
+}
+
+static struct bytes member(struct bytes object, struct bytes name)
+{
+    struct bytes key, value;
+
+    if (!take(&object, '{'))
+        return BYTES_NONE;
+    do {
+        if (!take_string(&object, &key) || !take(&object, ':') || !take_value(&object, &value))
+            return BYTES_NONE;
+        if (bytes_equal(key, name))
+            return value;
+    } while (take(&object, ','));
+    return BYTES_NONE;
+}
+
+struct bytes answer_find(struct bytes object, const char *path)
+{
+    while (bytes_present(object)) {
+        const char *dot = strchr(path, '.');
+        object = member(object, bytes_of(path, dot ? (size_t)(dot - path) : strlen(path)));
+        if (!dot)
+            return object;
+        path = dot + 1;
+    }
+    return BYTES_NONE;
+}
+
+int64_t answer_int(struct bytes object, const char *path, int64_t otherwise)
+{
+    struct bytes text = answer_find(object, path);
+    bool minus = text.n && text.at[0] == '-';
+    int64_t n = 0;
+
+    if (text.n == (size_t)minus)
+        return otherwise;
+    for (size_t i = minus; i < text.n; i++) {
+        if (text.at[i] < '0' || text.at[i] > '9' || __builtin_mul_overflow(n, 10, &n) ||
+            __builtin_add_overflow(n, text.at[i] - '0', &n))
+            return otherwise;
+    }
+    return minus ? -n : n;
+}
+
+uint64_t answer_unsigned(struct bytes object, const char *path)
+{
+    struct bytes text = answer_find(object, path);
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < text.n; i++)
+        if (text.at[i] < '0' || text.at[i] > '9' || __builtin_mul_overflow(n, 10u, &n) ||
+            __builtin_add_overflow(n, (uint64_t)(text.at[i] - '0'), &n))
+            return 0;
+    return n;
+}
+
+bool answer_true(struct bytes object, const char *path)
+{
+    return bytes_equal(answer_find(object, path), bytes_text("true"));
+}
+
+const char *answer_text(struct bytes object, const char *path, char *ret, size_t n)
+{
+    struct bytes text = answer_find(object, path);
+    size_t length = text.n < n - 1 ? text.n : n - 1;
+
+    if (length)
+        memcpy(ret, text.at, length);
+    ret[length] = 0;
+    return ret;
+}
+
+int answer_item(struct bytes *array, struct bytes *ret)
+{
+    blanks(array);
+    if (!array->n || (array->at[0] != '[' && array->at[0] != ','))
+        return 0;
+    skip(array, 1);
+    return take_value(array, ret);
+}
+
+void answer_put_string(struct buf *to, const char *text)
+{
+    buf_put_byte(to, '"');
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x20)
+            buf_put_format(to, "\\u%04x", c);
+        else if (c == '"' || c == '\\')
+            buf_put_format(to, "\\%c", c);
+        else
+            buf_put_byte(to, c);
+    }
+    buf_put_byte(to, '"');
+}

@@ -1,0 +1,498 @@
+/* The loop's side of a wire. */
+#include "bridge/links/nats/wire_inside.h"
+
+#include "bridge/base/backoff.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* After the server said that it goes: time for what is on the way to be answered. */
+#define LEAVE_MS 1000
+
+struct wire {
+    struct wire_spec spec;
+    struct box *box;
+    struct random random;
+    struct link_status status;
+    uint32_t tries;
+    int64_t now_ms, leave_ms;
+    uint64_t published, flushed;
+    int64_t max_payload;
+    char inbox[192], last_words[256], denied[256];
+};
+
+/* ---- the box ---- */
+
+void box_signal(struct box *b)
+{
+    uint64_t one = 1;
+
+    if (b->signalled)
+        return;
+    b->signalled = true;
+    /* It can only fail when it is readable already. */
+    (void)!write(b->event_fd, &one, sizeof one);
+}
+
+static void port_free(struct wire_port *p)
+{
+    if (!p)
+        return;
+    free(p->subject);
+    free(p->queue);
+    free(p);
+}
+
+void wire_out_free(struct wire_out *o)
+{
+    natsMsg_Destroy(o->msg);
+    if (o->kind == WIRE_OPEN_PORT)
+        port_free(o->port);
+    free(o);
+}
+
+void box_release(struct box *b)
+{
+    bool last = false;
+
+    (void)pthread_mutex_lock(&b->lock);
+    last = --b->refs == 0;
+    (void)pthread_mutex_unlock(&b->lock);
+    if (!last)
+        return;
+    while (b->out) {
+        struct wire_out *o = b->out;
+        b->out = o->next;
+        wire_out_free(o);
+    }
+    option_done(nats_link_table, &b->options);
+    (void)close(b->event_fd);
+    (void)pthread_cond_destroy(&b->changed);
+    (void)pthread_mutex_destroy(&b->lock);
+    free(b->name);
+    free(b);
+}
+
+/* Texts, lists of texts and nested tables are what a connection's options hold. */
+static int copy_options(const struct option *table, const void *from, void *to)
+{
+    for (const struct option *o = table; o->name; o++) {
+        const char *at = (const char *)from + o->offset;
+        char *put = (char *)to + o->offset;
+
+        if (o->type == OPTION_TABLE && copy_options(o->table, at, put) != 0)
+            return -1;
+        if (o->type == OPTION_TEXT && *(char *const *)at) {
+            *(char **)put = strdup(*(char *const *)at);
+            if (!*(char **)put)
+                return -1;
+        }
+        if (o->type == OPTION_TEXT_LIST) {
+            const struct option_list *list = (const struct option_list *)at;
+            struct option_list *copy = (struct option_list *)put;
+            copy->at = calloc(list->n ? list->n : 1, sizeof *copy->at);
+            for (; copy->at && copy->n < list->n; copy->n++) {
+                copy->at[copy->n] = strdup(list->at[copy->n]);
+                if (!copy->at[copy->n])
+                    return -1;
+            }
+            if (!copy->at)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+/* Owned pointers of the original are not ours. */
+static void forget_pointers(const struct option *table, void *values)
+{
+    for (const struct option *o = table; o->name; o++) {
+        char *at = (char *)values + o->offset;
+        if (o->type == OPTION_TABLE)
+            forget_pointers(o->table, at);
+        else if (o->type == OPTION_TEXT)
+            *(char **)at = NULL;
+        else if (o->type == OPTION_TEXT_LIST)
+            *(struct option_list *)at = (struct option_list){ 0 };
+    }
+}
+
+static struct box *box_open(const struct wire_spec *spec)
+{
+    struct box *b = calloc(1, sizeof *b);
+
+    if (!b)
+        return NULL;
+    b->refs = 1;
+    b->phase = WIRE_IDLE;
+    b->out_end = &b->out;
+    b->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    (void)pthread_mutex_init(&b->lock, NULL);
+    (void)pthread_cond_init(&b->changed, NULL);
+    b->options = *spec->options;
+    forget_pointers(nats_link_table, &b->options);
+    if (b->event_fd < 0 || asprintf(&b->name, "bascule %s", spec->name) < 0 ||
+        copy_options(nats_link_table, spec->options, &b->options) != 0) {
+        box_release(b);
+        return NULL;
+    }
+    return b;
+}
+
+static int start_hand(struct box *b)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    int error = 0;
+
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    b->refs++;
+    error = pthread_create(&thread, &attributes, hand_run, b);
+    b->refs -= error != 0;
+    (void)pthread_attr_destroy(&attributes);
+    return error ? -1 : 0;
+}
+
+int wire_open(const struct wire_spec *spec, struct wire **ret, struct fault *why)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+    struct wire *w = calloc(1, sizeof *w);
+
+    if (!w)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    w->spec = *spec;
+    w->random.state = spec->seed;
+    w->status = (struct link_status){ .state = LINK_DOWN, .lag = -1 };
+    (void)snprintf(w->inbox, sizeof w->inbox, "%.120s.%016llx%016llx",
+        spec->options->inbox_prefix ? spec->options->inbox_prefix : "_INBOX",
+        (unsigned long long)random_next(&w->random), (unsigned long long)random_next(&w->random));
+    w->box = box_open(spec);
+    if (!w->box || epoll_ctl(spec->poll_fd, EPOLL_CTL_ADD, w->box->event_fd, &event) != 0 ||
+        start_hand(w->box) != 0) {
+        if (w->box)
+            box_release(w->box);
+        free(w);
+        return fault_set(why, FAULT_RETRY, 0, "no descriptor, thread or memory is left");
+    }
+    *ret = w;
+    return 0;
+}
+
+void wire_free(struct wire *w)
+{
+    if (!w)
+        return;
+    (void)epoll_ctl(w->spec.poll_fd, EPOLL_CTL_DEL, w->box->event_fd, NULL);
+    (void)pthread_mutex_lock(&w->box->lock);
+    w->box->stop = true;
+    (void)pthread_cond_broadcast(&w->box->changed);
+    (void)pthread_mutex_unlock(&w->box->lock);
+    box_release(w->box);
+    free(w);
+}
+
+/* ---- its state ---- */
+
+static void set_state(struct wire *w, enum link_state state)
+{
+    if (w->status.state == state)
+        return;
+    w->status.state = state;
+    w->status.since_ms = w->now_ms;
+}
+
+static void ended(struct wire *w, const char *text)
+{
+    bool was_up = w->status.state == LINK_UP;
+
+    w->tries = was_up ? 1 : w->tries + 1;
+    (void)snprintf(w->status.error, sizeof w->status.error, "%.255s", text);
+    (void)snprintf(w->last_words, sizeof w->last_words, "%.255s", was_up ? text : "");
+    w->status.retry_ms = w->now_ms + backoff_wait_ms(&backoff_connect, w->tries, &w->random);
+    set_state(w, LINK_DOWN);
+}
+
+static void came_up(struct wire *w, const struct box *b)
+{
+    w->status.reconnects += w->status.session > 0;
+    w->status.session = b->session;
+    w->max_payload = b->max_payload;
+    w->tries = 0;
+    w->leave_ms = 0;
+    w->status.error[0] = 0;
+    (void)snprintf(w->status.peer, sizeof w->status.peer, "%s", b->peer);
+    set_state(w, LINK_UP);
+}
+
+int64_t wire_step(struct wire *w, int64_t now_ms, int64_t unix_ms)
+{
+    struct box *b = w->box;
+    uint64_t drained = 0;
+    int64_t wake = INT64_MAX;
+
+    (void)unix_ms;
+    w->now_ms = now_ms;
+    (void)pthread_mutex_lock(&b->lock);
+    if (b->signalled && read(b->event_fd, &drained, sizeof drained) > 0)
+        b->signalled = false;
+    if (b->phase == WIRE_UP && w->status.session != b->session)
+        came_up(w, b);
+    memcpy(w->denied, b->denied, sizeof w->denied);
+    w->flushed = b->flushed;
+    if (b->phase == WIRE_UP && b->leaving && !w->leave_ms)
+        w->leave_ms = now_ms + LEAVE_MS;
+    if (w->leave_ms && now_ms >= w->leave_ms && b->phase == WIRE_UP) {
+        (void)snprintf(b->error, sizeof b->error, "the server is going down and asked us to leave");
+        b->phase = WIRE_END;
+        w->leave_ms = 0;
+        (void)pthread_cond_broadcast(&b->changed);
+    }
+    if (b->phase == WIRE_ENDED) {
+        ended(w, b->error);
+        b->phase = WIRE_IDLE;
+    }
+    if (b->phase == WIRE_IDLE && now_ms >= w->status.retry_ms) {
+        b->phase = WIRE_DIAL;
+        set_state(w, LINK_CONNECTING);
+        (void)pthread_cond_broadcast(&b->changed);
+    } else if (b->phase == WIRE_IDLE) {
+        wake = w->status.retry_ms;
+    }
+    (void)pthread_mutex_unlock(&b->lock);
+    return w->leave_ms && w->leave_ms < wake ? w->leave_ms : wake;
+}
+
+const struct link_status *wire_status(const struct wire *w)
+{
+    return &w->status;
+}
+
+bool wire_ready(const struct wire *w)
+{
+    return w->status.state == LINK_UP && !w->leave_ms;
+}
+
+size_t wire_max_payload(const struct wire *w)
+{
+    return w->max_payload > 0 ? (size_t)w->max_payload : 0;
+}
+
+const char *wire_inbox(const struct wire *w)
+{
+    return w->inbox;
+}
+
+const char *wire_last_words(const struct wire *w)
+{
+    return w->last_words;
+}
+
+void wire_fail(struct wire *w, const char *text)
+{
+    struct box *b = w->box;
+
+    (void)pthread_mutex_lock(&b->lock);
+    if (b->phase == WIRE_UP) {
+        (void)snprintf(b->error, sizeof b->error, "%.255s", text);
+        b->phase = WIRE_END;
+        (void)pthread_cond_broadcast(&b->changed);
+    }
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+bool wire_take_error(struct wire *w, char *ret, size_t n)
+{
+    struct box *b = w->box;
+    bool any = false;
+
+    (void)pthread_mutex_lock(&b->lock);
+    any = b->error_first < b->error_end;
+    if (any)
+        (void)snprintf(ret, n, "%s", b->errors[b->error_first++ % WIRE_ERRORS_MAX]);
+    (void)pthread_mutex_unlock(&b->lock);
+    return any;
+}
+
+/* ---- out ---- */
+
+static bool put_out(struct wire *w, struct wire_out *o)
+{
+    struct box *b = w->box;
+    bool taken = false;
+
+    (void)pthread_mutex_lock(&b->lock);
+    /* Ports must not be lost; they are few. */
+    if (o->kind != WIRE_MESSAGE ||
+        (b->out_n < WIRE_OUT_MAX && b->out_bytes + o->bytes <= WIRE_OUT_BYTES_MAX)) {
+        if (!b->out)
+            (void)pthread_cond_broadcast(&b->changed);
+        *b->out_end = o;
+        b->out_end = &o->next;
+        b->out_n++;
+        b->out_bytes += o->bytes;
+        taken = true;
+    } else {
+        b->starved = true;
+    }
+    (void)pthread_mutex_unlock(&b->lock);
+    return taken;
+}
+
+/* The library takes headers one by one into a table without order, and writes a name as it is
+ * given. So what goes in as one name is the whole block up to the last value. */
+static natsStatus set_headers(natsMsg *msg, const char *block)
+{
+    const char *line = strrchr(block, '\n'), *colon = strstr(line ? line : block, ": ");
+    natsStatus s = NATS_INVALID_ARG;
+    char *names = NULL;
+
+    if (!colon)
+        return s;
+    names = strndup(block, (size_t)(colon - block));
+    if (!names)
+        return NATS_NO_MEMORY;
+    s = natsMsgHeader_Set(msg, names, colon + 2);
+    free(names);
+    return s;
+}
+
+uint64_t wire_publish(struct wire *w, const struct wire_publish *p)
+{
+    struct wire_out *o = NULL;
+    natsStatus s = NATS_OK;
+
+    if (!wire_ready(w) || p->body.n > INT32_MAX)
+        return 0;
+    o = calloc(1, sizeof *o);
+    if (!o)
+        return 0;
+    o->kind = WIRE_MESSAGE;
+    o->number = w->published + 1;
+    o->session = w->status.session;
+    o->bytes = p->body.n + strlen(p->subject) + (p->headers ? strlen(p->headers) : 0);
+    s = natsMsg_Create(&o->msg, p->subject, p->reply, (const char *)p->body.at, (int)p->body.n);
+    if (s == NATS_OK && p->headers)
+        s = set_headers(o->msg, p->headers);
+    if (s != NATS_OK || !put_out(w, o)) {
+        wire_out_free(o);
+        return 0;
+    }
+    return ++w->published;
+}
+
+uint64_t wire_handed(const struct wire *w)
+{
+    uint64_t n = 0;
+
+    (void)pthread_mutex_lock(&w->box->lock);
+    n = w->box->handed;
+    (void)pthread_mutex_unlock(&w->box->lock);
+    return n;
+}
+
+void wire_flush(struct wire *w)
+{
+    struct wire_out *o = wire_ready(w) ? calloc(1, sizeof *o) : NULL;
+
+    if (!o)
+        return;
+    o->kind = WIRE_FLUSH;
+    o->number = w->published;
+    o->session = w->status.session;
+    (void)put_out(w, o);
+}
+
+const char *wire_denied(const struct wire *w)
+{
+    return w->denied;
+}
+
+uint64_t wire_flushed(const struct wire *w)
+{
+    return w->flushed;
+}
+
+/* ---- in ---- */
+
+struct wire_port *wire_port_open(
+    struct wire *w, const char *subject, const char *queue, int limit, int limit_bytes)
+{
+    struct wire_port *p = calloc(1, sizeof *p);
+    struct wire_out *o = calloc(1, sizeof *o);
+
+    if (p) {
+        p->box = w->box;
+        p->end = &p->first;
+        p->limit = limit;
+        p->limit_bytes = limit_bytes;
+        p->subject = strdup(subject);
+        p->queue = queue ? strdup(queue) : NULL;
+    }
+    if (!p || !o || !p->subject || (queue && !p->queue)) {
+        port_free(p);
+        free(o);
+        return NULL;
+    }
+    o->kind = WIRE_OPEN_PORT;
+    o->port = p;
+    (void)put_out(w, o);
+    return p;
+}
+
+void wire_port_close(struct wire *w, struct wire_port *p)
+{
+    struct wire_out *o = p ? calloc(1, sizeof *o) : NULL;
+
+    if (!p)
+        return;
+    (void)pthread_mutex_lock(&w->box->lock);
+    p->over = true;
+    (void)pthread_mutex_unlock(&w->box->lock);
+    if (!o)
+        return; /* without memory it stays until the wire goes, and takes nothing */
+    o->kind = WIRE_CLOSE_PORT;
+    o->port = p;
+    (void)put_out(w, o);
+}
+
+struct wire_message *wire_port_take(struct wire *w, struct wire_port *p)
+{
+    struct wire_message *m = NULL;
+
+    (void)pthread_mutex_lock(&w->box->lock);
+    m = p->first;
+    if (m) {
+        p->first = m->next;
+        if (!p->first)
+            p->end = &p->first;
+        if (p->limit && p->waiting == (size_t)p->limit)
+            (void)pthread_cond_broadcast(&w->box->changed);
+        p->waiting--;
+        m->next = NULL;
+    }
+    (void)pthread_mutex_unlock(&w->box->lock);
+    return m;
+}
+
+uint64_t wire_port_dropped(struct wire *w, const struct wire_port *p)
+{
+    uint64_t n = 0;
+
+    (void)pthread_mutex_lock(&w->box->lock);
+    n = p->dropped;
+    (void)pthread_mutex_unlock(&w->box->lock);
+    return n;
+}
+
+void wire_message_free(struct wire_message *m)
+{
+    if (!m)
+        return;
+    natsMsg_Destroy(m->held);
+    free(m->made);
+    free(m);
+}
