@@ -308,8 +308,9 @@ class JetStreamSink(NatsSink):
 
 
 SOURCES = {"rabbitmq": RabbitSource, "quorum": QuorumSource, "kafka": KafkaSource,
-           "channel": ChannelSource, "stream": StreamSource}
-SINKS = {"rabbitmq": RabbitSink, "kafka": KafkaSink, "channel": ChannelSink, "stream": StreamSink}
+           "channel": ChannelSource, "stream": StreamSource, "nats": NatsSource, "jetstream": JetStreamSource}
+SINKS = {"rabbitmq": RabbitSink, "kafka": KafkaSink, "channel": ChannelSink, "stream": StreamSink,
+         "nats": NatsSink, "jetstream": JetStreamSink}
 
 
 def printable(events, oracle):
