@@ -34,6 +34,8 @@ uint8_t *buf_grow(struct buf *b, size_t n)
         return b->at + b->n;
     while (capacity < b->n + n)
         capacity = capacity > b->max / 2 ? b->max : capacity * 2;
+    if (capacity > b->max) /* what buf_reserve() finds free must be free to use */
+        capacity = b->max;
     at = realloc(b->at, capacity);
     if (!at) {
         b->failed = true;

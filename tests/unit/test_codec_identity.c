@@ -214,8 +214,9 @@ static void check_frame(struct block *b, const struct event *want, uint64_t seed
     struct fault why;
 
     buf_init(&frame, CHUNK_BYTES_MAX);
-    CHECK_INT(chunk_frame(z, b, &frame, &why), 0);
-    CHECK_INT(chunk_unframe(buf_bytes(&frame), b->bytes, &data, &why), 0);
+    CHECK_INT(chunk_frame(z, b, (struct chunk_dictionary){ 0 }, &frame, &why), 0);
+    CHECK_INT(
+        chunk_unframe(buf_bytes(&frame), b->bytes, (struct chunk_dictionary){ 0 }, &data, &why), 0);
     CHECK_INT(block_from_data(b->route_id, b->first_seq, b->received_ms, b->count, data, b->bytes,
                   &again, &why),
         0);

@@ -3,7 +3,7 @@
 #ifndef BASCULE_BACKLOG_H
 #define BASCULE_BACKLOG_H
 
-#include "bridge/links/redis/committed.h"
+#include "bridge/links/committed.h"
 #include "bridge/links/resp.h"
 
 struct backlog {
