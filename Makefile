@@ -186,8 +186,8 @@ mutants: test-binaries ## build deliberate defects one by one; each must be seen
 	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(ALL_CFLAGS) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
 		tests/mutants/run.py $(if $(NO_BROKER),--no-broker) $(ONLY)
 
-bench: all $(BENCH:%.c=$(BUILD)/%) ## speed against bare client loops; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
-	@packaging/install-deps build brokers test
+bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
+	@packaging/install-deps build brokers test bench
 	@BUILD=$(BUILD) tests/bench/run.py $(ARGS)
 
 ##@ Keep tidy

@@ -16,16 +16,16 @@ DEPENDENCIES = (("org.apache.kafka", "kafka_2.13", VERSION), ("org.apache.kafka"
                 ("org.slf4j", "slf4j-reload4j", "1.7.36"))
 
 
-def libs():
-    """The jars' directory; fetched once."""
+def libs(dependencies=DEPENDENCIES, name=f"kafka-{VERSION}"):
+    """The directory of these jars and what they need; fetched once."""
     base = os.environ.get("BASCULE_CACHE")
     cache = Path(base or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bascule")
-    target = cache / f"kafka-{VERSION}" / "libs"
+    target = cache / name / "libs"
     done = target.parent / "complete"
     if done.exists():
         return target
     listed = "".join(f"<dependency><groupId>{g}</groupId><artifactId>{a}</artifactId><version>{v}</version>"
-                     "</dependency>" for g, a, v in DEPENDENCIES)
+                     "</dependency>" for g, a, v in dependencies)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as d:
         Path(d, "pom.xml").write_text(
