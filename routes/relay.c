@@ -94,10 +94,13 @@ static int open_intake(
 
 static int open_route(struct relay *r, size_t i, struct fault *why)
 {
-    struct relay_route *route = &r->routes[i];
+    struct relay_route *route = calloc(1, sizeof *route);
     const struct config_route *c = &r->spec.config->routes[i];
     struct store_route stored;
 
+    if (!route)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    r->routes[r->route_count++] = route;
     route->relay = r;
     route->config = c;
     if (store_route_open(r->spec.store, c->name, c->was, &stored, why) != 0)
@@ -139,8 +142,8 @@ static int restore_jobs(struct relay *r, struct fault *why)
 
 static void restore_pause(struct relay *r, const struct store_pause *p)
 {
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        struct relay_route *route = r->routes[i];
 
         if (route->id != p->route_id)
             continue;
@@ -176,8 +179,8 @@ static int restore_pauses(struct relay *r, struct fault *why)
 
 static bool configured(const struct relay *r, const struct store_known *k)
 {
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        const struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
 
         if (route->id != k->route_id)
             continue;
@@ -218,7 +221,7 @@ static int open_all(struct relay *r, struct fault *why)
     const struct config *c = r->spec.config;
 
     r->links = calloc(c->connection_count + 1, sizeof *r->links);
-    r->routes = calloc(c->route_count + 1, sizeof *r->routes);
+    r->routes = calloc(c->route_count + 1, sizeof(struct relay_route *));
     if (!r->links || !r->routes)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     if (open_links(r, why) != 0)
@@ -230,7 +233,7 @@ static int open_all(struct relay *r, struct fault *why)
         return -1;
     for (size_t i = 0; i < c->route_count; i++)
         for (size_t s = 0; s < c->routes[i].sink_count; s++)
-            if (held_restore(r->routes[i].outflows[s], why) != 0)
+            if (held_restore(r->routes[i]->outflows[s], why) != 0)
                 return -1;
     return restore_pauses(r, why) != 0 || find_orphans(r, why) != 0 ? -1 : 0;
 }
@@ -263,6 +266,7 @@ static void route_free(struct relay_route *route)
         outflow_free(route->outflows[s]);
     free(route->outflows);
     tail_done(&route->tail);
+    free(route);
 }
 
 void relay_free(struct relay *r)
@@ -275,9 +279,8 @@ void relay_free(struct relay *r)
         replay_free(r->replays);
         r->replays = next;
     }
-    for (size_t i = 0; r->routes && i < r->spec.config->route_count; i++)
-        if (r->routes[i].config)
-            route_free(&r->routes[i]);
+    for (size_t i = 0; i < r->route_count; i++)
+        route_free(r->routes[i]);
     for (size_t i = 0; r->links && i < r->spec.config->connection_count; i++)
         if (r->links[i].link)
             r->links[i].config->connector->link_free(r->links[i].link);
@@ -468,11 +471,11 @@ static void each_second(struct relay *r)
     int64_t drift = r->unix_ms - r->now_ms - r->clock_base_ms;
     bool clock_ok = drift < 3600000 && drift > -3600000;
 
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        ask_backlog(&r->routes[i]);
-        hold_back(&r->routes[i], full);
-        check_sums(&r->routes[i]);
-        say_links(&r->routes[i]);
+    for (size_t i = 0; i < r->route_count; i++) {
+        ask_backlog(r->routes[i]);
+        hold_back(r->routes[i], full);
+        check_sums(r->routes[i]);
+        say_links(r->routes[i]);
     }
     store_housekeep(r->spec.store, r->unix_ms, clock_ok);
     give_memory_back(r);
@@ -564,8 +567,8 @@ static bool must_submit(const struct relay *r)
     for (const struct replay *j = r->replays; j; j = j->next)
         if (j->urgent)
             return true;
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        const struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
 
         if (intake_waiting(route->intake))
             return true;
@@ -583,8 +586,8 @@ static bool must_submit(const struct relay *r)
  * counts, new events and their positions. */
 static int submit(struct relay *r, struct fault *why)
 {
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        struct relay_route *route = r->routes[i];
 
         if (intake_flush(route->intake, r->unix_ms, why) != 0)
             return -1;
@@ -618,8 +621,8 @@ static int64_t next_wake(const struct relay *r, int64_t wake)
     int64_t at = r->second_ms + RELAY_SECOND_MS;
 
     wake = at < wake ? at : wake;
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        const struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
 
         if (route->ahead)
             wake = r->now_ms + OUTFLOW_MOVES_MS < wake ? r->now_ms + OUTFLOW_MOVES_MS : wake;
@@ -638,8 +641,8 @@ static int64_t next_wake(const struct relay *r, int64_t wake)
 
 static void drain_sources(struct relay *r)
 {
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        struct relay_route *route = r->routes[i];
 
         if (!route->draining && !r->draining)
             continue;
@@ -661,8 +664,8 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
     if (store_collect(r->spec.store, why) != 0)
         return -1;
     moved += asks_dispatch(&r->asks);
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        struct relay_route *route = r->routes[i];
 
         moved += intake_settle(route->intake);
         for (size_t s = 0; s < route->config->sink_count; s++)
@@ -672,8 +675,8 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
     turn_jobs(r);
     if (!store_busy(r->spec.store) && must_submit(r) && submit(r, why) != 0)
         return -1;
-    for (size_t i = 0; i < r->spec.config->route_count && !r->draining; i++)
-        moved += feed_sinks(&r->routes[i]);
+    for (size_t i = 0; i < r->route_count && !r->draining; i++)
+        moved += feed_sinks(r->routes[i]);
     drain_sources(r);
     if (now_ms - r->second_ms >= RELAY_SECOND_MS)
         each_second(r);
@@ -683,16 +686,16 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
 void relay_drain(struct relay *r)
 {
     r->draining = true;
-    for (size_t i = 0; i < r->spec.config->route_count; i++)
-        for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
-            r->routes[i].outflows[s]->draining = true;
+    for (size_t i = 0; i < r->route_count; i++)
+        for (size_t s = 0; s < r->routes[i]->config->sink_count; s++)
+            r->routes[i]->outflows[s]->draining = true;
 }
 
 bool relay_unsure(const struct relay *r)
 {
-    for (size_t i = 0; i < r->spec.config->route_count; i++)
-        for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
-            if (outflow_unsure(r->routes[i].outflows[s]))
+    for (size_t i = 0; i < r->route_count; i++)
+        for (size_t s = 0; s < r->routes[i]->config->sink_count; s++)
+            if (outflow_unsure(r->routes[i]->outflows[s]))
                 return true;
     return false;
 }
@@ -701,8 +704,8 @@ bool relay_drained(const struct relay *r)
 {
     if (store_busy(r->spec.store) || !store_empty(r->spec.store))
         return false;
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        const struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
 
         if (!route->drained)
             return false;

@@ -10,10 +10,10 @@ struct outflow *relay_outflow_by_id(void *arg, uint64_t sink_id)
 {
     struct relay *r = arg;
 
-    for (size_t i = 0; i < r->spec.config->route_count; i++)
-        for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
-            if (r->routes[i].outflows[s]->id == sink_id)
-                return r->routes[i].outflows[s];
+    for (size_t i = 0; i < r->route_count; i++)
+        for (size_t s = 0; s < r->routes[i]->config->sink_count; s++)
+            if (r->routes[i]->outflows[s]->id == sink_id)
+                return r->routes[i]->outflows[s];
     return NULL;
 }
 
@@ -21,11 +21,11 @@ struct tail *relay_tail_by_id(void *arg, uint64_t route_id, const char **name)
 {
     struct relay *r = arg;
 
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        if (r->routes[i].id != route_id)
+    for (size_t i = 0; i < r->route_count; i++) {
+        if (r->routes[i]->id != route_id)
             continue;
-        *name = r->routes[i].config->name;
-        return &r->routes[i].tail;
+        *name = r->routes[i]->config->name;
+        return &r->routes[i]->tail;
     }
     return NULL;
 }
@@ -34,8 +34,8 @@ int relay_find(struct relay *r, const char *route, const char *sink, struct rela
     struct outflow **ret_sink, struct fault *why)
 {
     *ret_sink = NULL;
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *at = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        struct relay_route *at = r->routes[i];
 
         if (strcmp(at->config->name, route) != 0)
             continue;

@@ -52,7 +52,9 @@ struct relay {
     struct asks asks;
     struct random random;
     struct relay_link *links; /* by the config's connections */
-    struct relay_route *routes;
+    struct relay_route **routes; /* by the config's routes; each stays where it is, sinks and replays
+                                  * point at its tail */
+    size_t route_count;
     struct replay *replays;
     struct relay_touched *touched; /* what people did to dead letters and is not on disk yet */
     size_t touched_n;
