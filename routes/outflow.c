@@ -40,6 +40,8 @@ int outflow_open(const struct outflow_spec *spec, struct store_sink *stored, int
         feed_init(&o->live.feed, spec->asks, spec->tail, spec->route_id, true, stored->frontier);
         if (spec->careful)
             o->live.careful_below = stored->frontier + (uint64_t)c->window_events;
+        if (spec->careful && o->live.careful_below < spec->careful_below)
+            o->live.careful_below = spec->careful_below;
     }
     if (render_open(o, why) != 0)
         goto fail;
@@ -633,6 +635,19 @@ bool outflow_unsure(const struct outflow *o)
         if (o->slots[i]->lane && (o->slots[i]->sent || o->slots[i]->unsure))
             return true;
     return false;
+}
+
+uint64_t outflow_careful_below(const struct outflow *o)
+{
+    uint64_t below = o->live.careful_below;
+
+    for (size_t i = 0; i < o->slot_count; i++) {
+        const struct flight *f = o->slots[i];
+
+        if (f->lane == &o->live && (f->sent || f->unsure) && f->seq >= below)
+            below = f->seq + 1;
+    }
+    return below;
 }
 
 uint64_t outflow_needs(const struct outflow *o)

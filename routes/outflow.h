@@ -112,7 +112,8 @@ struct outflow_spec {
     struct tail *tail;
     struct random *random;
     uint64_t route_id;
-    bool careful; /* after an unclean start */
+    bool careful;           /* what is not finished may have been sent before */
+    uint64_t careful_below; /* with careful: at least below this seq */
 };
 
 struct outflow {
@@ -173,6 +174,8 @@ int64_t outflow_wake_ms(const struct outflow *o);
 bool outflow_idle(const struct outflow *o);
 /* Something that is not finished may have arrived: the next start must be careful. */
 bool outflow_unsure(const struct outflow *o);
+/* Below it first deliveries may have arrived without anybody having heard of it. */
+uint64_t outflow_careful_below(const struct outflow *o);
 /* Finished or held: the live lane reads on from here. */
 uint64_t outflow_needs(const struct outflow *o);
 /* Bytes that it has not read yet, while it moves and reads from memory alone; else SIZE_MAX. */

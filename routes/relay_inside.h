@@ -1,5 +1,6 @@
-/* What the files of the relay share: relay.c opens and turns, relay_status.c tells, relay_ask.c
- * does what people ask for. */
+/* What the files of the relay share: relay_open.c opens, relay.c turns, relay_status.c tells,
+ * relay_ask.c does what people ask for, relay_plan.c compares with another configuration and
+ * relay_reload.c changes to it. */
 #ifndef BASCULE_RELAY_INSIDE_H
 #define BASCULE_RELAY_INSIDE_H
 
@@ -51,9 +52,9 @@ struct relay {
     struct relay_spec spec;
     struct asks asks;
     struct random random;
-    struct relay_link *links; /* by the config's connections */
-    struct relay_route **routes; /* by the config's routes; each stays where it is, sinks and replays
-                                  * point at its tail */
+    struct relay_link *links;    /* by the config's connections */
+    struct relay_route **routes; /* by the config's routes; each stays where it is, sinks and
+                                  * replays point at its tail */
     size_t route_count;
     struct replay *replays;
     struct relay_touched *touched; /* what people did to dead letters and is not on disk yet */
@@ -66,6 +67,22 @@ struct relay {
     int64_t clock_base_ms; /* unix minus monotonic when it was last believed */
     int64_t now_ms, unix_ms;
 };
+
+/* relay_open.c. `keep`: the route whose place it takes; its tail goes on. */
+struct relay_opening {
+    const struct config *config;
+    struct relay_link *links; /* by its connections */
+    struct relay_route *keep;
+};
+int relay_link_open(
+    struct relay *r, const struct config_connection *config, struct link **ret, struct fault *why);
+/* Route i of the configuration. */
+int relay_route_open(struct relay *r, const struct relay_opening *how, size_t i,
+    struct relay_route **ret, struct fault *why);
+void relay_route_retain(const struct relay_route *route, const struct config *config);
+void relay_route_free(struct relay_route *route);
+/* Fills r->orphans anew. */
+int relay_find_orphans(struct relay *r, struct fault *why);
 
 struct outflow *relay_outflow_by_id(void *relay, uint64_t sink_id);
 struct tail *relay_tail_by_id(void *relay, uint64_t route_id, const char **name);
