@@ -91,8 +91,15 @@ struct store_known {
 };
 /* Blocking. *ret is an array of *count, to be freed by free(). */
 int store_known(struct store *s, struct store_known **ret, size_t *count, struct fault *why);
-/* Blocking. Gives up what is pending, held and dead (as dropped: discard) and forgets the name. */
+/* Blocking. Gives up what is pending, held and dead (as dropped: discard) and forgets the name.
+ * sink_id 0: the route with all its sinks; its log goes in small steps afterwards. */
 int store_discard(struct store *s, uint64_t route_id, uint64_t sink_id, struct fault *why);
+
+/* Blocking. What the calls above (and those that load) do between begin and commit or undo is one
+ * transaction. No other transaction is written meanwhile: end it within the same turn. */
+int store_change_begin(struct store *s, struct fault *why);
+int store_change_commit(struct store *s, struct fault *why);
+void store_change_undo(struct store *s);
 
 /* ---- positions ---- */
 
