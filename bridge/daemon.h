@@ -20,7 +20,7 @@ enum daemon_exit {
 };
 
 struct daemon_spec {
-    const struct config *config; /* kept until daemon_run() returns */
+    struct config *config;       /* taken over */
     const char *socket;          /* NULL: the configuration's */
     int64_t drain_ms;            /* longest orderly end */
 };

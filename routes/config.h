@@ -16,7 +16,9 @@ struct config_connection {
     char *name;
     struct config_place place;
     const struct connector *connector;
-    void *options; /* connector->link_options_bytes */
+    void *options;  /* connector->link_options_bytes */
+    char files[65]; /* hash of what the files hold that it names (certificates, keys), hex; "": it
+                     * names none */
 };
 
 enum config_ordering { CONFIG_ORDER_KEY = 1, CONFIG_ORDER_SOURCE, CONFIG_ORDER_NONE };

@@ -236,6 +236,10 @@ static size_t receive_route(struct relay_route *route)
     bool hold = route->paused || route->held_back || store_full(r->spec.store) || near_limit(route);
     size_t before = route->intake->waiting_bytes, bytes = may_receive(route), n;
 
+    if (route->leaving) {
+        intake_pause(route->intake, true);
+        return 0;
+    }
     intake_pause(route->intake, hold);
     route->ahead = bytes == 0;
     n = intake_receive(route->intake, bytes, r->now_ms);
@@ -274,7 +278,8 @@ static bool must_submit(const struct relay *r)
         for (size_t s = 0; s < route->config->sink_count; s++) {
             const struct outflow *o = route->outflows[s];
 
-            if (o->dirty && (r->draining || r->now_ms - o->dirty_since_ms >= RELAY_CURSOR_MS))
+            if (o->dirty &&
+                (r->draining || route->leaving || r->now_ms - o->dirty_since_ms >= RELAY_CURSOR_MS))
                 return true;
         }
     }
@@ -319,6 +324,8 @@ static int64_t next_wake(const struct relay *r, int64_t wake)
 {
     int64_t at = r->second_ms + RELAY_SECOND_MS;
 
+    wake = at < wake ? at : wake;
+    at = relay_reload_wake(r);
     wake = at < wake ? at : wake;
     for (size_t i = 0; i < r->route_count; i++) {
         const struct relay_route *route = r->routes[i];
@@ -375,8 +382,11 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
     if (!store_busy(r->spec.store) && must_submit(r) && submit(r, why) != 0)
         return -1;
     for (size_t i = 0; i < r->route_count && !r->draining; i++)
-        moved += feed_sinks(r->routes[i]);
+        if (!r->routes[i]->leaving)
+            moved += feed_sinks(r->routes[i]);
     drain_sources(r);
+    if (relay_reload_turn(r, why) != 0)
+        return -1;
     if (now_ms - r->second_ms >= RELAY_SECOND_MS)
         each_second(r);
     return moved ? now_ms : next_wake(r, wake);
@@ -384,6 +394,7 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
 
 void relay_drain(struct relay *r)
 {
+    relay_reload_drop(r);
     r->draining = true;
     for (size_t i = 0; i < r->route_count; i++)
         for (size_t s = 0; s < r->routes[i]->config->sink_count; s++)

@@ -11,8 +11,8 @@
 struct relay;
 
 struct relay_spec {
-    const struct config *config; /* kept, and its connectors' options with it */
-    struct store *store;         /* kept; the relay is the only one to put and submit */
+    struct config *config; /* kept; a reload moves what stays from it into the next one */
+    struct store *store;   /* kept; the relay is the only one to put and submit */
     uint64_t seed;
 };
 
@@ -94,6 +94,60 @@ void relay_sink_status(
 void relay_connection_status(const struct relay *r, size_t connection, struct link_status *ret);
 /* What the store holds under names that the configuration does not have. */
 size_t relay_orphans(const struct relay *r, const struct store_known **ret);
+
+/* ---- another configuration while it runs ---- */
+
+enum relay_change_of { RELAY_CHANGE_OF_NONE = 0, RELAY_CONNECTION, RELAY_ROUTE, RELAY_SINK };
+enum relay_change_kind {
+    RELAY_CHANGE_NONE = 0,
+    RELAY_ADDED,
+    RELAY_REMOVED,
+    RELAY_CHANGED,  /* its parts are opened anew */
+    RELAY_SETTINGS, /* changed in what it takes over while it runs */
+    RELAY_ORPHANED, /* gone since before: only asked for by name */
+};
+
+/* One thing that differs, and what the store holds of it. */
+struct relay_change {
+    enum relay_change_of of;
+    enum relay_change_kind kind;
+    char name[136];             /* "orders", "orders/live" */
+    char was[136];              /* another name that it has until now, else "" */
+    char *keys;                 /* that differ, one a line; "" none; owned */
+    uint64_t route_id, sink_id; /* 0: not yet known */
+    uint64_t pending, held, dead, jobs;
+    bool discard, drain; /* asked for */
+};
+
+struct relay_plan {
+    struct relay_change *at; /* owned */
+    size_t n;
+};
+void relay_plan_done(struct relay_plan *p);
+
+/* What may be lost (discard) or shall be finished before it goes (drain): "ROUTE", "ROUTE/SINK". */
+struct relay_reload_ask {
+    const char *const *discard, *const *drain;
+    size_t discard_count, drain_count;
+};
+
+/* What relay_reload() would do. Blocking, as a start is. Returns 0, or -1 when it would be refused:
+ * every reason is added to *problems; *ret is filled either way. */
+int relay_plan(struct relay *r, const struct config *next, const struct relay_reload_ask *ask,
+    struct relay_plan *ret, struct config_problems *problems);
+/* Begins to go over to `next`, which relay_plan() has allowed in this turn. What did not change
+ * never notices; what did stops reading, waits for its broker's answers a bounded time, then lets
+ * go of them, and goes on from the log. -1: nothing was begun. */
+int relay_reload(
+    struct relay *r, struct config *next, const struct relay_reload_ask *ask, struct fault *why);
+
+enum relay_reload_state {
+    RELAY_RELOAD_NONE = 0,
+    RELAY_RELOAD_RUNNING,
+    RELAY_RELOAD_DONE,   /* said once; *ret is the configuration from before, the caller's again */
+    RELAY_RELOAD_FAILED, /* said once; *ret is `next`, and everything is as before */
+};
+enum relay_reload_state relay_reload_state(struct relay *r, struct config **ret, struct fault *why);
 
 /* ---- what a person asks for; `sink` NULL: the whole route. All take effect with the next commits.
  * FAULT_INPUT names what is not there. ---- */

@@ -40,6 +40,9 @@ int relay_find(struct relay *r, const char *route, const char *sink, struct rela
         if (strcmp(at->config->name, route) != 0)
             continue;
         *ret_route = at;
+        /* What is put now would not be seen by what takes its place. */
+        if (at->leaving)
+            return fault_set(why, FAULT_RETRY, 0, "route '%s' is just being changed", route);
         if (!sink)
             return 0;
         for (size_t s = 0; s < at->config->sink_count; s++) {

@@ -42,6 +42,7 @@ struct relay_route {
     bool backlog_asked, drained;
     enum link_state link_state; /* of its source, as last said in the log */
     bool ahead;                 /* its source waits for its fastest sink */
+    bool leaving; /* a reload replaces or removes it: it takes and sends nothing any more */
 };
 
 struct relay_touched {
@@ -57,6 +58,7 @@ struct relay {
                                   * replays point at its tail */
     size_t route_count;
     struct replay *replays;
+    struct relay_reload *reload;   /* NULL: none is in progress */
     struct relay_touched *touched; /* what people did to dead letters and is not on disk yet */
     size_t touched_n;
     struct store_known *orphans;
@@ -79,10 +81,31 @@ int relay_link_open(
 /* Route i of the configuration. */
 int relay_route_open(struct relay *r, const struct relay_opening *how, size_t i,
     struct relay_route **ret, struct fault *why);
+/* Another intake in the place of the one it has, from where the store says. */
+int relay_intake_open_again(
+    const struct relay_opening *how, struct relay_route *route, struct fault *why);
+/* What people paused, for those of `fresh` that take no place of a running one. */
+int relay_restore_pauses(struct relay *r, struct relay_route *const *fresh,
+    struct relay_route *const *running, size_t count, struct fault *why);
 void relay_route_retain(const struct relay_route *route, const struct config *config);
 void relay_route_free(struct relay_route *route);
 /* Fills r->orphans anew. */
 int relay_find_orphans(struct relay *r, struct fault *why);
+
+/* relay_plan.c: by name, else by `was`; SIZE_MAX when it is not there. */
+size_t relay_match_connection(const struct config *in, const char *name);
+/* Which of the configuration's routes the running one becomes, and the other way. */
+size_t relay_match_new(const struct relay_route *route, const struct config *next);
+size_t relay_match_old(const struct relay *r, const struct config_route *c);
+/* It has to be opened anew for the configuration's route. */
+bool relay_must_swap(const struct relay_route *route, const struct config *next, size_t i);
+bool relay_connection_stays(const struct relay *r, const struct config *next, size_t i);
+
+/* relay_reload.c. -1: FAULT_BROKEN. */
+int relay_reload_turn(struct relay *r, struct fault *why);
+int64_t relay_reload_wake(const struct relay *r);
+void relay_reload_drop(struct relay *r);
+void relay_reload_free(struct relay *r);
 
 struct outflow *relay_outflow_by_id(void *relay, uint64_t sink_id);
 struct tail *relay_tail_by_id(void *relay, uint64_t route_id, const char **name);

@@ -178,40 +178,56 @@ static int restore_jobs(struct relay *r, struct fault *why)
     return result;
 }
 
-static void restore_pause(struct relay *r, const struct store_pause *p)
+static void restore_pause(struct relay_route *route, const struct store_pause *p)
 {
-    for (size_t i = 0; i < r->route_count; i++) {
-        struct relay_route *route = r->routes[i];
+    if (!route || route->id != p->route_id)
+        return;
+    if (p->sink_id == 0) {
+        route->paused = true;
+        route->paused_since_ms = p->since_ms;
+        memcpy(route->paused_by, p->who, sizeof route->paused_by);
+    }
+    for (size_t s = 0; s < route->config->sink_count; s++) {
+        struct outflow *o = route->outflows[s];
 
-        if (route->id != p->route_id)
+        if (p->sink_id != 0 && o->id != p->sink_id)
             continue;
-        if (p->sink_id == 0) {
-            route->paused = true;
-            route->paused_since_ms = p->since_ms;
-            memcpy(route->paused_by, p->who, sizeof route->paused_by);
-        }
-        for (size_t s = 0; s < route->config->sink_count; s++) {
-            struct outflow *o = route->outflows[s];
-
-            if (p->sink_id != 0 && o->id != p->sink_id)
-                continue;
-            o->paused = true;
-            o->paused_since_ms = p->since_ms;
-            memcpy(o->paused_by, p->who, sizeof o->paused_by);
-        }
+        o->paused = true;
+        o->paused_since_ms = p->since_ms;
+        memcpy(o->paused_by, p->who, sizeof o->paused_by);
     }
 }
 
-static int restore_pauses(struct relay *r, struct fault *why)
+int relay_restore_pauses(struct relay *r, struct relay_route *const *fresh,
+    struct relay_route *const *running, size_t n, struct fault *why)
 {
     struct store_pause *pauses = NULL;
     size_t count = 0;
 
     if (store_pauses(r->spec.store, &pauses, &count, why) != 0)
         return -1;
-    for (size_t i = 0; i < count; i++)
-        restore_pause(r, &pauses[i]);
+    for (size_t i = 0; i < n; i++)
+        for (size_t p = 0; p < count && !(running && running[i]); p++)
+            restore_pause(fresh[i], &pauses[p]);
     free(pauses);
+    return 0;
+}
+
+int relay_intake_open_again(
+    const struct relay_opening *how, struct relay_route *route, struct fault *why)
+{
+    struct intake *old = route->intake;
+    struct store_route stored = { .id = route->id,
+        .first_seq = route->first_seq,
+        .next_seq = old->next_seq,
+        .last_received_ms = old->last_received_ms };
+
+    if (open_intake(how, route, &stored, why) != 0) {
+        route->intake = old;
+        return -1;
+    }
+    route->intake->stopped = route->draining;
+    intake_free(old);
     return 0;
 }
 
@@ -280,7 +296,10 @@ static int open_all(struct relay *r, struct fault *why)
         for (size_t s = 0; s < c->routes[i].sink_count; s++)
             if (held_restore(r->routes[i]->outflows[s], why) != 0)
                 return -1;
-    return restore_pauses(r, why) != 0 || relay_find_orphans(r, why) != 0 ? -1 : 0;
+    return relay_restore_pauses(r, r->routes, NULL, r->route_count, why) != 0 ||
+                   relay_find_orphans(r, why) != 0
+               ? -1
+               : 0;
 }
 
 int relay_open(const struct relay_spec *spec, int64_t now_ms, int64_t unix_ms, struct relay **ret,
@@ -321,6 +340,7 @@ void relay_free(struct relay *r)
 {
     if (!r)
         return;
+    relay_reload_free(r);
     while (r->replays) {
         struct replay *next = r->replays->next;
 

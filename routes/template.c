@@ -141,6 +141,24 @@ void template_free(struct template *t)
     free(t);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool template_same(const struct template *a, const struct template *b)
+{
+    bool same = a && b ? a->n == b->n : a == b;
+
+    for (size_t i = 0; same && a && i < a->n; i++) {
+        const struct part *x = &a->parts[i], *y = &b->parts[i];
+
+        same = x->kind == y->kind && same_text(x->text, y->text) &&
+               same_text(x->header, y->header) && same_text(x->missing, y->missing);
+    }
+    return same;
+}
+
 bool template_fixed(const struct template *t)
 {
     for (size_t i = 0; i < t->n; i++) {

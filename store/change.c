@@ -51,6 +51,13 @@ int store_change_commit(struct store *s, struct fault *why)
     return 0;
 }
 
+void store_limit(struct store *s, int64_t max_size)
+{
+    store_db_lock(s);
+    s->spec.max_size = max_size;
+    store_db_unlock(s);
+}
+
 static int known_row(
     struct store *s, struct statement *st, struct store_known *k, struct fault *why)
 {

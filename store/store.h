@@ -80,6 +80,8 @@ int store_sink_open(struct store *s, uint64_t route_id, const char *name, const 
 /* True for an `only: fallback` sink: it lives on held rows, so its frontier holds nothing back from
  * retention and nothing of the log is pending for it. */
 int store_sink_fallback(struct store *s, uint64_t sink_id, bool fallback, struct fault *why);
+/* Another max_size. */
+void store_limit(struct store *s, int64_t max_size);
 /* For retention; ages and sizes below 0: no limit. */
 void store_route_retain(struct store *s, uint64_t route_id, int64_t age_ms, int64_t bytes);
 

@@ -57,9 +57,7 @@ static int run(struct command *c)
         spec.socket = NULL;
     spec.config = config;
     log_open((enum log_level)config->log_level, formats[config->log_format]);
-    code = daemon_run(&spec);
-    config_free(config);
-    return code;
+    return daemon_run(&spec);
 }
 
 static void print_guarantees(const struct command *c, const struct config *config)

@@ -1,0 +1,245 @@
+/* Another configuration while events move. */
+#include "tests/harness.h"
+#include "tests/sim/rig.h"
+
+#include "routes/relay_inside.h"
+
+#include <stdio.h>
+
+static uint64_t arrivals(const struct rig *g, size_t sink)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < g->world.count; i++)
+        n += g->world.sinks[sink].arrived[i];
+    return n;
+}
+
+static void turns(struct rig *g, int n)
+{
+    while (n-- > 0)
+        rig_turn(g, false);
+}
+
+/* Two routes that read the world's source together, one sink each. */
+static void two_routes(struct rig *g, struct config_route routes[2], uint64_t seed)
+{
+    rig_init(g, seed, 2);
+    routes[0] = routes[1] = g->route;
+    routes[0].sink_count = routes[1].sink_count = 1;
+    routes[1].name = (char *)(uintptr_t) "clicks";
+    routes[1].sinks = &g->sinks[1];
+    g->routes = routes;
+    g->route_count = 1;
+    g->route.sink_count = 1; /* what the rig's own checks look at */
+}
+
+static void done(struct rig *g)
+{
+    g->route.sink_count = g->world.sink_count;
+    rig_done(g);
+}
+
+TEST(a_reload_without_a_change_touches_nothing)
+{
+    struct rig g;
+
+    rig_init(&g, 1, 2);
+    rig_start(&g);
+    world_publish(&g.world, 200);
+    turns(&g, 10);
+    rig_reload_now(&g, NULL);
+    CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
+    CHECK_INT(g.world.source_opens, 1);
+    CHECK_INT(g.world.link_opens, 1);
+    CHECK_INT(g.world.sinks[0].opens, 1);
+    CHECK(rig_settle(&g, 2000));
+    CHECK_INT(arrivals(&g, 0), 200);
+    rig_check(&g, true);
+    rig_stop(&g);
+    rig_done(&g);
+}
+
+TEST(a_reload_adds_a_route_and_removes_one_and_its_neighbour_never_notices)
+{
+    struct config_route routes[2];
+    struct rig g;
+    uint64_t of_one;
+
+    two_routes(&g, routes, 2);
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    turns(&g, 5);
+    g.route_count = 2;
+    rig_reload_now(&g, NULL);
+    CHECK_INT(relay_route_count(g.relay), 2);
+    CHECK_INT(g.world.sinks[0].opens, 1);
+    CHECK_INT(g.world.sinks[1].opens, 1);
+    world_publish(&g.world, 300);
+    CHECK(rig_settle(&g, 2000));
+    turns(&g, 100);
+    CHECK(arrivals(&g, 1) > 0);
+    CHECK(arrivals(&g, 0) + arrivals(&g, 1) >= 600);
+    of_one = arrivals(&g, 0);
+    g.route_count = 1;
+    rig_reload_now(&g, NULL);
+    CHECK_INT(relay_route_count(g.relay), 1);
+    world_publish(&g.world, 50);
+    CHECK(rig_settle(&g, 2000));
+    CHECK_INT(arrivals(&g, 0), of_one + 50);
+    CHECK_INT(g.world.sinks[0].opens, 1);
+    rig_stop(&g);
+    done(&g);
+}
+
+TEST(a_changed_route_goes_on_from_the_log_without_a_loss_or_a_repeat)
+{
+    struct rig g;
+
+    rig_init(&g, 3, 2);
+    g.world.keep_position = true;
+    rig_start(&g);
+    world_publish(&g.world, 3000);
+    for (int i = 0; i < 10; i++) {
+        turns(&g, 7);
+        g.sinks[0].window_events = 50 + i;
+        rig_reload_now(&g, NULL);
+        CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
+    }
+    CHECK_INT(g.world.source_opens, 11);
+    CHECK_INT(g.world.link_opens, 1);
+    CHECK(rig_settle(&g, 5000));
+    CHECK_INT(arrivals(&g, 0), 3000);
+    CHECK_INT(arrivals(&g, 1), 3000);
+    rig_check(&g, true);
+    rig_stop(&g);
+    rig_done(&g);
+}
+
+TEST(a_reload_never_waits_for_a_sick_sink)
+{
+    struct rig g;
+    int64_t began;
+
+    rig_init(&g, 4, 1);
+    g.world.keep_position = true;
+    g.sinks[0].max_in_flight_per_key = 1;
+    rig_start(&g);
+    world_publish(&g.world, 100);
+    g.world.sinks[0].silent = true;
+    turns(&g, 20);
+    CHECK(rig_sink(&g, 0).in_flight > 0);
+    began = g.now_ms;
+    g.sinks[0].max_attempts = 7;
+    rig_reload_now(&g, NULL);
+    CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
+    CHECK(g.now_ms - began < 3200);
+    CHECK_INT(rig_sink(&g, 0).counts.dead, 0);
+    CHECK(relay_unsure(g.relay)); /* they may have arrived: not a clean end, and looked for first */
+    g.world.sinks[0].silent = false;
+    CHECK(rig_settle(&g, 5000));
+    CHECK_INT(rig_sink(&g, 0).counts.retries, 0);
+    rig_check(&g, true);
+    CHECK(!relay_unsure(g.relay));
+    rig_stop(&g);
+    rig_done(&g);
+}
+
+TEST(a_changed_connection_is_opened_anew_with_all_that_uses_it)
+{
+    struct rig g;
+
+    rig_init(&g, 5, 1);
+    g.world.keep_position = true;
+    rig_start(&g);
+    world_publish(&g.world, 500);
+    turns(&g, 10);
+    (void)snprintf(g.connection.files, sizeof g.connection.files, "a renewed certificate");
+    rig_reload_now(&g, NULL);
+    CHECK_INT(g.world.link_opens, 2);
+    CHECK_INT(g.world.source_opens, 2);
+    CHECK_INT(g.world.sinks[0].opens, 2);
+    CHECK(rig_settle(&g, 5000));
+    CHECK_INT(arrivals(&g, 0), 500);
+    rig_check(&g, true);
+    rig_done(&g);
+}
+
+TEST(a_reload_that_cannot_open_everything_leaves_the_old_configuration_running)
+{
+    struct rig g;
+
+    rig_init(&g, 6, 1);
+    g.world.keep_position = true;
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    turns(&g, 10);
+    g.world.refuse_sinks = true;
+    g.sinks[0].window_events = 77;
+    rig_reload_now(&g, NULL);
+    CHECK_INT(g.reloaded, RELAY_RELOAD_FAILED);
+    CHECK_CONTAINS(g.reload_why.text, "out of memory");
+    CHECK_INT(g.relay->routes[0]->config->sinks[0].window_events, 128);
+    g.world.refuse_sinks = false;
+    world_publish(&g.world, 300);
+    CHECK(rig_settle(&g, 5000));
+    CHECK_INT(arrivals(&g, 0), 600);
+    rig_check(&g, true);
+    rig_stop(&g);
+    rig_done(&g);
+}
+
+TEST(a_gone_route_with_a_backlog_is_refused_until_it_is_discarded)
+{
+    static const char *const names[] = { "clicks" };
+    const struct relay_reload_ask ask = { .discard = names, .discard_count = 1 };
+    struct config_route routes[2];
+    struct rig g;
+
+    two_routes(&g, routes, 7);
+    g.route_count = 2;
+    g.world.sinks[1].up = false;
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    turns(&g, 300);
+    CHECK_INT(rig_reload(&g, &ask), -1);
+    CHECK_INT(g.reload_why.code, 152); /* it is not gone */
+    g.route_count = 1;
+    CHECK_INT(rig_reload(&g, NULL), -1);
+    CHECK_INT(g.reload_why.code, 151);
+    CHECK_CONTAINS(g.reload_why.text, "clicks");
+    CHECK_INT(relay_route_count(g.relay), 2);
+    rig_reload_now(&g, &ask);
+    CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
+    CHECK_INT(relay_route_count(g.relay), 1);
+    rig_crash(&g);
+    rig_start(&g);
+    CHECK_INT(g.relay->orphan_count, 0);
+    done(&g);
+}
+
+TEST(a_renamed_route_goes_on_under_its_new_name)
+{
+    struct rig g;
+    struct relay_route_status s;
+
+    rig_init(&g, 8, 1);
+    g.world.keep_position = true;
+    g.world.sinks[0].up = false;
+    rig_start(&g);
+    world_publish(&g.world, 100);
+    turns(&g, 200);
+    g.route.was = g.route.name;
+    g.route.name = (char *)(uintptr_t) "sales";
+    rig_reload_now(&g, NULL);
+    relay_route_status(g.relay, 0, &s);
+    CHECK_TEXT(s.name, "sales");
+    CHECK_INT(s.next_seq, 101);
+    CHECK_INT(rig_sink(&g, 0).pending, 100);
+    rig_crash(&g);
+    rig_start(&g);
+    g.world.sinks[0].up = true;
+    CHECK(rig_settle(&g, 5000));
+    CHECK_INT(arrivals(&g, 0), 100);
+    rig_done(&g);
+}
