@@ -23,8 +23,11 @@ int relay_open(const struct relay_spec *spec, int64_t now_ms, int64_t unix_ms, s
     struct fault *why);
 void relay_free(struct relay *r);
 
+/* The one that runs. */
+struct config *relay_config(const struct relay *r);
+
 /* Descriptors to poll: at most `limit` are written, the number of all is returned. They stay the
- * same while the relay lives. */
+ * same until a reload is done. */
 size_t relay_pollfds(const struct relay *r, int *ret, size_t limit);
 /* One turn (design, section 3). Returns when to call it again at the latest (monotonic ms; now_ms
  * when there is more to do), or -1 with FAULT_BROKEN: the process must end. */
@@ -148,6 +151,9 @@ enum relay_reload_state {
     RELAY_RELOAD_FAILED, /* said once; *ret is `next`, and everything is as before */
 };
 enum relay_reload_state relay_reload_state(struct relay *r, struct config **ret, struct fault *why);
+/* The relay is about to be freed: undoes what is in progress. Returns the configuration that is the
+ * caller's then (as relay_reload_state() would), NULL when there is none. */
+struct config *relay_reload_forget(struct relay *r);
 
 /* ---- what a person asks for; `sink` NULL: the whole route. All take effect with the next commits.
  * FAULT_INPUT names what is not there. ---- */

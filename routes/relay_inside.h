@@ -105,7 +105,6 @@ bool relay_connection_stays(const struct relay *r, const struct config *next, si
 int relay_reload_turn(struct relay *r, struct fault *why);
 int64_t relay_reload_wake(const struct relay *r);
 void relay_reload_drop(struct relay *r);
-void relay_reload_free(struct relay *r);
 
 struct outflow *relay_outflow_by_id(void *relay, uint64_t sink_id);
 struct tail *relay_tail_by_id(void *relay, uint64_t route_id, const char **name);

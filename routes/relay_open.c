@@ -340,7 +340,7 @@ void relay_free(struct relay *r)
 {
     if (!r)
         return;
-    relay_reload_free(r);
+    (void)relay_reload_forget(r);
     while (r->replays) {
         struct replay *next = r->replays->next;
 
@@ -358,6 +358,11 @@ void relay_free(struct relay *r)
     free(r->touched);
     free(r->orphans);
     free(r);
+}
+
+struct config *relay_config(const struct relay *r)
+{
+    return r->spec.config;
 }
 
 size_t relay_pollfds(const struct relay *r, int *ret, size_t limit)

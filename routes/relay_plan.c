@@ -394,7 +394,6 @@ static void check_fixed(struct planning *p)
         { "store.path", same_text(now->store_path, next->store_path) },
         { "admin.socket", same_text(now->admin_socket, next->admin_socket) },
         { "admin.group", same_text(now->admin_group, next->admin_group) },
-        { "log.format", now->log_format == next->log_format },
     };
 
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)

@@ -578,10 +578,15 @@ void relay_reload_drop(struct relay *r)
     }
 }
 
-void relay_reload_free(struct relay *r)
+struct config *relay_reload_forget(struct relay *r)
 {
+    struct config *ret = NULL;
+
     relay_reload_drop(r);
-    if (r->reload)
+    if (r->reload) {
+        ret = r->reload->next;
         reload_free(r->reload);
+    }
     r->reload = NULL;
+    return ret;
 }

@@ -1,5 +1,4 @@
 /* run, check, status, version, pause, resume, drain, breaker. */
-#include "bridge/base/log.h"
 #include "bridge/cli/client.h"
 #include "bridge/cli/probe.h"
 #include "bridge/cli/table.h"
@@ -42,8 +41,6 @@ static int load(const char *const *paths, size_t count, struct config **ret)
 
 static int run(struct command *c)
 {
-    static const enum log_format formats[] = { LOG_FORMAT_AUTO, LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON,
-        LOG_FORMAT_JOURNAL };
     const char *path = command_config_path(c), *socket = args_get(&c->args, "--socket");
     const char *seconds = args_get(&c->args, "--drain-seconds");
     struct daemon_spec spec = { .socket = socket ? socket : getenv("BASCULE_SOCKET"),
@@ -56,7 +53,7 @@ static int run(struct command *c)
     if (spec.socket && !*spec.socket)
         spec.socket = NULL;
     spec.config = config;
-    log_open((enum log_level)config->log_level, formats[config->log_format]);
+    spec.path = path;
     return daemon_run(&spec);
 }
 
