@@ -28,7 +28,8 @@ static uint64_t slowest(const struct relay_route *route)
     for (size_t s = 0; s < route->config->sink_count; s++) {
         const struct outflow *o = route->outflows[s];
 
-        if (o->live.has_feed && o->live.frontier < seq)
+        if (o->live.has_feed && o->live.frontier < seq &&
+            !(o->spec.end_seq && outflow_pending(o) == 0))
             seq = o->live.frontier;
     }
     return seq;
@@ -76,7 +77,9 @@ static void hold_back(struct relay_route *route, bool store_full)
 
     if (route->held_back)
         limit = limit / 100 * RELAY_RESUME_PERCENT;
-    if (store_full)
+    if (route->config->going)
+        why = "it is gone from the configuration; it goes when its sinks are through";
+    else if (store_full)
         why = "the store is full";
     else if (backlog_of(route) >= limit)
         why = "its backlog is over its share of the store (max_backlog)";
@@ -176,6 +179,7 @@ static void each_second(struct relay *r)
         check_sums(r->routes[i]);
         say_links(r->routes[i]);
     }
+    relay_going_leave(r);
     store_housekeep(r->spec.store, r->unix_ms, clock_ok);
     give_memory_back(r);
     r->second_ms = r->now_ms;

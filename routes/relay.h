@@ -54,6 +54,7 @@ struct relay_sink_status {
     char place[128];               /* "topic orders" */
     struct link_status link;
     bool enabled, paused, draining, fallback_only;
+    bool going;              /* gone from the configuration: it finishes what it has and goes */
     int64_t paused_since_ms; /* unix ms */
     char paused_by[128];
     enum relay_breaker breaker;
@@ -74,7 +75,7 @@ struct relay_route_status {
     const char *name, *connection;
     char place[128];
     struct link_status link;
-    bool enabled, paused;
+    bool enabled, paused, going; /* going: as of a sink */
     int64_t paused_since_ms;
     char paused_by[128];
     char held_back[128]; /* why the source is not read though not paused by a person:

@@ -61,7 +61,7 @@ static void pause_sink(
 {
     o->paused = paused;
     if (!paused)
-        o->draining = route->draining;
+        o->draining = route->draining && !route->config->going;
     o->paused_since_ms = paused ? unix_ms : 0;
     (void)snprintf(o->paused_by, sizeof o->paused_by, "%s", paused ? who : "");
 }
@@ -83,7 +83,7 @@ int relay_pause(struct relay *r, const char *name, const char *sink, bool paused
     route->paused_since_ms = paused ? unix_ms : 0;
     (void)snprintf(route->paused_by, sizeof route->paused_by, "%s", paused ? who : "");
     if (!paused)
-        route->draining = route->intake->stopped = false;
+        route->draining = route->intake->stopped = route->config->going;
     for (size_t s = 0; s < route->config->sink_count; s++) {
         pause_sink(route, route->outflows[s], paused, who, unix_ms);
         if (!paused)

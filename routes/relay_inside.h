@@ -28,7 +28,7 @@ struct relay_link {
 
 struct relay_route {
     struct relay *relay;
-    const struct config_route *config;
+    struct config_route *config;
     uint64_t id, first_seq;
     struct tail tail;
     struct intake *intake;
@@ -72,7 +72,7 @@ struct relay {
 
 /* relay_open.c. `keep`: the route whose place it takes; its tail goes on. */
 struct relay_opening {
-    const struct config *config;
+    struct config *config;
     struct relay_link *links; /* by its connections */
     struct relay_route *keep;
 };
@@ -100,6 +100,21 @@ size_t relay_match_old(const struct relay *r, const struct config_route *c);
 /* It has to be opened anew for the configuration's route. */
 bool relay_must_swap(const struct relay_route *route, const struct config *next, size_t i);
 bool relay_connection_stays(const struct relay *r, const struct config *next, size_t i);
+
+/* relay_going.c: what is gone from the files and finishes first (--drain). */
+/* Room in `next` for all that may have to be kept. */
+int relay_going_reserve(const struct relay *r, struct config *next, struct fault *why);
+/* The sinks behind those of their routes, to be opened with them; and back. */
+void relay_going_sinks(
+    struct relay *r, const struct relay_plan *plan, struct config *next, struct relay_link *links);
+void relay_going_sinks_undo(struct config *next);
+/* What they are made of moves into `next`, with the routes that nothing of `routes` is and that
+ * were not freed. After the old sinks are freed; the arrays have room. */
+void relay_going_adopt(
+    struct relay *r, struct config *next, struct relay_link *links, struct relay_route **routes);
+/* Once a second: those that are through go. */
+void relay_going_leave(struct relay *r);
+bool relay_drains(const struct relay_plan *plan, uint64_t route_id, uint64_t sink_id);
 
 /* relay_reload.c. -1: FAULT_BROKEN. */
 int relay_reload_turn(struct relay *r, struct fault *why);

@@ -50,6 +50,15 @@ static void set_careful(const struct relay_route *keep, uint64_t sink_id, struct
     }
 }
 
+/* A going sink gets nothing that came in after it was taken out of the files. */
+static uint64_t end_seq(const struct relay_route *keep, uint64_t sink_id)
+{
+    for (size_t s = 0; keep && s < keep->config->sink_count; s++)
+        if (keep->outflows[s]->id == sink_id && keep->outflows[s]->spec.end_seq)
+            return keep->outflows[s]->spec.end_seq;
+    return keep ? keep->tail.next_seq : 0;
+}
+
 static int open_sink(
     const struct relay_opening *how, struct relay_route *route, size_t i, struct fault *why)
 {
@@ -81,6 +90,7 @@ static int open_sink(
         return -1;
     }
     set_careful(how->keep, stored.id, r->spec.store, &spec);
+    spec.end_seq = c->going ? end_seq(how->keep, stored.id) : 0;
     result = outflow_open(&spec, &stored, r->now_ms, r->unix_ms, &route->outflows[i], why);
     ranges_done(&stored.above);
     return result;
@@ -276,7 +286,7 @@ int relay_find_orphans(struct relay *r, struct fault *why)
 static int open_all(struct relay *r, struct fault *why)
 {
     const struct config *c = r->spec.config;
-    struct relay_opening how = { .config = c };
+    struct relay_opening how = { .config = r->spec.config };
 
     r->links = calloc(c->connection_count + 1, sizeof *r->links);
     r->routes = calloc(c->route_count + 1, sizeof(struct relay_route *));

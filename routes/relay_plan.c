@@ -87,6 +87,8 @@ bool relay_must_swap(const struct relay_route *route, const struct config *next,
 {
     const struct config_route *c = &next->routes[i];
 
+    if (route->config->going) /* it is back; its source was told to stop for good */
+        return true;
     for (size_t k = 0; k < next->connection_count; k++)
         if (uses(c, k) && !relay_connection_stays(route->relay, next, k))
             return true;
@@ -183,15 +185,41 @@ static bool named(const char *const *names, size_t count, const char *name)
     return false;
 }
 
-static void judge_gone(struct planning *p, struct relay_change *c)
+/* Draining goes over connections as they are. */
+static bool keeps_connections(
+    struct planning *p, const struct config_route *c, const struct config_sink *only)
+{
+    const struct config *now = p->r->spec.config;
+
+    for (size_t k = 0; k < now->connection_count; k++) {
+        size_t next = relay_match_connection(p->next, now->connections[k].name);
+        bool used = only ? only->connection == k : uses(c, k);
+
+        if (used && next != SIZE_MAX && !relay_connection_stays(p->r, p->next, next))
+            return false;
+    }
+    return true;
+}
+
+static void judge_gone(struct planning *p, struct relay_change *c, const struct config_route *route,
+    const struct config_sink *sink)
 {
     const char *what = c->of == RELAY_ROUTE ? "route" : "sink";
+    bool going = sink ? sink->going : route->going;
 
     c->discard = named(p->ask->discard, p->ask->discard_count, c->name);
-    c->drain = !c->discard && named(p->ask->drain, p->ask->drain_count, c->name);
+    c->drain = !c->discard && (named(p->ask->drain, p->ask->drain_count, c->name) ||
+                                  (going && c->pending + c->held + c->dead + c->jobs));
+    if (c->drain && !keeps_connections(p, route, sink))
+        problem_add(p->problems, PROBLEM_DRAIN, nowhere(p),
+            "%s '%s' cannot drain while its connection changes: reload twice", what, c->name);
+    if (c->drain && going)
+        return;
     if (c->discard || c->pending + c->held + c->dead + c->jobs == 0)
         return;
-    if (c->drain && c->dead + c->jobs)
+    if (c->drain && c->pending + c->held == 0)
+        c->drain = false; /* nothing to wait for */
+    else if (c->drain && c->dead + c->jobs)
         problem_add(p->problems, PROBLEM_DRAIN, nowhere(p),
             "%s '%s' has %" PRIu64 " dead letters and %" PRIu64 " replays, which do not drain",
             what, c->name, c->dead, c->jobs);
@@ -216,7 +244,7 @@ static void gone_route(struct planning *p, const struct relay_route *route)
         c->jobs += jobs_at(p->r, route->id, route->outflows[s]->id);
     }
     c->keys = strdup("");
-    judge_gone(p, c);
+    judge_gone(p, c, route->config, NULL);
 }
 
 static void gone_sinks(
@@ -236,7 +264,7 @@ static void gone_sinks(
         c->jobs = jobs_at(p->r, route->id, c->sink_id);
         count_sink(c, route->outflows[s]);
         c->keys = strdup("");
-        judge_gone(p, c);
+        judge_gone(p, c, route->config, &route->config->sinks[s]);
     }
 }
 
@@ -361,7 +389,8 @@ static void plan_connections(struct planning *p)
         buf_done(&keys);
     }
     for (size_t i = 0; i < now->connection_count; i++)
-        if (relay_match_connection(p->next, now->connections[i].name) == SIZE_MAX)
+        if (relay_match_connection(p->next, now->connections[i].name) == SIZE_MAX &&
+            !now->connections[i].going)
             add(p, RELAY_CONNECTION, RELAY_REMOVED, now->connections[i].name, NULL)->keys =
                 strdup("");
 }

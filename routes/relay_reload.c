@@ -74,11 +74,12 @@ static int open_links(struct relay *r, struct relay_reload *l, struct fault *why
     return 0;
 }
 
-static bool goes(const struct relay_route *route, const struct config *next)
+static bool goes(const struct relay_route *route, const struct relay_reload *l)
 {
-    size_t i = relay_match_new(route, next);
+    size_t i = relay_match_new(route, l->next);
 
-    return i == SIZE_MAX || relay_must_swap(route, next, i);
+    return i == SIZE_MAX ? !relay_drains(&l->plan, route->id, 0)
+                         : relay_must_swap(route, l->next, i);
 }
 
 /* A replay that reads the log of a route that goes must be through with it first. */
@@ -101,6 +102,7 @@ static void cancel_jobs(struct relay *r, const struct relay_plan *plan)
 int relay_reload(
     struct relay *r, struct config *next, const struct relay_reload_ask *ask, struct fault *why)
 {
+    size_t connections = next->connection_count + r->spec.config->connection_count;
     struct config_problems problems = { 0 };
     struct relay_reload *l;
     int result;
@@ -115,9 +117,9 @@ int relay_reload(
     l->phase = PHASE_ANSWERS;
     l->state = RELAY_RELOAD_RUNNING;
     l->began_ms = r->now_ms;
-    l->links = calloc(next->connection_count + 1, sizeof *l->links);
-    l->opened = calloc(next->connection_count + 1, sizeof *l->opened);
-    l->routes = calloc(next->route_count + 1, sizeof(struct relay_route *));
+    l->links = calloc(connections + 1, sizeof *l->links);
+    l->opened = calloc(connections + 1, sizeof *l->opened);
+    l->routes = calloc(next->route_count + r->route_count + 1, sizeof(struct relay_route *));
     l->fresh = calloc(next->route_count + 1, sizeof(struct relay_route *));
     if (!l->links || !l->opened || !l->routes || !l->fresh) {
         (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
@@ -127,10 +129,10 @@ int relay_reload(
     if (result != 0)
         (void)fault_set(why, FAULT_INPUT, 0, "%s", problems.n ? problems.at[0].text : "refused");
     config_problems_done(&problems);
-    if (result != 0 || open_links(r, l, why) != 0)
+    if (result != 0 || relay_going_reserve(r, next, why) != 0 || open_links(r, l, why) != 0)
         goto fail;
     for (size_t i = 0; i < r->route_count; i++)
-        r->routes[i]->leaving = goes(r->routes[i], next);
+        r->routes[i]->leaving = goes(r->routes[i], l);
     cancel_jobs(r, &l->plan);
     r->reload = l;
     return 0;
@@ -220,6 +222,10 @@ static struct outflow *fresh_outflow(void *arg, uint64_t sink_id)
             if (route->outflows[s]->id == sink_id)
                 return route->outflows[s];
     }
+    for (size_t i = 0; i < r->route_count; i++)
+        for (size_t s = 0; !r->routes[i]->leaving && s < r->routes[i]->config->sink_count; s++)
+            if (r->routes[i]->outflows[s]->id == sink_id)
+                return r->routes[i]->outflows[s];
     return NULL;
 }
 
@@ -236,6 +242,11 @@ static struct tail *fresh_tail(void *arg, uint64_t route_id, const char **name)
         *name = now->config->name;
         return l->routes[i] ? &l->routes[i]->tail : &now->tail;
     }
+    for (size_t i = 0; i < r->route_count; i++)
+        if (!r->routes[i]->leaving && r->routes[i]->id == route_id) {
+            *name = r->routes[i]->config->name;
+            return &r->routes[i]->tail;
+        }
     return NULL;
 }
 
@@ -256,6 +267,7 @@ static int open_fresh(struct relay *r, struct relay_reload *l, struct fault *why
 {
     struct replay_world world = { fresh_outflow, fresh_tail, r };
 
+    relay_going_sinks(r, &l->plan, l->next, l->links);
     for (size_t i = 0; i < l->next->route_count; i++) {
         size_t old = relay_match_old(r, &l->next->routes[i]);
         struct relay_opening how = { l->next, l->links, old == SIZE_MAX ? NULL : r->routes[old] };
@@ -305,6 +317,7 @@ static int take_back(struct relay *r, struct fault *why)
         relay_route_free(l->fresh[i]);
         l->fresh[i] = NULL;
     }
+    relay_going_sinks_undo(l->next);
     close_links(l);
     if (l->stopped)
         result = restart_sources(r, why);
@@ -354,7 +367,7 @@ static void adopt_route(struct config_route *old, struct config_route *new)
 
 static void stay(struct relay_route *route, struct config_route *new)
 {
-    adopt_route((struct config_route *)(uintptr_t)route->config, new);
+    adopt_route(route->config, new);
     route->config = new;
     route->intake->spec.config = new;
     for (size_t s = 0; s < new->sink_count; s++)
@@ -382,6 +395,8 @@ static void replace(struct relay_route *route, struct relay_route *fresh)
     fresh->intake->rate = route->intake->rate;
     fresh->intake->gaps = route->intake->gaps;
     fresh->intake->duplicates = route->intake->duplicates;
+    if (route->config->going)
+        route->draining = false;
     fresh->intake->stopped = route->draining;
     SWAP(route->config, fresh->config);
     SWAP(route->intake, fresh->intake);
@@ -394,14 +409,19 @@ static void replace(struct relay_route *route, struct relay_route *fresh)
 
 static void free_old(struct relay *r, struct relay_reload *l)
 {
+    size_t left = 0;
+
     for (size_t i = 0; i < r->route_count; i++) {
         bool stays = false;
 
         for (size_t n = 0; n < l->next->route_count; n++)
             stays = stays || l->routes[n] == r->routes[i];
-        if (!stays)
+        if (!stays && r->routes[i]->leaving)
             relay_route_free(r->routes[i]);
+        else
+            r->routes[left++] = r->routes[i];
     }
+    r->route_count = left;
     /* These hold what was replaced. */
     for (size_t i = 0; i < l->next->route_count; i++)
         relay_route_free(l->fresh[i]);
@@ -443,12 +463,13 @@ static void go_over(struct relay *r)
         }
     }
     free_old(r, l);
-    close_old_links(r, l);
     for (size_t i = 0; i < next->connection_count; i++)
         if (!l->opened[i])
             adopt_connection(
                 &old->connections[relay_match_connection(old, next->connections[i].name)],
                 &next->connections[i]);
+    relay_going_adopt(r, next, l->links, l->routes);
+    close_old_links(r, l);
     free((void *)r->routes);
     free(r->links);
     r->routes = l->routes;

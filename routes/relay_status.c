@@ -18,6 +18,7 @@ void relay_route_status(const struct relay *r, size_t index, struct relay_route_
         .connection = i->spec.connection,
         .enabled = i->source != NULL,
         .paused = route->paused,
+        .going = c->going,
         .paused_since_ms = route->paused_since_ms,
         .accepted = route->tail.next_seq - 1,
         .gaps = i->gaps,

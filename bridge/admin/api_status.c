@@ -54,6 +54,7 @@ static json_t *sink_json(const struct call *c, size_t route, size_t sink, uint64
     if (!ret)
         return NULL;
     set_pause(ret, s.paused, s.paused_since_ms, s.paused_by);
+    json_object_set_new(ret, "going", json_boolean(s.going));
     json_object_set_new(ret, "breaker", json_string(breaker_states[s.breaker]));
     json_object_set_new(ret, "breaker_open_for_ms", json_integer(open_for));
     if (!s.fallback_only)
@@ -87,6 +88,7 @@ static json_t *route_json(const struct call *c, size_t route)
     if (!ret)
         return NULL;
     set_pause(ret, s.paused, s.paused_since_ms, s.paused_by);
+    json_object_set_new(ret, "going", json_boolean(s.going));
     json_object_set_new(ret, "held_back", view_bytes(bytes_text(s.held_back)));
     json_object_set_new(ret, "accepted", view_unsigned(s.accepted));
     json_object_set_new(ret, "duplicates", view_unsigned(s.duplicates));

@@ -106,6 +106,8 @@ static const char *sink_state(const json_t *sink)
         return "disabled";
     if (json_is_true(json_object_get(sink, "paused")))
         return "paused";
+    if (json_is_true(json_object_get(sink, "going")))
+        return "going";
     if (json_is_true(json_object_get(sink, "balanced")) == 0)
         return "UNBALANCED";
     if (breaker && strcmp(breaker, "open") == 0)
@@ -121,6 +123,8 @@ static const char *route_state(const json_t *route)
         return "disabled";
     if (json_is_true(json_object_get(route, "paused")))
         return "paused";
+    if (json_is_true(json_object_get(route, "going")))
+        return "going";
     if (held_back && *held_back)
         return "held back";
     return json_string_value(json_object_get(json_object_get(route, "link"), "state"));

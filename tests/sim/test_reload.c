@@ -243,3 +243,110 @@ TEST(a_renamed_route_goes_on_under_its_new_name)
     CHECK_INT(arrivals(&g, 0), 100);
     rig_done(&g);
 }
+
+static const char *const drained_names[] = { "clicks", "orders/two" };
+static const struct relay_reload_ask drains = { .drain = drained_names, .drain_count = 1 };
+static const struct relay_reload_ask drains_sink = { .drain = drained_names + 1, .drain_count = 1 };
+
+TEST(a_gone_route_that_drains_sends_what_it_has_and_reads_no_more)
+{
+    struct config_route routes[2];
+    struct relay_route_status s;
+    struct rig g;
+    uint64_t had;
+
+    two_routes(&g, routes, 9);
+    g.world.keep_position = true;
+    g.route_count = 2;
+    g.world.sinks[1].up = false;
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    turns(&g, 300);
+    relay_route_status(g.relay, 1, &s);
+    had = s.next_seq - 1;
+    CHECK(had > 0);
+    g.route_count = 1;
+    rig_reload_now(&g, &drains);
+    CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
+    CHECK_INT(relay_route_count(g.relay), 2);
+    world_publish(&g.world, 300);
+    turns(&g, 100);
+    rig_reload_now(&g, NULL); /* it goes on through another one, unasked */
+    CHECK_INT(relay_route_count(g.relay), 2);
+    relay_route_status(g.relay, 1, &s);
+    CHECK(s.going);
+    CHECK_INT(s.next_seq, had + 1);
+    g.world.sinks[1].up = true;
+    turns(&g, 600);
+    CHECK_INT(relay_route_count(g.relay), 1);
+    CHECK_INT(arrivals(&g, 1), had);
+    CHECK_INT(rig_sink(&g, 0).pending, 0);
+    CHECK_INT(g.world.sinks[0].opens, 1);
+    rig_stop(&g);
+    done(&g);
+}
+
+TEST(a_route_that_drains_and_comes_back_reads_on)
+{
+    struct config_route routes[2];
+    struct relay_route_status s;
+    struct rig g;
+
+    two_routes(&g, routes, 10);
+    g.world.keep_position = true;
+    g.route_count = 2;
+    g.world.sinks[1].up = false;
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    turns(&g, 300);
+    g.route_count = 1;
+    rig_reload_now(&g, &drains);
+    g.route_count = 2;
+    rig_reload_now(&g, NULL);
+    relay_route_status(g.relay, 1, &s);
+    CHECK(!s.going);
+    g.world.sinks[1].up = true;
+    world_publish(&g.world, 300);
+    turns(&g, 600);
+    CHECK_INT(relay_route_count(g.relay), 2);
+    relay_route_status(g.relay, 1, &s);
+    CHECK_INT(arrivals(&g, 1), s.next_seq - 1);
+    CHECK_TEXT(s.held_back, "");
+    rig_stop(&g);
+    done(&g);
+}
+
+TEST(a_gone_sink_that_drains_gets_what_came_before_and_nothing_after)
+{
+    struct rig g;
+
+    rig_init(&g, 11, 2);
+    g.world.keep_position = true;
+    g.world.sinks[1].up = false;
+    rig_start(&g);
+    world_publish(&g.world, 200);
+    turns(&g, 200);
+    g.route.sink_count = 1;
+    CHECK_INT(rig_reload(&g, NULL), -1);
+    CHECK_CONTAINS(g.reload_why.text, "orders/two");
+    rig_reload_now(&g, &drains_sink);
+    CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
+    world_publish(&g.world, 100);
+    turns(&g, 100);
+    rig_reload_now(&g, NULL);
+    turns(&g, 100);
+    CHECK_INT(arrivals(&g, 0), 300);
+    CHECK_INT(rig_sink(&g, 1).pending, 200);
+    CHECK(rig_sink(&g, 1).balanced);
+    g.world.sinks[1].up = true;
+    turns(&g, 600);
+    CHECK_INT(arrivals(&g, 1), 200);
+    CHECK_INT(g.relay->routes[0]->config->sink_count, 1);
+    rig_crash(&g);
+    rig_start(&g);
+    CHECK_INT(g.relay->orphan_count, 0);
+    CHECK(rig_settle(&g, 1000));
+    CHECK_INT(arrivals(&g, 0), 300);
+    g.route.sink_count = 2;
+    rig_done(&g);
+}
