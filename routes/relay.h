@@ -213,5 +213,7 @@ int relay_replay_do(struct relay *r, uint64_t number, enum relay_replay_verb ver
     struct fault *why);
 /* NULL when it is neither planned nor unfinished (then the store's query has it). */
 const struct store_job *relay_replay_find(const struct relay *r, uint64_t number);
+/* Why that leg of it cannot move as things are configured; NULL: nothing hinders it. */
+const char *relay_replay_trouble(const struct relay *r, uint64_t number, size_t leg);
 
 #endif

@@ -359,3 +359,10 @@ const struct store_job *relay_replay_find(const struct relay *r, uint64_t number
 
     return j ? &j->job : NULL;
 }
+
+const char *relay_replay_trouble(const struct relay *r, uint64_t number, size_t leg)
+{
+    const struct replay *j = job_find(r, number);
+
+    return j && leg < j->job.leg_count ? replay_stuck(j, leg) : NULL;
+}

@@ -1,5 +1,7 @@
 #include "routes/replay.h"
 
+#include "bridge/base/log.h"
+
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -165,6 +167,39 @@ bool replay_leg_open(const struct replay *r, size_t leg)
     return r->lanes[leg] || (l->set.n && l->frontier <= l->set.at[l->set.n - 1].last);
 }
 
+const char *replay_stuck(const struct replay *r, size_t leg)
+{
+    const struct lane *l = r->lanes[leg];
+
+    if (!replay_leg_open(r, leg))
+        return NULL;
+    if (!l)
+        return "its sink or its route is not in the configuration";
+    return l->o->sink ? NULL : "its sink is disabled";
+}
+
+static const char *any_stuck(const struct replay *r)
+{
+    const char *why = NULL;
+
+    for (size_t i = 0; i < r->job.leg_count && !why; i++)
+        why = replay_stuck(r, i);
+    return why;
+}
+
+/* Better paused where a person sees it than running for ever. */
+static void pause_stuck(struct replay *r, int64_t unix_ms)
+{
+    const char *why = r->job.state == JOB_RUNNING ? any_stuck(r) : NULL;
+
+    if (!why)
+        return;
+    log_say(LOG_LEVEL_WARN, NULL, NULL, "replay %" PRIu64 " is paused: %s", r->job.number, why);
+    r->job.state = JOB_PAUSED;
+    r->job.changed_ms = unix_ms;
+    r->urgent = true;
+}
+
 bool replay_turn(struct replay *r, struct store *store, int64_t now_ms, int64_t unix_ms)
 {
     bool alive = false, missing = false;
@@ -186,6 +221,7 @@ bool replay_turn(struct replay *r, struct store *store, int64_t now_ms, int64_t 
         alive = alive || r->lanes[i];
         missing = missing || (!l && replay_leg_open(r, i));
     }
+    pause_stuck(r, unix_ms);
     if (alive || (missing && r->job.state != JOB_CANCELLED))
         return true;
     if (r->job.state != JOB_CANCELLED)
@@ -288,6 +324,9 @@ int replay_do(struct replay *r, enum relay_replay_verb verb, int64_t unix_ms, st
         to = JOB_RUNNING;
     else if (verb == RELAY_REPLAY_CANCEL && from != JOB_DONE && from != JOB_CANCELLED)
         to = JOB_CANCELLED;
+    if (to == JOB_RUNNING && any_stuck(r))
+        return fault_set(why, FAULT_INPUT, 0, "replay %" PRIu64 " cannot go on: %s", r->job.number,
+            any_stuck(r));
     if (to == JOB_NONE)
         return fault_set(
             why, FAULT_INPUT, 0, "replay %" PRIu64 " is %s", r->job.number, states[from]);

@@ -30,8 +30,12 @@ int replay_open(struct store_job *from, const struct replay_world *world, struct
 void replay_free(struct replay *r);
 /* That leg is not through. */
 bool replay_leg_open(const struct replay *r, size_t leg);
+/* Why that leg cannot move as things are configured; NULL: it can, or is through. */
+const char *replay_stuck(const struct replay *r, size_t leg);
 /* Ends lanes that are through, the job when all are. Returns false when the job needs no more turns
- * (done or cancelled, written): free it. */
+ * (done or cancelled, written): free it. A running one with a leg that is stuck is paused, and says
+ * so.
+ */
 bool replay_turn(struct replay *r, struct store *store, int64_t now_ms, int64_t unix_ms);
 /* Puts it into the filling transaction when it has to be there. */
 void replay_flush(struct replay *r, struct store *store, int64_t now_ms);

@@ -350,3 +350,104 @@ TEST(a_gone_sink_that_drains_gets_what_came_before_and_nothing_after)
     g.route.sink_count = 2;
     rig_done(&g);
 }
+
+/* A replay of everything to all sinks of the route, running. */
+static uint64_t replay_all(struct rig *g)
+{
+    struct query_spec spec = { .kind = QUERY_PLAN, .deadline_ms = 100000 };
+    struct query_answer a;
+    struct relay_replay ask = { .plan = &a, .selection = "test", .rate = 100000 };
+    uint64_t number = 0, left_out;
+    struct fault why;
+
+    rig_query(g, &spec, &a);
+    CHECK_INT(relay_replay_plan(g->relay, &ask, g->unix_ms, &number, &left_out, &why), 0);
+    CHECK_INT(relay_replay_do(g->relay, number, RELAY_REPLAY_RUN, g->unix_ms, &why), 0);
+    query_answer_done(&a);
+    return number;
+}
+
+TEST(a_replay_goes_on_at_a_sink_that_was_opened_anew)
+{
+    struct rig g;
+    uint64_t number;
+
+    rig_init(&g, 12, 2);
+    g.world.keep_position = true;
+    g.world.sinks[0].nack = 100;
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    CHECK(rig_settle(&g, 5000));
+    number = replay_all(&g);
+    for (int i = 0; i < 10; i++) {
+        turns(&g, 20);
+        g.sinks[0].window_events = 60 + i;
+        rig_reload_now(&g, NULL);
+    }
+    for (int i = 0; i < 5000 && relay_replay_find(g.relay, number); i++)
+        rig_turn(&g, false);
+    CHECK(relay_replay_find(g.relay, number) == NULL);
+    CHECK_INT(g.world.sinks[0].replayed, 300 - rig_sink(&g, 0).counts.dead);
+    CHECK_INT(g.world.sinks[1].replayed, 300);
+    rig_check(&g, false);
+    rig_stop(&g);
+    rig_done(&g);
+}
+
+TEST(a_replay_whose_sink_is_disabled_is_paused_and_says_why)
+{
+    struct rig g;
+    uint64_t number;
+    struct fault why;
+
+    rig_init(&g, 13, 2);
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    CHECK(rig_settle(&g, 5000));
+    number = replay_all(&g);
+    turns(&g, 10);
+    g.sinks[1].enabled = false;
+    rig_reload_now(&g, NULL);
+    turns(&g, 5);
+    CHECK_INT(relay_replay_find(g.relay, number)->state, JOB_PAUSED);
+    CHECK(relay_replay_trouble(g.relay, number, 0) == NULL);
+    CHECK_CONTAINS(relay_replay_trouble(g.relay, number, 1), "disabled");
+    CHECK_INT(relay_replay_do(g.relay, number, RELAY_REPLAY_RESUME, g.unix_ms, &why), -1);
+    g.sinks[1].enabled = true;
+    rig_reload_now(&g, NULL);
+    CHECK_INT(relay_replay_do(g.relay, number, RELAY_REPLAY_RESUME, g.unix_ms, &why), 0);
+    for (int i = 0; i < 5000 && relay_replay_find(g.relay, number); i++)
+        rig_turn(&g, false);
+    CHECK(relay_replay_find(g.relay, number) == NULL);
+    CHECK_INT(g.world.sinks[1].replayed, 300);
+    rig_stop(&g);
+    rig_done(&g);
+}
+
+TEST(what_a_replay_had_left_for_a_discarded_sink_counts_as_dropped)
+{
+    static const char *const names[] = { "orders/two" };
+    const struct relay_reload_ask ask = { .discard = names, .discard_count = 1 };
+    struct rig g;
+    uint64_t number;
+
+    rig_init(&g, 14, 2);
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    CHECK(rig_settle(&g, 5000));
+    g.world.sinks[1].up = false;
+    number = replay_all(&g);
+    turns(&g, 10);
+    g.route.sink_count = 1;
+    CHECK_INT(rig_reload(&g, NULL), -1);
+    CHECK_CONTAINS(g.reload_why.text, "1 replays");
+    rig_reload_now(&g, &ask);
+    CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
+    for (int i = 0; i < 5000 && relay_replay_find(g.relay, number); i++)
+        rig_turn(&g, false);
+    CHECK(relay_replay_find(g.relay, number) == NULL);
+    CHECK_INT(g.world.sinks[0].replayed, 300);
+    rig_stop(&g);
+    g.route.sink_count = 2;
+    rig_done(&g);
+}
