@@ -182,10 +182,12 @@ static void sink_leaves(struct relay *r, struct relay_route *route, size_t s)
         log_say(LOG_LEVEL_WARN, c->name, gone.name, "%s", why.text);
     outflow_free(o);
     /* Those behind it are going ones too. */
-    c->sinks[s] = c->sinks[last];
-    route->outflows[s] = route->outflows[last];
-    route->outflows[s]->spec.config = &c->sinks[s];
-    c->sinks[last] = gone;
+    if (s != last) {
+        c->sinks[s] = c->sinks[last];
+        route->outflows[s] = route->outflows[last];
+        route->outflows[s]->spec.config = &c->sinks[s];
+        c->sinks[last] = gone;
+    }
     c->sink_count--;
     c->gone_count++;
 }
