@@ -174,8 +174,13 @@ static void refuse(struct reload *l, int64_t unix_ms)
     for (size_t i = 0; i < r->problems.n && !first; i++)
         if (!r->problems.at[i].warning)
             first = &r->problems.at[i];
+    if (!first) {
+        (void)snprintf(r->text, sizeof r->text, "out of memory");
+        end(l, RELOAD_FAILED, unix_ms);
+        return;
+    }
     (void)snprintf(r->text, sizeof r->text, "%zu error%s: BSC-%04d %.300s", r->problems.error_count,
-        r->problems.error_count == 1 ? "" : "s", first ? first->code : 0, first ? first->text : "");
+        r->problems.error_count == 1 ? "" : "s", first->code, first->text);
     end(l, RELOAD_REFUSED, unix_ms);
 }
 

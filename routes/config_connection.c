@@ -197,7 +197,7 @@ void config_build_connections(struct config_build *b, const struct yaml_node *ma
             "'connections' takes a mapping of names, not %s", yaml_kind_text(map));
         return;
     }
-    for (size_t i = 0; map && i < map->n; i++) {
+    for (size_t i = 0; map && i < map->n && !memory_failed(); i++) {
         const struct yaml_node *node = map->items[i];
 
         config_build_name(b, yaml_name_place(b->file, node), node->name);

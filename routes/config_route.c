@@ -630,7 +630,7 @@ void config_build_routes(struct config_build *b, const struct yaml_node *list)
             "'routes' takes a list, not %s", yaml_kind_text(list));
         return;
     }
-    for (size_t i = 0; list && i < list->n; i++) {
+    for (size_t i = 0; list && i < list->n && !memory_failed(); i++) {
         const struct yaml_node *node = list->items[i];
 
         if (node->kind == YAML_MAP)

@@ -151,7 +151,7 @@ static size_t file_index(const char *path, struct yaml_file *const *files, size_
 {
     size_t i = 0;
 
-    while (i < count && strcmp(files[i]->path, path) != 0)
+    while (i < count && (!files[i] || strcmp(files[i]->path, path) != 0))
         i++;
     return i;
 }

@@ -1,6 +1,7 @@
 /* Another configuration against the one that runs and against the store: what a reload would do,
  * and why it must not. */
 #include "routes/compare.h"
+#include "routes/memory.h"
 #include "routes/problem.h"
 #include "routes/relay_inside.h"
 
@@ -439,6 +440,10 @@ int relay_plan(struct relay *r, const struct config *next, const struct relay_re
     size_t before = problems->error_count;
 
     *ret = (struct relay_plan){ 0 };
+    if (memory_begin() != 0) { /* problems come from it */
+        problems->error_count++;
+        return -1;
+    }
     check_fixed(&p);
     plan_connections(&p);
     plan_routes(&p);
@@ -446,8 +451,8 @@ int relay_plan(struct relay *r, const struct config *next, const struct relay_re
     check_names(&p, ask->drain, ask->drain_count, false);
     for (size_t i = 0; i < ret->n; i++)
         p.no_memory = p.no_memory || !ret->at[i].keys;
-    if (p.no_memory)
-        problem_add(problems, PROBLEM_MEMORY, nowhere(&p), "out of memory while comparing");
+    if (memory_end() || p.no_memory)
+        problems->error_count++;
     return problems->error_count == before ? 0 : -1;
 }
 

@@ -132,9 +132,9 @@ int template_open(const char *text, struct template **ret, struct fault *why)
 void template_free(struct template *t)
 {
     for (size_t i = 0; t && i < t->n; i++) {
-        free(t->parts[i].text);
+        memory_wipe(t->parts[i].text); /* loaded values stand in it */
         free(t->parts[i].header);
-        free(t->parts[i].missing);
+        memory_wipe(t->parts[i].missing);
     }
     if (t)
         free(t->parts);
