@@ -60,13 +60,12 @@ static int open_links(struct relay *r, struct relay_reload *l, struct fault *why
     for (size_t i = 0; i < l->next->connection_count; i++) {
         struct config_connection *c = &l->next->connections[i];
 
-        l->links[i].config = c;
         if (relay_connection_stays(r, l->next, i)) {
-            size_t old = relay_match_connection(r->spec.config, c->name);
-
-            l->links[i].link = r->links[old].link;
+            /* What is opened on it takes its name from the one that will stay. */
+            l->links[i] = r->links[relay_match_connection(r->spec.config, c->name)];
             continue;
         }
+        l->links[i].config = c;
         if (relay_link_open(r, c, &l->links[i].link, why) != 0)
             return -1;
         l->opened[i] = true;
@@ -464,10 +463,12 @@ static void go_over(struct relay *r)
     }
     free_old(r, l);
     for (size_t i = 0; i < next->connection_count; i++)
-        if (!l->opened[i])
+        if (!l->opened[i] && !next->connections[i].going) {
             adopt_connection(
                 &old->connections[relay_match_connection(old, next->connections[i].name)],
                 &next->connections[i]);
+            l->links[i].config = &next->connections[i];
+        }
     relay_going_adopt(r, next, l->links, l->routes);
     close_old_links(r, l);
     free((void *)r->routes);
