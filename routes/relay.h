@@ -115,9 +115,10 @@ enum relay_change_kind {
 struct relay_change {
     enum relay_change_of of;
     enum relay_change_kind kind;
-    char name[136];             /* "orders", "orders/live" */
-    char was[136];              /* another name that it has until now, else "" */
-    char *keys;                 /* that differ, one a line; "" none; owned */
+    char name[136]; /* "orders", "orders/live" */
+    char was[136];  /* another name that it has until now, else "" */
+    char *keys;     /* that differ, one a line; "" none; owned */
+    char *declares; /* what it makes at its brokers where that is missing, as keys; NULL: none */
     uint64_t route_id, sink_id; /* 0: not yet known */
     uint64_t pending, held, dead, jobs;
     bool discard, drain; /* asked for */

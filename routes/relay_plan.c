@@ -309,11 +309,62 @@ static void check_names(struct planning *p, const char *const *names, size_t cou
 
 /* ---- what comes and what differs ---- */
 
+static void put_declares(const struct config *c, const struct config_route *route, struct buf *to)
+{
+    const struct connector *from = c->connections[route->connection].connector;
+
+    if (route->enabled && from->source_declares && route->source_options)
+        from->source_declares(route->source_options, to);
+    for (size_t s = 0; route->enabled && s < route->sink_count; s++) {
+        const struct config_sink *sink = &route->sinks[s];
+        const struct connector *at = c->connections[sink->connection].connector;
+
+        if (sink->enabled && at->sink_declares && sink->options)
+            at->sink_declares(sink->options, to);
+    }
+}
+
+static bool has_line(const char *text, const char *line, size_t n)
+{
+    for (; *text; text += strcspn(text, "\n"), text += *text == '\n')
+        if (strcspn(text, "\n") == n && memcmp(text, line, n) == 0)
+            return true;
+    return false;
+}
+
+/* What was not declared by the route as it runs; old NULL: everything. */
+static void set_declares(struct planning *p, struct relay_change *to,
+    const struct config_route *old, const struct config_route *new)
+{
+    struct buf before, after, fresh;
+
+    buf_init(&before, KEYS_BYTES_MAX);
+    buf_init(&after, KEYS_BYTES_MAX);
+    buf_init(&fresh, KEYS_BYTES_MAX);
+    if (old)
+        put_declares(p->r->spec.config, old, &before);
+    put_declares(p->next, new, &after);
+    for (const char *line = buf_text(&after); *line;) {
+        size_t n = strcspn(line, "\n");
+
+        if (!has_line(buf_text(&before), line, n))
+            buf_put_format(&fresh, "%s%.*s", fresh.n ? "\n" : "", (int)n, line);
+        line += n + (line[n] == '\n');
+    }
+    to->declares = fresh.n ? strdup(buf_text(&fresh)) : NULL;
+    p->no_memory =
+        p->no_memory || before.failed || after.failed || fresh.failed || (fresh.n && !to->declares);
+    buf_done(&before);
+    buf_done(&after);
+    buf_done(&fresh);
+}
+
 static void added_route(struct planning *p, const struct config_route *c)
 {
     struct relay_change *to = add(p, RELAY_ROUTE, RELAY_ADDED, c->name, NULL);
 
     to->keys = strdup("");
+    set_declares(p, to, NULL, c);
     if (c->was)
         (void)snprintf(to->was, sizeof to->was, "%s", c->was);
 }
@@ -365,6 +416,7 @@ static void kept_route(struct planning *p, const struct relay_route *route, size
     if (!same_text(c->name, route->config->name))
         (void)snprintf(to->was, sizeof to->was, "%s", route->config->name);
     set_keys(p, to, &keys);
+    set_declares(p, to, route->config, c);
     to->route_id = route->id;
     to->jobs = jobs_at(p->r, route->id, 0);
     for (size_t s = 0; s < route->config->sink_count; s++)
@@ -458,8 +510,10 @@ int relay_plan(struct relay *r, const struct config *next, const struct relay_re
 
 void relay_plan_done(struct relay_plan *p)
 {
-    for (size_t i = 0; i < p->n; i++)
+    for (size_t i = 0; i < p->n; i++) {
         free(p->at[i].keys);
+        free(p->at[i].declares);
+    }
     free(p->at);
     *p = (struct relay_plan){ 0 };
 }

@@ -29,9 +29,10 @@ static json_t *plan_json(const struct relay_plan *p)
         const struct relay_change *c = &p->at[i];
 
         json_array_append_new(
-            ret, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s}", "what",
+            ret, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "what",
                      things[c->of], "change", kinds[c->kind], "name", c->name, "was", c->was,
-                     "keys", keys_json(c->keys ? c->keys : ""), "pending",
+                     "keys", keys_json(c->keys ? c->keys : ""), "declares",
+                     keys_json(c->declares ? c->declares : ""), "pending",
                      view_unsigned(c->pending), "held", view_unsigned(c->held), "dead",
                      view_unsigned(c->dead), "jobs", view_unsigned(c->jobs), "backlog",
                      c->discard ? "discard"

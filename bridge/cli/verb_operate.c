@@ -192,6 +192,14 @@ static const struct table_column status_columns[] = {
     { NULL, NULL, 0 },
 };
 
+static void put_last_reload(const json_t *last, struct buf *to)
+{
+    if (json_is_object(last) && strcmp(text_of(last, "result"), "done") != 0)
+        buf_put_format(to, "The last reload was %s: %s. ",
+            strcmp(text_of(last, "result"), "failed") == 0 ? "not finished" : "refused",
+            text_of(last, "text"));
+}
+
 /* One sentence first: is it working? */
 static void print_verdict(const json_t *answer, const json_t *lines)
 {
@@ -208,6 +216,7 @@ static void print_verdict(const json_t *answer, const json_t *lines)
     buf_init(&text, 512);
     if (json_is_true(json_object_get(json_object_get(answer, "store"), "full")))
         buf_put_text(&text, "The store is full: sources wait until there is space. ");
+    put_last_reload(json_object_get(answer, "last_reload"), &text);
     if (troubled)
         buf_put_format(&text, "%zu of %zu lines report trouble.", troubled, json_array_size(lines));
     else

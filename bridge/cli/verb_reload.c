@@ -51,10 +51,12 @@ static json_t *lines_of(const json_t *changes)
     json_array_foreach(changes, i, change)
     {
         const char *was = text_of(change, "was");
-        struct buf backlog, keys;
+        struct buf backlog, keys, makes;
 
         buf_init(&backlog, 1024);
         buf_init(&keys, 65536);
+        buf_init(&makes, 65536);
+        put_joined(&makes, json_object_get(change, "declares"));
         put_number(&backlog, change, "pending", "pending");
         put_number(&backlog, change, "held", "held");
         put_number(&backlog, change, "dead", "dead letters");
@@ -67,9 +69,10 @@ static json_t *lines_of(const json_t *changes)
             buf_put_text(&keys, ", ");
         put_joined(&keys, json_object_get(change, "keys"));
         json_array_append_new(ret,
-            json_pack("{s:O, s:O, s:O, s:s, s:s}", "change", json_object_get(change, "change"),
+            json_pack("{s:O, s:O, s:O, s:s, s:s, s:s}", "change", json_object_get(change, "change"),
                 "what", json_object_get(change, "what"), "name", json_object_get(change, "name"),
-                "keys", buf_text(&keys), "backlog", buf_text(&backlog)));
+                "keys", buf_text(&keys), "makes", buf_text(&makes), "backlog", buf_text(&backlog)));
+        buf_done(&makes);
         buf_done(&backlog);
         buf_done(&keys);
     }
@@ -81,6 +84,7 @@ static const struct table_column columns[] = {
     { "what", "WHAT", TABLE_TEXT },
     { "name", "NAME", TABLE_TEXT },
     { "keys", "KEYS", TABLE_TEXT },
+    { "makes", "MAKES AT ITS BROKER", TABLE_TEXT },
     { "backlog", "BACKLOG", TABLE_TEXT },
     { NULL, NULL, 0 },
 };

@@ -7,7 +7,7 @@ import threading
 import clients
 from broker import free_port, wait_until
 from daemon import Daemon
-from ends import RabbitSource, StreamSink, StreamSource, connections
+from ends import QuorumSource, StreamSink, StreamSource, connections
 from frame import check, check_equal, test, tests_over
 from test_pairs import Relay, pairs, with_options
 from world import port_of
@@ -77,7 +77,7 @@ def fill(source, first, count):
 
 @test
 def reload_adds_and_removes_routes_and_a_neighbour_never_notices(t):
-    own, other = StreamSource(t, ".a"), RabbitSource(t, ".b")
+    own, other = StreamSource(t, ".a"), QuorumSource(t, ".b")
     a, b = StreamSink(t, ".aout"), StreamSink(t, ".bout")
     told = connections(t.world, "redis", "rabbitmq")
     stays = f"- name: stays\n  from: {own.yaml()}\n  to: [ {a.yaml()} ]"
@@ -91,9 +91,12 @@ def reload_adds_and_removes_routes_and_a_neighbour_never_notices(t):
     before = {c["id"] for c in own.redis.client_list() if c["name"] or c["cmd"] in ("xreadgroup", "xadd")}
     peers = d.route("stays")["link"]["reconnects"]
     d.write(told, stays + "\n" + comes)
-    check_equal([(c["change"], c["name"]) for c in d.json("plan")["changes"]], [("added", "comes")], "plan")
+    check_equal([(c["change"], c["name"], c["declares"]) for c in d.json("plan")["changes"]],
+                [("added", "comes", [f"queue {other.place} (quorum)",
+                                     f"binding of queue {other.place} to exchange {other.place}, key '#'"])], "plan")
     check_equal(len(d.json("status")["routes"]), 1, "routes after a plan")
     d.verb("reload")
+    other.ready()
     fill(other, 0, 50)
     fill(own, 50, 50)
     heard_b.wait_count(50)
