@@ -1,8 +1,10 @@
 """Changing the configuration of a running daemon."""
 import os
 import signal
+import socket
 import subprocess
 import threading
+import time
 
 import clients
 from broker import free_port, wait_until
@@ -236,3 +238,63 @@ def reload_takes_up_a_secret_that_was_changed_on_disk(t):
     for part in "first-one", "an0ther-one":
         check(part not in d.text() and part not in str(answer) and part not in str(d.json("status")),
               "a secret was shown")
+
+
+@test
+def reload_never_waits_for_a_broker_that_does_not_answer(t):
+    """The sick sink's route changes in time, and its neighbour flows all the while."""
+    own = t.world.fresh("redis", t.directory / "redis")
+    t.ends(own.stop)
+    port = port_of(own, "redis")
+    sick, well = StreamSource(t, ".sick"), StreamSource(t, ".well")
+    out = StreamSink(t, ".out")
+    told = connections(t.world, "redis") + f'\nown: {{ type: redis, url: "redis://127.0.0.1:{port}/0" }}'
+    routes = (f"- name: sick\n  from: {sick.yaml()}\n"
+              f"  to: [ {{ name: out, connection: own, stream: {t.name}, maxlen: 100000 }} ]\n"
+              f"- name: well\n  from: {well.yaml()}\n  to: [ {out.yaml()} ]")
+    d = daemon_of(t, told, routes)
+    d.start()
+    heard = out.listen()
+    fill(sick, 0, 10)
+    at_sick = clients.redis_client(port)
+    t.ends(at_sick.close)
+    wait_until(lambda: at_sick.xlen(t.name) == 10, "the first ten")
+    os.kill(own.process.pid, signal.SIGSTOP)
+    t.ends(lambda: os.kill(own.process.pid, signal.SIGCONT))
+    fill(sick, 10, 100)
+    wait_until(lambda: d.route("sick")["sinks"][0]["in_flight"] > 0, "events without an answer")
+    d.write(told, routes.replace("100000", "200000"))
+    began = time.monotonic()
+    d.verb("reload")
+    check(time.monotonic() - began < 15, f"the reload took {time.monotonic() - began:.0f} s")
+    check("without an answer go again" in d.text(), "nothing was let go of")
+    fill(well, 0, 20)
+    heard.wait_count(20)
+    check_equal(d.dead(), [], "dead letters")
+    os.kill(own.process.pid, signal.SIGCONT)
+    wait_until(lambda: d.route("sick")["sinks"][0]["pending"] == 0, "the sick sink's events")
+    bodies = [e[b"body"] for _, e in at_sick.xrange(t.name)]
+    check_equal(set(bodies), {b"body %d" % i for i in range(110)}, "bodies")
+    check_equal(len(bodies), 110, "events, each looked for before it was sent again")
+
+
+@test
+def reload_tells_the_service_manager(t):
+    source, sink = StreamSource(t), StreamSink(t, ".out")
+    d = daemon_of(t, connections(t.world, "redis"),
+                  f"- name: r\n  from: {source.yaml()}\n  to: [ {sink.yaml()} ]")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(t.directory / "notify"))
+        manager.settimeout(60)
+        d.start({"NOTIFY_SOCKET": str(t.directory / "notify")})
+
+        def told(what):
+            while what not in (text := manager.recv(4096).decode()).splitlines():
+                pass
+            return text
+
+        told("READY=1")
+        os.kill(d.process.pid, signal.SIGHUP)
+        check("MONOTONIC_USEC=" in told("RELOADING=1"), "no time with it")
+        told("READY=1")
+        check_equal(d.stop(), 0, "exit code")

@@ -40,6 +40,11 @@ static void done(struct rig *g)
     rig_done(g);
 }
 
+static const char *const drained_names[] = { "clicks", "orders/two" };
+static const struct relay_reload_ask drains = { .drain = drained_names, .drain_count = 1 };
+static const struct relay_reload_ask drains_sink = { .drain = drained_names + 1, .drain_count = 1 };
+static const struct relay_reload_ask discards = { .discard = drained_names, .discard_count = 1 };
+
 TEST(a_reload_without_a_change_touches_nothing)
 {
     struct rig g;
@@ -189,6 +194,58 @@ TEST(a_reload_that_cannot_open_everything_leaves_the_old_configuration_running)
     rig_done(&g);
 }
 
+TEST(a_reload_that_cannot_put_to_disk_what_came_in_fails_and_all_goes_on)
+{
+    struct rig g;
+
+    rig_init(&g, 15, 1);
+    g.world.keep_position = true;
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    turns(&g, 3);
+    g.sinks[0].window_events = 77;
+    CHECK_INT(rig_reload(&g, NULL), 0);
+    for (int i = 0; i < 5000 && g.reloaded == RELAY_RELOAD_RUNNING; i++)
+        rig_turn(&g, true); /* the store does nothing */
+    CHECK_INT(g.reloaded, RELAY_RELOAD_FAILED);
+    CHECK_INT(g.world.source_opens, 1);
+    CHECK(rig_settle(&g, 5000));
+    CHECK_INT(arrivals(&g, 0), 300);
+    rig_check(&g, true);
+    rig_stop(&g);
+    rig_done(&g);
+}
+
+TEST(what_was_draining_when_the_daemon_died_can_be_discarded_or_come_back)
+{
+    struct config_route routes[2];
+    struct rig g;
+
+    two_routes(&g, routes, 16);
+    g.route_count = 2;
+    g.world.sinks[1].up = false;
+    rig_start(&g);
+    world_publish(&g.world, 300);
+    turns(&g, 300);
+    g.route_count = 1;
+    rig_reload_now(&g, &drains);
+    turns(&g, 10);
+    rig_crash(&g);
+    rig_start(&g);
+    CHECK_INT(g.relay->orphan_count, 2); /* route and sink: kept, not run */
+    rig_reload_now(&g, NULL);            /* that alone is no reason to refuse */
+    g.route_count = 2;
+    rig_reload_now(&g, NULL);
+    CHECK_INT(g.relay->orphan_count, 0);
+    CHECK(outflow_pending(g.relay->routes[1]->outflows[0]) > 0);
+    g.route_count = 1;
+    rig_crash(&g);
+    rig_start(&g);
+    rig_reload_now(&g, &discards);
+    CHECK_INT(g.relay->orphan_count, 0);
+    done(&g);
+}
+
 TEST(a_gone_route_with_a_backlog_is_refused_until_it_is_discarded)
 {
     static const char *const names[] = { "clicks" };
@@ -243,10 +300,6 @@ TEST(a_renamed_route_goes_on_under_its_new_name)
     CHECK_INT(arrivals(&g, 0), 100);
     rig_done(&g);
 }
-
-static const char *const drained_names[] = { "clicks", "orders/two" };
-static const struct relay_reload_ask drains = { .drain = drained_names, .drain_count = 1 };
-static const struct relay_reload_ask drains_sink = { .drain = drained_names + 1, .drain_count = 1 };
 
 TEST(a_gone_route_that_drains_sends_what_it_has_and_reads_no_more)
 {
