@@ -187,7 +187,7 @@ static void refuse(struct reload *l, int64_t unix_ms)
 static void say_plan(struct reload_result *r)
 {
     static const char *const kinds[] = { "", "added", "removed", "changed", "changed", "orphaned" };
-    static const char *const things[] = { "", "connection", "route", "sink" };
+    static const char *const things[] = { "", "connection", "route", "sink", "daemon" };
     size_t n = 0;
 
     if (r->plan.n == 0)

@@ -101,7 +101,13 @@ size_t relay_orphans(const struct relay *r, const struct store_known **ret);
 
 /* ---- another configuration while it runs ---- */
 
-enum relay_change_of { RELAY_CHANGE_OF_NONE = 0, RELAY_CONNECTION, RELAY_ROUTE, RELAY_SINK };
+enum relay_change_of {
+    RELAY_CHANGE_OF_NONE = 0,
+    RELAY_CONNECTION,
+    RELAY_ROUTE,
+    RELAY_SINK,
+    RELAY_DAEMON, /* what belongs to none of them: store, log */
+};
 enum relay_change_kind {
     RELAY_CHANGE_NONE = 0,
     RELAY_ADDED,

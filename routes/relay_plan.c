@@ -485,6 +485,31 @@ static void check_fixed(struct planning *p)
                 fixed[i].key);
 }
 
+/* What the daemon takes over while it runs. */
+static void plan_daemon(struct planning *p)
+{
+    const struct config *now = p->r->spec.config, *next = p->next;
+    const struct {
+        const char *key;
+        bool same;
+    } settings[] = {
+        { "store.max_size", now->store_max_size == next->store_max_size },
+        { "store.retain.age", now->retain_age_ms == next->retain_age_ms },
+        { "store.retain.size", now->retain_bytes == next->retain_bytes },
+        { "log.level", now->log_level == next->log_level },
+        { "log.format", now->log_format == next->log_format },
+    };
+    struct buf keys;
+
+    buf_init(&keys, KEYS_BYTES_MAX);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        if (!settings[i].same)
+            put_key(&keys, settings[i].key);
+    if (keys.n)
+        set_keys(p, add(p, RELAY_DAEMON, RELAY_SETTINGS, "bascule", NULL), &keys);
+    buf_done(&keys);
+}
+
 int relay_plan(struct relay *r, const struct config *next, const struct relay_reload_ask *ask,
     struct relay_plan *ret, struct config_problems *problems)
 {
@@ -497,6 +522,7 @@ int relay_plan(struct relay *r, const struct config *next, const struct relay_re
         return -1;
     }
     check_fixed(&p);
+    plan_daemon(&p);
     plan_connections(&p);
     plan_routes(&p);
     check_names(&p, ask->discard, ask->discard_count, true);

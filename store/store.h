@@ -87,8 +87,8 @@ void store_route_retain(struct store *s, uint64_t route_id, int64_t age_ms, int6
 
 /* Everything known by name, for comparing with the configuration. */
 struct store_known {
-    uint64_t route_id, sink_id; /* sink_id 0: the route itself */
-    char route[64], sink[64];
+    uint64_t route_id, sink_id;         /* sink_id 0: the route itself */
+    char route[65], sink[65];           /* names have 64 characters at most */
     uint64_t pending, held, dead, jobs; /* what would be lost with it */
 };
 /* Blocking. *ret is an array of *count, to be freed by free(). */

@@ -20,7 +20,7 @@ static json_t *keys_json(const char *keys)
 
 static json_t *plan_json(const struct relay_plan *p)
 {
-    static const char *const things[] = { "none", "connection", "route", "sink" };
+    static const char *const things[] = { "none", "connection", "route", "sink", "daemon" };
     static const char *const kinds[] = { "none", "added", "removed", "changed", "settings",
         "orphaned" };
     json_t *ret = json_array();

@@ -224,6 +224,9 @@ def reload_takes_up_a_secret_that_was_changed_on_disk(t):
     fill(source, 0, 10)
     wait_until(lambda: admin.xlen(t.name) == 10, "the first ten")
     check_equal(d.json("reload")["changes"], [], "changes before anything changed")
+    d.config.write_text(d.config.read_text().replace("level: info", "level: debug"))
+    check_equal([(c["what"], c["change"], c["keys"]) for c in d.json("reload")["changes"]],
+                [("daemon", "settings", ["log.level"])], "changes of the log's level")
     old = {c["id"] for c in admin.client_list() if not c["cmd"].startswith("client")}
     admin.config_set("requirepass", "an0ther-one")
     secret.write_text("an0ther-one\n")
