@@ -11,7 +11,7 @@ from broker import free_port, wait_until
 from daemon import Daemon
 from ends import QuorumSource, StreamSink, StreamSource, connections
 from frame import check, check_equal, test, tests_over
-from test_pairs import Relay, pairs, with_options
+from test_pairs import Relay, with_options
 from world import port_of
 
 EVENTS = 1500
@@ -28,8 +28,12 @@ def routes_of(relay, window):
   {key}"""
 
 
-@tests_over(pairs(["rabbitmq", "kafka", "stream"], ["rabbitmq", "kafka", "stream"]),
-            lambda p: f"reload_under_load_{p[0]}_to_{p[1]}")
+# Every end twice.
+PAIRS = [("rabbitmq", "kafka"), ("rabbitmq", "stream"), ("kafka", "rabbitmq"), ("kafka", "jetstream"),
+         ("stream", "kafka"), ("stream", "rabbitmq"), ("jetstream", "stream"), ("jetstream", "jetstream")]
+
+
+@tests_over(PAIRS, lambda p: f"reload_under_load_{p[0]}_to_{p[1]}")
 def reload_under_load(t, p):
     """A route that changes again and again in mid-flow loses nothing and repeats nothing."""
     r = Relay(t, *p, seed=21)
@@ -46,14 +50,11 @@ def reload_under_load(t, p):
         check_equal([(c["change"], c["name"], c["keys"]) for c in answer["changes"]],
                     [("changed", t.name, ["to.out.window_events"])], "changes")
     wait_until(lambda: not feeder.is_alive(), "the feeder", clients.PATIENCE_SECONDS)
-    r.wait()
     status = r.daemon.json("status")
     check_equal(status["config_hash"], answer["hash"], "hash of what runs")
     check_equal(status["last_reload"]["result"], "done", "the last reload")
-    if r.source.broker == "rabbitmq":
-        r.log_order()  # what an old consumer had not taken yet may come after newer ones
-    check_equal(r.daemon.stop(), 0, "exit code after SIGTERM")
-    check_equal(r.problems(duplicates_max=0), [], "problems")
+    # What an old consumer had been given and not taken yet may come after newer ones.
+    check_equal(r.settled(redelivered=True, duplicates_max=0), [], "problems")
 
 
 def daemon_of(t, told, routes):
