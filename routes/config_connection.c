@@ -110,6 +110,8 @@ static void connection_read(struct config_build *b, const struct yaml_node *node
     option_done(config_connection_table, &own);
     if (one.connector && (int)b->problems->error_count == errors)
         config_build_check(b, node, one.connector->link_check, one.options);
+    if (one.connector)
+        config_build_files(&one);
     one.name = memory_text(node->name);
     b->config->connections =
         memory_grow(b->config->connections, b->config->connection_count, sizeof one);
@@ -123,7 +125,7 @@ void config_build_connections(struct config_build *b, const struct yaml_node *ma
             "'connections' takes a mapping of names, not %s", yaml_kind_text(map));
         return;
     }
-    for (size_t i = 0; map && i < map->n; i++) {
+    for (size_t i = 0; map && i < map->n && !memory_failed(); i++) {
         const struct yaml_node *node = map->items[i];
 
         config_build_name(b, yaml_name_place(b->file, node), node->name);

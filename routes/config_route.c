@@ -630,7 +630,7 @@ void config_build_routes(struct config_build *b, const struct yaml_node *list)
             "'routes' takes a list, not %s", yaml_kind_text(list));
         return;
     }
-    for (size_t i = 0; list && i < list->n; i++) {
+    for (size_t i = 0; list && i < list->n && !memory_failed(); i++) {
         const struct yaml_node *node = list->items[i];
 
         if (node->kind == YAML_MAP)
@@ -660,7 +660,7 @@ static void sink_done(struct config_sink *s, const struct config *c)
 
 void config_route_done(struct config_route *r, const struct config *c)
 {
-    for (size_t i = 0; i < r->sink_count; i++)
+    for (size_t i = 0; i < r->sink_count + r->gone_count; i++)
         sink_done(&r->sinks[i], c);
     if (r->source_options)
         option_done(c->connections[r->connection].connector->source_options, r->source_options);

@@ -451,7 +451,7 @@ int held_restore(struct outflow *o, struct fault *why)
     if (store_held_load(o->spec.store, o->id, restore_one, &r, why) != 0)
         return -1;
     if (r.failed)
-        return fault_set(why, FAULT_BROKEN, 0, "out of memory for held events of sink '%s'",
+        return fault_set(why, FAULT_RETRY, 0, "out of memory for held events of sink '%s'",
             o->spec.config->name);
     return 0;
 }

@@ -137,6 +137,7 @@ struct store {
     char upgrade_copy[PATH_MAX];
     struct db *db; /* the writer's; other threads only while it is idle, under db_mutex */
     pthread_mutex_t db_mutex;
+    bool changing; /* loop thread: it holds db_mutex, a transaction is open */
     void *zstd;
 
     /* Loop side. */
@@ -205,9 +206,10 @@ int apply_op(struct store *s, const struct txn *t, const struct op *op, struct f
 /* merge.c: joins one run of neighbouring small chunks of the route that are old enough; a
  * transaction of its own. 1: it did, and there may be more to join. */
 int merge_step(struct store *s, struct known_route *r, int64_t unix_ms, struct fault *why);
-/* retain.c: one step for one route */
+/* retain.c: one step for one route; one for the log of a discarded route */
 int retain_step(struct store *s, const struct known_route *r, int64_t unix_ms, bool clock_ok,
     struct fault *why);
+int retain_discarded(struct store *s, struct fault *why);
 /* age.c: rows that go by their own age; as above, and once for the store */
 int age_step_route(
     struct store *s, const struct known_route *r, int64_t unix_ms, struct fault *why);
@@ -221,6 +223,11 @@ void question_put(struct questions *to, struct question *q);
 void question_free(struct question *q);
 /* The block of a chunk row: id, count, received_ms, raw_bytes, frame in columns 0-4. */
 int read_chunk(struct statement *row, struct block **ret, struct fault *why);
+/* change.c: takes and gives back the writer's connection */
+void store_db_lock(struct store *s);
+void store_db_unlock(struct store *s);
+/* names.c: where the route's log begins and ends */
+int store_route_seqs(struct store *s, struct store_route *r, struct fault *why);
 /* names.c: unfinished jobs with their legs */
 int job_legs_decode(struct bytes from, struct store_job *j);
 int jobs_load(struct db *db, struct store_job **ret, size_t *count, struct fault *why);

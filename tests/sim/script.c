@@ -34,6 +34,7 @@ static const struct {
     [ACTION_PAUSE] = { "pause", 1 },
     [ACTION_RETRY] = { "retry", 1 },
     [ACTION_DROP] = { "drop", 1 },
+    [ACTION_EDIT] = { "edit", 2 },
     [ACTION_STOP] = { "stop", 0 },
     [ACTION_CRASH] = { "crash", 0 },
     [ACTION_CRASH_COMMITTED] = { "crash-committed", 0 },
@@ -88,6 +89,8 @@ static void add_turn(struct script *s, struct random *r, int sinks)
     if (which < sizeof at_times / sizeof *at_times)
         add(s, at_times[which], below(r, at_times[which] == ACTION_PUBLISH ? 100 : (uint64_t)sinks),
             0);
+    if (random_below(r, 60) == 0)
+        add(s, ACTION_EDIT, below(r, (uint64_t)sinks), below(r, 1000));
     if (random_below(r, 1000) < CRASHES_PER_MILLE)
         add(s, random_below(r, 2) ? ACTION_CRASH : ACTION_CRASH_COMMITTED, 0, 0);
     else if (random_below(r, 500) == 0)

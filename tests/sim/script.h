@@ -37,6 +37,7 @@ enum action {
     ACTION_PAUSE, /* sink a, by a person; or it goes on */
     ACTION_RETRY, /* sink a: a person's retry of its first dead letter */
     ACTION_DROP,  /* sink a: a person drops its first dead letter */
+    ACTION_EDIT,  /* sink a: the files change, b says what, and are loaded */
     ACTION_STOP,  /* an orderly end and a new start */
     ACTION_CRASH,
     ACTION_CRASH_COMMITTED, /* after a commit of which nobody heard */

@@ -40,6 +40,7 @@ struct link {
 static int link_open(const struct link_spec *spec, struct link **ret, struct fault *why)
 {
     (void)spec;
+    world_now->link_opens++;
     *ret = calloc(1, sizeof **ret);
     return *ret ? 0 : fault_set(why, FAULT_RETRY, 0, "out of memory");
 }
@@ -97,6 +98,7 @@ static int source_open(
     if (!s)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     s->window = spec->window_events;
+    w->source_opens++;
     world_source_lost(w);
     if (w->keep_position && spec->position_count) {
         char text[24] = { 0 };
@@ -234,12 +236,13 @@ static int sink_open(
     struct link *l, const struct sink_spec *spec, struct sink **ret, struct fault *why)
 {
     const struct scripted_sink_options *options = spec->options;
-    struct sink *s = calloc(1, sizeof *s);
+    struct sink *s = world_now->refuse_sinks ? NULL : calloc(1, sizeof *s);
 
     if (!s)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     s->link = l;
     s->to = &world_now->sinks[options->index];
+    s->to->opens++;
     s->session = s->to->session;
     s->window =
         (size_t)spec->window_events < IN_FLIGHT_MAX ? (size_t)spec->window_events : IN_FLIGHT_MAX;
@@ -409,7 +412,7 @@ static size_t sink_collect(struct sink *s, struct report *ret, size_t limit)
 
     for (size_t i = 0; i < s->n; i++)
         if (s->session == s->to->session && closes(s, &s->sent[i]) &&
-            s->sent[i].due_ms <= s->link->now_ms)
+            s->sent[i].due_ms <= s->link->now_ms && !s->to->silent)
             return close_all(s, ret, limit);
     if (chance(s->to->lose))
         s->to->session++;
@@ -419,7 +422,8 @@ static size_t sink_collect(struct sink *s, struct report *ret, size_t limit)
     for (size_t i = 0; i < s->n; i++) {
         struct sent m = s->sent[i];
 
-        if (n < limit && (m.due_ms <= s->link->now_ms || m.session != s->to->session))
+        if (n < limit &&
+            ((m.due_ms <= s->link->now_ms && !s->to->silent) || m.session != s->to->session))
             ret[n++] = told(s, answer(s, &m));
         else
             s->sent[left++] = m;

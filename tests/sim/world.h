@@ -26,6 +26,8 @@ struct world_sink {
     uint32_t first_order[WORLD_EVENTS_MAX]; /* 1-based order of its first arrival */
     uint32_t order;
     uint32_t replayed; /* arrivals flagged as replay */
+    uint32_t opens;    /* times the bridge opened it */
+    bool silent;       /* it takes messages and answers nothing */
     bool up, blocked, sick;
     bool ordered; /* the sink keeps the order of keys as they came */
     uint64_t session;
@@ -48,8 +50,10 @@ struct world {
     size_t count, next; /* published; next to hand over in this session */
     bool keep_position; /* like Kafka: goes on from a stored position */
     bool source_up;
-    bool ids;      /* its publishers give ids */
-    uint32_t hops; /* that its events have behind them */
+    uint32_t source_opens, link_opens;
+    bool refuse_sinks; /* opening one fails: a bridge without memory */
+    bool ids;          /* its publishers give ids */
+    uint32_t hops;     /* that its events have behind them */
     struct world_sink sinks[WORLD_SINKS_MAX];
     size_t sink_count;
 };

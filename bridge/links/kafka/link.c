@@ -77,6 +77,14 @@ static void sink_place(const void *options, char *ret, size_t n)
     (void)snprintf(ret, n, "topic %s", o->topic.text ? o->topic.text : "");
 }
 
+static void source_declares(const void *options, struct buf *to)
+{
+    const struct kafka_source_options *o = options;
+
+    if (o->group)
+        buf_put_format(to, "consumer group %s\n", o->group);
+}
+
 static int link_open(const struct link_spec *spec, struct link **ret, struct fault *why)
 {
     struct link *l = calloc(1, sizeof *l);
@@ -152,6 +160,7 @@ const struct connector connector_kafka = {
     .sink_traits = sink_traits,
     .source_place = source_place,
     .sink_place = sink_place,
+    .source_declares = source_declares,
     .link_open = link_open,
     .link_free = link_free,
     .link_pollfd = link_pollfd,
