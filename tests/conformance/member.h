@@ -42,9 +42,25 @@ struct report member_publish(struct member *m, const char *key, const char *id);
 /* Settles until `want` events came from one batch on; the first one's id goes to ret. */
 size_t member_take(struct member *m, size_t want, char *ret);
 uint64_t member_session(const struct member *m);
+struct report member_publish_at(struct member *m, const char *key, const char *id, int64_t time_ms);
+
+/* ---- what others do and see ---- */
+
 /* As kafka-consumer-groups --reset-offsets does. */
 void member_moved(int64_t offset);
+/* As one whose commits bring metadata. Partition 0. */
+void member_moved_with(int64_t offset, const char *metadata);
 int64_t member_committed(int32_t partition);
+/* The commit's metadata, "" without any. */
+void member_metadata(int32_t partition, char *ret, size_t n);
 int64_t member_high(int32_t partition);
+bool member_both_joined(void);
+/* A record with the id (NULL: none); acknowledged on return. */
+void member_produce(int32_t partition, const char *id, int64_t time_ms);
+void member_produce_many(int32_t partition, size_t n, size_t body_bytes);
+/* One record in a transaction. */
+void member_transaction(const char *id, bool commit);
+void member_delete_before(int64_t offset);
+void member_more_partitions(size_t total);
 
 #endif

@@ -115,19 +115,6 @@ static size_t missing(const unsigned *seen, size_t n)
     return count;
 }
 
-static bool both_joined(void)
-{
-    const struct rd_kafka_group_list *list;
-    bool joined;
-
-    if (rd_kafka_list_groups(member_rig.other, member_rig.topic, &list, 30000) != 0)
-        return false;
-    joined = list->group_cnt == 1 && list->groups[0].member_cnt == 2 &&
-             strcmp(list->groups[0].state, "Stable") == 0;
-    rd_kafka_group_list_destroy(list);
-    return joined;
-}
-
 static void publish_some(struct member *m, size_t from, size_t to)
 {
     char key[16], id[16];
@@ -168,7 +155,7 @@ TEST(kafka_a_second_member_takes_over_without_loss_or_repeat)
     }
     before = member_session(&a);
     member_source(&b, NULL, 0);
-    while (!both_joined()) {
+    while (!member_both_joined()) {
         member_turn(&a);
         member_turn(&b);
     }
