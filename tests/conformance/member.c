@@ -85,7 +85,7 @@ void member_source(struct member *m, const struct position *positions, size_t n)
         .position_count = n,
         .window_events = 1000,
         .window_bytes = 1 << 20,
-        .max_event_bytes = 1 << 16,
+        .max_event_bytes = MEMBER_EVENT_BYTES_MAX,
         .clean_start = true };
 
     CHECK_INT(k->source_open(m->l, &spec, &m->source, NULL), 0);

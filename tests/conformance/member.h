@@ -9,6 +9,8 @@
 
 #include <librdkafka/rdkafka.h>
 
+#define MEMBER_EVENT_BYTES_MAX (1 << 16)
+
 extern const struct connector connector_kafka;
 
 /* A route's ends in a process of their own. */

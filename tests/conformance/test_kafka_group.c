@@ -208,3 +208,104 @@ TEST(kafka_a_paused_route_stays_in_its_group)
     CHECK_INT(member_session(&m), before);
     member_free(&m);
 }
+
+TEST(kafka_a_paused_route_is_not_taken_for_a_dead_one)
+{
+    struct option_pair soon[] = {
+        { (char *)(uintptr_t) "session.timeout.ms", (char *)(uintptr_t) "1000", OPTION_VALUE_INT },
+        { (char *)(uintptr_t) "heartbeat.interval.ms", (char *)(uintptr_t) "200",
+            OPTION_VALUE_INT },
+        { (char *)(uintptr_t) "max.poll.interval.ms", (char *)(uintptr_t) "1000", OPTION_VALUE_INT }
+    };
+    struct member m = { 0 };
+    unsigned seen[2] = { 0 };
+    uint64_t before;
+
+    member_begin("patient", 1);
+    member_rig.link.properties = (struct option_map){ soon, 3 };
+    member_open(&m);
+    member_sink(&m);
+    member_source(&m, NULL, 0);
+    CHECK_INT(member_publish(&m, "k", "0").fate, FATE_DELIVERED);
+    while (!seen[0])
+        (void)receive_some(&m, seen, 2);
+    before = member_session(&m);
+    k->source_pause(m.source, true);
+    for (int turns = 0; turns < 150; turns++) /* three times what it may stay away */
+        member_turn(&m);
+    CHECK_INT(member_publish(&m, "k", "1").fate, FATE_DELIVERED);
+    k->source_pause(m.source, false);
+    while (!seen[1])
+        (void)receive_some(&m, seen, 2);
+    CHECK_INT(member_session(&m), before);
+    CHECK_INT(seen[0], 1);
+    member_free(&m);
+}
+
+/* ---- where a sink's messages go ---- */
+
+static struct report publish_to(struct member *m, const char *partition)
+{
+    struct event e = { .id = bytes_text("id"), .body = bytes_text("b") };
+    struct message message = {
+        .ref = 1, .event = &e, .fields = { bytes_text(member_rig.topic), bytes_text(partition) }
+    };
+    struct report r;
+
+    while (k->sink_publish(m->sink, &message, 1) == 0)
+        member_turn(m);
+    while (k->sink_collect(m->sink, &r, 1) == 0)
+        member_turn(m);
+    return r;
+}
+
+TEST(kafka_a_partition_may_be_chosen_for_each_event)
+{
+    static const struct {
+        const char *partition;
+        enum fate fate;
+        enum cause cause;
+    } chosen[] = { { "2", FATE_DELIVERED, CAUSE_NONE }, { "two", FATE_REFUSED, CAUSE_FINAL },
+        { "-1", FATE_REFUSED, CAUSE_FINAL }, { "99999999999", FATE_REFUSED, CAUSE_FINAL },
+        { "7", FATE_REFUSED, CAUSE_ADDRESS } };
+    struct member m = { 0 };
+
+    member_begin("chosen", 3);
+    member_rig.to.partition =
+        (struct option_template){ .text = (char *)(uintptr_t) "${header.partition}" };
+    member_open(&m);
+    member_sink(&m);
+    for (size_t i = 0; i < sizeof chosen / sizeof chosen[0]; i++) {
+        struct report r = publish_to(&m, chosen[i].partition);
+
+        if (r.fate != chosen[i].fate || r.cause != chosen[i].cause)
+            harness_fail(__FILE__, __LINE__, "partition %s: fate %d cause %d '%s'",
+                chosen[i].partition, r.fate, r.cause, r.text ? r.text : "");
+    }
+    CHECK_INT(member_high(2), 1);
+    CHECK_INT(member_high(0) + member_high(1), 0);
+    member_free(&m);
+}
+
+TEST(kafka_every_compression_is_read_again)
+{
+    unsigned seen[5] = { 0 };
+    struct member m = { 0 };
+    char id[8];
+
+    member_begin("packed", 1);
+    member_open(&m);
+    member_source(&m, NULL, 0);
+    for (int i = 0; kafka_compressions[i]; i++) {
+        CHECK(i < 5);
+        member_rig.to.compression = i;
+        member_sink(&m);
+        (void)snprintf(id, sizeof id, "%d", i);
+        CHECK_INT(member_publish(&m, "k", id).fate, FATE_DELIVERED);
+        k->sink_free(m.sink);
+        m.sink = NULL;
+    }
+    while (missing(seen, 5) > 0)
+        (void)receive_some(&m, seen, 5);
+    member_free(&m);
+}

@@ -289,3 +289,49 @@ TEST(kafka_its_fetcher_is_kept_awake_while_it_reads)
     CHECK(kafka_handle_answers(m.source->handle) - before > 5); /* else one a second */
     member_free(&m);
 }
+
+TEST(kafka_a_record_too_large_for_the_log_stops_the_route_or_is_a_gap)
+{
+    struct member stops = { 0 }, skips = { 0 };
+    struct link_status status = { 0 };
+    size_t gaps = 0, events = 0;
+
+    member_begin("oversize", 1);
+    member_produce_many(0, 1, 10);
+    member_produce_many(0, 1, MEMBER_EVENT_BYTES_MAX + 1);
+    member_produce_many(0, 1, 10);
+    member_open(&stops);
+    member_source(&stops, NULL, 0);
+    while (status.state != LINK_STOPPED) {
+        struct batch *b = k->source_receive(stops.source, 10);
+
+        if (b) {
+            CHECK_INT(b->gap_count, 0);
+            events += b->count;
+            k->source_settle(stops.source, b, true);
+        }
+        member_turn(&stops);
+        k->source_status(stops.source, &status);
+    }
+    CHECK_INT(events, 1);
+    CHECK_CONTAINS(status.error, "oversize");
+    member_free(&stops);
+
+    member_rig.from.oversize = KAFKA_OVERSIZE_SKIP;
+    member_rig.from.group = (char *)(uintptr_t) "skips";
+    member_open(&skips);
+    member_source(&skips, NULL, 0);
+    for (events = 0; events < 2;) {
+        struct batch *b = k->source_receive(skips.source, 10);
+
+        member_turn(&skips);
+        if (!b)
+            continue;
+        events += b->count;
+        for (size_t i = 0; i < b->gap_count; i++, gaps++)
+            CHECK_INT(b->gaps[i].count, 1);
+        k->source_settle(skips.source, b, true);
+    }
+    CHECK_INT(gaps, 1);
+    member_free(&skips);
+}
