@@ -66,14 +66,20 @@ void member_free(struct member *m)
     k->link_free(m->l);
 }
 
+int64_t member_now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 void member_turn(struct member *m)
 {
     struct pollfd p = { k->link_pollfd(m->l), POLLIN, 0 };
-    struct timespec t;
 
     (void)poll(&p, 1, 20);
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    (void)k->link_step(m->l, t.tv_sec * 1000 + t.tv_nsec / 1000000 + m->skip_ms, 1000);
+    (void)k->link_step(m->l, member_now_ms() + m->skip_ms, 1000);
 }
 
 void member_source(struct member *m, const struct position *positions, size_t n)

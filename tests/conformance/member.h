@@ -37,6 +37,7 @@ void member_begin(const char *topic, int partitions);
 void member_of(struct member *m, const char *store);
 void member_open(struct member *m);
 void member_free(struct member *m);
+int64_t member_now_ms(void);
 void member_turn(struct member *m);
 void member_source(struct member *m, const struct position *positions, size_t n);
 void member_sink(struct member *m);

@@ -209,39 +209,6 @@ TEST(kafka_a_paused_route_stays_in_its_group)
     member_free(&m);
 }
 
-TEST(kafka_a_paused_route_is_not_taken_for_a_dead_one)
-{
-    struct option_pair soon[] = {
-        { (char *)(uintptr_t) "session.timeout.ms", (char *)(uintptr_t) "1000", OPTION_VALUE_INT },
-        { (char *)(uintptr_t) "heartbeat.interval.ms", (char *)(uintptr_t) "200",
-            OPTION_VALUE_INT },
-        { (char *)(uintptr_t) "max.poll.interval.ms", (char *)(uintptr_t) "1000", OPTION_VALUE_INT }
-    };
-    struct member m = { 0 };
-    unsigned seen[2] = { 0 };
-    uint64_t before;
-
-    member_begin("patient", 1);
-    member_rig.link.properties = (struct option_map){ soon, 3 };
-    member_open(&m);
-    member_sink(&m);
-    member_source(&m, NULL, 0);
-    CHECK_INT(member_publish(&m, "k", "0").fate, FATE_DELIVERED);
-    while (!seen[0])
-        (void)receive_some(&m, seen, 2);
-    before = member_session(&m);
-    k->source_pause(m.source, true);
-    for (int turns = 0; turns < 150; turns++) /* three times what it may stay away */
-        member_turn(&m);
-    CHECK_INT(member_publish(&m, "k", "1").fate, FATE_DELIVERED);
-    k->source_pause(m.source, false);
-    while (!seen[1])
-        (void)receive_some(&m, seen, 2);
-    CHECK_INT(member_session(&m), before);
-    CHECK_INT(seen[0], 1);
-    member_free(&m);
-}
-
 /* ---- where a sink's messages go ---- */
 
 static struct report publish_to(struct member *m, const char *partition)
@@ -291,7 +258,7 @@ TEST(kafka_every_compression_is_read_again)
 {
     unsigned seen[5] = { 0 };
     struct member m = { 0 };
-    char id[8];
+    char id[16];
 
     member_begin("packed", 1);
     member_open(&m);
