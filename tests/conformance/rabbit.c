@@ -33,21 +33,31 @@ void rabbit_link(void)
         harness_fail(__FILE__, __LINE__, "%s", why.text);
 }
 
-void rabbit_source(const char *queue, int64_t window, bool clean)
+static void source_open(int64_t window, int64_t max_event_bytes, bool clean)
 {
     struct source_spec spec = { .route = "orders",
         .route_id = 1,
         .options = &rabbit.source_options,
         .window_events = window,
         .window_bytes = 64 << 20,
-        .max_event_bytes = 16 << 20,
+        .max_event_bytes = max_event_bytes,
         .clean_start = clean };
     struct fault why = { 0 };
 
-    if (queue)
-        rabbit_source_options(queue, &rabbit.source_options);
     if (k->source_open(rabbit.link, &spec, &rabbit.source, &why) != 0)
         harness_fail(__FILE__, __LINE__, "%s", why.text);
+}
+
+void rabbit_source(const char *queue, int64_t window, bool clean)
+{
+    if (queue)
+        rabbit_source_options(queue, &rabbit.source_options);
+    source_open(window, 16 << 20, clean);
+}
+
+void rabbit_source_limited(int64_t max_event_bytes)
+{
+    source_open(1000, max_event_bytes, true);
 }
 
 void rabbit_sink(int i, const char *exchange, int64_t timeout_ms)

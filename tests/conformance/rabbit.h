@@ -41,6 +41,8 @@ void rabbit_need_broker(void);
 void rabbit_link(void);
 /* NULL: the options are filled. */
 void rabbit_source(const char *queue, int64_t window, bool clean);
+/* With filled options, and a small limit on bodies. */
+void rabbit_source_limited(int64_t max_event_bytes);
 void rabbit_sink(int i, const char *exchange, int64_t timeout_ms);
 /* Threads end on their own after link_free(); leak checkers want to see that. */
 void rabbit_free(void);

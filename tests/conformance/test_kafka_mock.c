@@ -465,3 +465,25 @@ TEST(kafka_a_sink_that_can_never_work_says_so_when_it_is_opened)
     CHECK_INT(collect(0).fate, FATE_DELIVERED);
     rig_close();
 }
+
+TEST(kafka_a_property_that_is_ours_is_refused_and_not_overruled)
+{
+    static const char *const ours[] = { "enable.auto.commit", "max.poll.interval.ms",
+        "group.instance.id", "compression.type", "acks", "sasl.oauthbearer.method" };
+    struct option_pair pair = { .value = (char *)(uintptr_t) "1" };
+    const char *key = NULL;
+    struct fault why;
+
+    g.brokers[0] = (char *)(uintptr_t) "localhost:1";
+    g.link.brokers = (struct option_list){ g.brokers, 1 };
+    g.link.properties = (struct option_map){ &pair, 1 };
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        pair.name = (char *)(uintptr_t)ours[i];
+        CHECK_INT(k->link_check(&g.link, &key, &why), -1);
+        CHECK_TEXT(key, "properties");
+        CHECK_CONTAINS(why.text, ours[i]);
+        CHECK_CONTAINS(why.text, "is ours");
+    }
+    pair = (struct option_pair){ .name = (char *)(uintptr_t) "linger.ms", .value = pair.value };
+    CHECK_INT(k->link_check(&g.link, &key, &why), 0);
+}

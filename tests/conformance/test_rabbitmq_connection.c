@@ -2,6 +2,8 @@
 #include "tests/conformance/rabbit.h"
 
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static const struct connector *const k = &connector_rabbitmq;
 
@@ -120,6 +122,125 @@ TEST(rabbitmq_tls_wants_the_server_name_that_is_given)
     rabbit_sink(0, "t.tlsz", 30000);
     WAIT(rabbit_sink_state(0) == LINK_UP);
     rabbit_free();
+}
+
+/* The broker's certificate from then on; what it has cached of the old one is forgotten. */
+static void broker_certificate(const char *name)
+{
+    const char *d = getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES");
+
+    fixture_shell("cp '%s/%s' '%s/new.pem' && mv '%s/new.pem' '%s/server.pem'", d, name, d, d, d);
+    rabbit_broker_eval("ssl:clear_pem_cache().");
+}
+
+TEST(rabbitmq_an_expired_certificate_is_refused_until_it_is_renewed)
+{
+    const char *d = getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES");
+    struct link_status s;
+    char path[512];
+
+    rabbit_need_broker();
+    fixture_shell("cp -n '%s/server.pem' '%s/good.pem'", d, d);
+    broker_certificate("expired.pem");
+    (void)snprintf(path, sizeof path, "%s/ca.pem", d);
+    tls_link("localhost", path, NULL);
+    rabbit_sink(0, "t.expired", 30000);
+    do {
+        rabbit_turn();
+        k->sink_status(rabbit.sinks[0], &s);
+    } while (!s.error[0]);
+    broker_certificate("good.pem");
+    CHECK(s.state != LINK_UP);
+    CHECK_CONTAINS(s.error, "certificate has expired");
+    WAIT(rabbit_sink_state(0) == LINK_UP);
+    rabbit_free();
+}
+
+TEST(rabbitmq_a_client_certificate_is_read_again_for_each_connection)
+{
+    const char *d = getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES");
+    struct event e = rabbit_event("x");
+    struct link_status s;
+    char path[512];
+
+    rabbit_need_broker();
+    fixture_shell(CLIENT "declare t.rotated '{}' t.rotates");
+    fixture_shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "
+                  "/CN=bascule -keyout mine.key -out mine.pem 2>/dev/null");
+    (void)snprintf(path, sizeof path, "%s/ca.pem", d);
+    fixture_text(
+        &rabbit.link_options.url, "amqps://localhost:%s", getenv("BASCULE_TEST_RABBITMQ_TLS_PORT"));
+    rabbit.link_options.auth = OPTIONS_AUTH_EXTERNAL;
+    rabbit.link_options.tls = (struct options_tls){ .set = true,
+        .verify = true,
+        .ca_file = strdup(path),
+        .cert_file = strdup("mine.pem"),
+        .key_file = strdup("mine.key") };
+    rabbit_link();
+    rabbit_sink(0, "t.rotates", 30000);
+    do {
+        rabbit_turn();
+        k->sink_status(rabbit.sinks[0], &s);
+    } while (!s.error[0]);
+    CHECK(s.state != LINK_UP);
+    fixture_shell("cp '%s/client.key' mine.key && cp '%s/client.pem' mine.pem", d, d);
+    rabbit_publish(0, 1, "k", &e);
+    rabbit_check_fate(1, FATE_DELIVERED, CAUSE_NONE);
+    rabbit_free();
+}
+
+TEST(rabbitmq_hosts_are_tried_in_turn)
+{
+    struct event e = rabbit_event("x");
+    struct link_status s;
+
+    rabbit_need_broker();
+    fixture_shell(CLIENT "declare t.hosts '{}' t.hostses");
+    rabbit.link_options.urls = (struct option_list){ calloc(4, sizeof(char *)), 4 };
+    /* Nobody listens, no such vhost, a wrong password, and one that works. */
+    rabbit.link_options.urls.at[0] = strdup("amqp://app:secret@127.0.0.1:1");
+    fixture_text(&rabbit.link_options.urls.at[1], "%s/nowhere", rabbit.link_options.url);
+    fixture_text(&rabbit.link_options.urls.at[2], "amqp://app:wrong@127.0.0.1:%s",
+        getenv("BASCULE_TEST_RABBITMQ_PORT"));
+    fixture_text(&rabbit.link_options.urls.at[3], "%s/test", rabbit.link_options.url);
+    free(rabbit.link_options.url);
+    rabbit.link_options.url = NULL;
+    rabbit_link();
+    rabbit_sink(0, "t.hostses", 30000);
+    rabbit_publish(0, 1, "k", &e);
+    rabbit_check_fate(1, FATE_REFUSED, CAUSE_UNROUTABLE); /* the queue is in another vhost */
+    k->sink_status(rabbit.sinks[0], &s);
+    CHECK_TEXT(s.error, "");
+    rabbit_free();
+}
+
+/* Threads that dial are not waited for; what the client library's own clean-up takes away at exit
+ * may not be what they use. */
+TEST(rabbitmq_a_process_may_end_while_it_dials)
+{
+    char path[512];
+
+    rabbit_need_broker();
+    (void)snprintf(path, sizeof path, "%s/ca.pem", getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES"));
+    for (int i = 0; i < 40; i++) {
+        pid_t child = fork();
+        int status = 0;
+
+        CHECK(child >= 0);
+        if (child == 0) {
+            tls_link("127.0.0.1", path, NULL);
+            rabbit_sink(0, "t.ends", 30000);
+            (void)k->link_step(rabbit.link, rabbit_now_ms(), 0);
+            (void)poll(NULL, 0, i);
+            k->sink_free(rabbit.sinks[0]);
+            k->link_free(rabbit.link);
+            exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            harness_fail(__FILE__, __LINE__, "after %d ms: wait status %d", i, status);
+    }
+    option_done(k->link_options, &rabbit.link_options);
 }
 
 TEST(rabbitmq_a_url_that_ends_in_a_slash_means_the_default_vhost)

@@ -259,6 +259,35 @@ TEST(rabbitmq_a_blocking_broker_is_waited_for)
     rabbit_free();
 }
 
+TEST(rabbitmq_a_full_disk_of_the_broker_stops_sinks_and_no_source)
+{
+    struct event e = rabbit_event("x");
+    struct batch *b;
+
+    rabbit_need_broker();
+    fixture_shell(CLIENT "declare t.disk '{}' t.disks");
+    fixture_shell(CLIENT "delete t.read_on");
+    fixture_shell(CLIENT "feed t.read_on 0 6");
+    rabbit_link();
+    rabbit_source_options("t.read_on", &rabbit.source_options);
+    rabbit.source_options.prefetch = 2;
+    rabbit_source(NULL, 2, true);
+    rabbit_sink(0, "t.disks", 1000);
+    rabbit_publish(0, 1, "k", &e);
+    rabbit_check_fate(1, FATE_DELIVERED, CAUSE_NONE);
+    fixture_shell(BROKER "set_disk_free_limit 900000GB");
+    rabbit_publish(0, 2, "k", &e);
+    WAIT(rabbit_sink_state(0) == LINK_BLOCKED);
+    for (size_t n = 0; n < 6; n += b->count, k->source_settle(rabbit.source, b, true))
+        b = rabbit_receive(2);
+    CHECK(!rabbit_report_of(2)); /* its time for a confirm does not run */
+    fixture_shell(BROKER "set_disk_free_limit 1MB");
+    rabbit_check_fate(2, FATE_DELIVERED, CAUSE_NONE);
+    WAIT(k->source_drain(rabbit.source));
+    rabbit_free();
+    CHECK_INT(rabbit_queue_count("t.read_on"), 0);
+}
+
 TEST(rabbitmq_a_cut_in_mid_flow_leaves_every_message_one_report)
 {
     struct event e = rabbit_event("x");

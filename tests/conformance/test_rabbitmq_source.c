@@ -3,6 +3,8 @@
 
 #include "bridge/base/header.h"
 
+#define OVERSIZE_BYTES 1000
+
 static const struct connector *const k = &connector_rabbitmq;
 
 TEST(rabbitmq_reads_a_queue_and_acknowledges_after_settle)
@@ -326,4 +328,81 @@ TEST(rabbitmq_a_source_knows_how_much_waits)
     CHECK_INT(rabbit_source_now().lag, -1);
     WAIT(rabbit_source_now().lag == 20);
     rabbit_free();
+}
+
+/* Two of three messages are small enough for the log. */
+static void oversize_queue(const char *queue)
+{
+    fixture_shell(CLIENT "declare %s '{\"x-dead-letter-exchange\":\"\","
+                         "\"x-dead-letter-routing-key\":\"%s.dead\"}'",
+        queue, queue);
+    fixture_shell(CLIENT "declare %s.dead '{}'", queue);
+    fixture_shell(CLIENT "feed_sizes %s 10 %d 20", queue, OVERSIZE_BYTES + 1);
+    rabbit_link();
+    rabbit_source_options(queue, &rabbit.source_options);
+    rabbit.source_options.declare = OPTIONS_PASSIVE;
+}
+
+TEST(rabbitmq_an_oversize_message_stops_the_source_and_stays)
+{
+    rabbit_need_broker();
+    oversize_queue("t.over");
+    rabbit_source_limited(OVERSIZE_BYTES);
+    WAIT(rabbit_source_now().state == LINK_STOPPED);
+    CHECK_CONTAINS(rabbit_source_now().error, "oversize: reject");
+    CHECK(!k->source_receive(rabbit.source, 10));
+    rabbit_free();
+    CHECK_INT(rabbit_queue_count("t.over"), 3);
+    CHECK_INT(rabbit_queue_count("t.over.dead"), 0);
+}
+
+TEST(rabbitmq_an_oversize_message_is_dead_lettered_by_the_broker_where_asked)
+{
+    size_t got = 0;
+
+    rabbit_need_broker();
+    oversize_queue("t.overs");
+    rabbit.source_options.oversize = OPTIONS_REJECT;
+    rabbit_source_limited(OVERSIZE_BYTES);
+    while (got < 2) {
+        struct batch *b = rabbit_receive(10);
+
+        for (size_t i = 0; i < b->count; i++)
+            CHECK_INT(b->events[i].body.n, got++ ? 20 : 10);
+        k->source_settle(rabbit.source, b, true);
+    }
+    WAIT(k->source_drain(rabbit.source));
+    rabbit_free();
+    CHECK_INT(rabbit_queue_count("t.overs"), 0);
+    CHECK_INT(rabbit_queue_count("t.overs.dead"), 1);
+}
+
+/* The broker closes the channel with 406 when an acknowledgement takes it too long. */
+TEST(rabbitmq_a_consumer_that_the_broker_closes_is_said_and_starts_again)
+{
+    uint64_t session;
+    struct batch *b;
+
+    rabbit_need_broker();
+    fixture_shell(CLIENT "delete t.tardy");
+    fixture_shell(CLIENT "feed t.tardy 0 1");
+    rabbit_broker_eval("application:set_env(rabbit, consumer_timeout, 200), "
+                       "application:set_env(rabbit, channel_tick_interval, 300).");
+    rabbit_link();
+    rabbit_source("t.tardy", 10, true);
+    b = rabbit_receive(1);
+    session = rabbit_source_now().session;
+    WAIT(rabbit_source_now().state != LINK_UP);
+    CHECK_CONTAINS(rabbit_source_now().error, "406");
+    CHECK_INT(rabbit_source_now().session, session); /* while its batch is out */
+    rabbit_broker_eval("application:set_env(rabbit, consumer_timeout, 1800000), "
+                       "application:set_env(rabbit, channel_tick_interval, 60000).");
+    k->source_settle(rabbit.source, b, true);
+    b = rabbit_receive(1);
+    CHECK(b->events[0].flags & EVENT_REDELIVERED);
+    CHECK(rabbit_source_now().session > session);
+    k->source_settle(rabbit.source, b, true);
+    WAIT(k->source_drain(rabbit.source));
+    rabbit_free();
+    CHECK_INT(rabbit_queue_count("t.tardy"), 0);
 }
