@@ -41,6 +41,7 @@ struct waiting {
 struct resp {
     int fd;
     bool connected, taken, held;
+    struct fault broken; /* found by resp_flush(), told by the next step */
     unsigned socket_number;
     struct resolve *resolve;
     const struct addrinfo *address; /* the one tried now; NULL: not known yet */
@@ -287,7 +288,7 @@ bool resp_connected(const struct resp *r)
 
 bool resp_wants_write(const struct resp *r)
 {
-    if (!r->connected)
+    if (!r->connected || r->broken.kind)
         return true;
     if (r->tls)
         return tls_out(r->tls)->n > 0 || (tls_ready(r->tls) && r->out.n > 0);
@@ -588,8 +589,18 @@ static int read_in(struct resp *r, struct fault *why)
     return 0;
 }
 
+void resp_flush(struct resp *r)
+{
+    if (r->connected && !r->broken.kind && (!r->tls || tls_ready(r->tls)))
+        (void)write_out(r, &r->broken);
+}
+
 int resp_step(struct resp *r, struct fault *why)
 {
+    if (r->broken.kind) {
+        *why = r->broken;
+        return -1;
+    }
     if (!r->connected && move_connect(r, why) != 0)
         return -1;
     if (!r->connected)

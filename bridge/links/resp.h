@@ -75,6 +75,8 @@ void resp_take(struct resp *r);
 void resp_value_free(void *value);
 /* Nothing is called for this owner any more. */
 void resp_forget(struct resp *r, const void *owner);
+/* Writes what the socket takes now, so that the server may begin. */
+void resp_flush(struct resp *r);
 /* Writes, reads, calls. Returns 0, or -1 when the connection is over. */
 int resp_step(struct resp *r, struct fault *why);
 
