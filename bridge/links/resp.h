@@ -71,10 +71,14 @@ void resp_arg_int(struct resp *r, int64_t arg);
 void resp_push(struct resp *r, resp_reply_fn *fn, void *owner);
 /* During a reply's call: the caller keeps the value and frees it with resp_value_free. */
 void resp_take(struct resp *r);
+/* Nothing much comes at the moment: gives back memory that is kept for replies. */
+void resp_trim(struct resp *r);
 /* Only of the whole reply. */
 void resp_value_free(void *value);
 /* Nothing is called for this owner any more. */
 void resp_forget(struct resp *r, const void *owner);
+/* Writes what the socket takes now, so that the server may begin. */
+void resp_flush(struct resp *r);
 /* Writes, reads, calls. Returns 0, or -1 when the connection is over. */
 int resp_step(struct resp *r, struct fault *why);
 

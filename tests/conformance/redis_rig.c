@@ -50,7 +50,7 @@ static int loopback(bool listening, uint16_t port, struct sockaddr_in *ret)
 
 void redis_rig_free_port(char ret[8])
 {
-    struct sockaddr_in at;
+    struct sockaddr_in at = { 0 };
     int fd = loopback(true, 0, &at);
 
     CHECK(fd >= 0);
@@ -62,7 +62,7 @@ static void wait_for_answer(struct redis_rig_server *s)
 {
     int64_t end = redis_rig_clock(CLOCK_MONOTONIC) + REDIS_RIG_PATIENCE_MS;
     uint16_t port = (uint16_t)strtoul(s->port, NULL, 10);
-    struct sockaddr_in at;
+    struct sockaddr_in at = { 0 };
     int fd = -1;
 
     while ((fd = loopback(false, port, &at)) < 0) {

@@ -96,9 +96,8 @@ TEST(redis_a_killed_server_has_each_entry_once_after_a_resend)
     redis_rig_open();
     redis_rig_sink();
     UNTIL(redis_rig_sink_status().state == LINK_UP);
-    /* These arrive, and their replies are read by nobody. */
+    /* These go out at once and arrive; as the link makes no step, nobody reads their replies. */
     publish_tokens(tokens, 0, THERE);
-    (void)c->link_step(g->l, redis_rig_clock(CLOCK_MONOTONIC), redis_rig_clock(CLOCK_REALTIME));
     while (strtol(redis_rig_ask("XLEN out"), NULL, 10) < THERE)
         CHECK(redis_rig_clock(CLOCK_REALTIME) < begin + REDIS_RIG_PATIENCE_MS);
     c->sink_abandon(g->sink);
@@ -111,7 +110,7 @@ TEST(redis_a_killed_server_has_each_entry_once_after_a_resend)
         UNTIL(c->sink_collect(g->sink, &r, 1) == 1);
         unsure += r.fate == FATE_UNSURE && r.cause == CAUSE_LOST;
     }
-    CHECK(unsure > LOST);
+    CHECK_INT(unsure, ALL);
     redis_rig_server_again(&s);
     for (size_t i = 0; i < ALL; i++) {
         struct message m = redis_rig_message(&e, "out");

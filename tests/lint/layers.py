@@ -36,8 +36,8 @@ LIBRARIES = (
     (r"^openssl/", ("bridge/links/", "routes/config_load", "tests/conformance/")),
 )
 # Links whose files lie loose in bridge/links/ and are shared by several.
-SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp", "bridge/links/resolve", "bridge/links/batches",
-                "bridge/links/committed")
+SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp", "bridge/links/reply", "bridge/links/resolve",
+                "bridge/links/batches", "bridge/links/committed")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 

@@ -176,7 +176,7 @@ DEFECTS = (
            "    if (!ack)\n        jobs_tell(s, j, FATE_DELIVERED, CAUSE_NONE,",
            "rabbitmq_a_full_queue", broker="rabbitmq"),
     defect("committed-entry-appended-again", "bridge/links/redis/stream.c",
-           "if (look && committed_has(&t->committed, &id))", "if (0)",
+           "committed_has(&t->committed, &id))", "0)",
            "redis_an_entry_in_the_committed_set", broker="redis"),
     defect("failed-delivery-report-counts-as-delivered", "bridge/links/kafka/producer.c",
            "    if (s && m->err != 0) {\n", "    if (0) {\n", "kafka_no_confirmation", broker="kafka"),

@@ -32,7 +32,6 @@ int64_t redis_sources_step(struct link *l)
 
     for (struct source *s = l->sources; s; s = s->next) {
         int64_t due = client_step(&s->reader, l->now_ms, l->unix_ms);
-        /* What is asked here goes out at the next step: the socket is writable then. */
         s->kind->step(s);
         client_watch(&s->reader);
         wake = due < wake ? due : wake;

@@ -350,8 +350,10 @@ static void received(void *owner, uint64_t pending, const struct resp_value *v, 
         client_fail_reply(&t->s.reader, v);
         return;
     }
-    if (v->type == RESP_NIL)
+    if (v->type == RESP_NIL) {
+        resp_trim(t->s.reader.resp);
         return;
+    }
     if (v->type != RESP_ARRAY || v->n != 1 || v->items[0].type != RESP_ARRAY ||
         v->items[0].n != 2 || !entries_ok(&v->items[0].items[1])) {
         fail_text(t, "XREADGROUP: a reply of another shape");
