@@ -94,6 +94,8 @@ class Traced:
         tasks = Path(f"/proc/{daemon.process.pid}/task")
         # The daemon may die of what was injected before we look.
         wait_until(lambda: self.process.poll() is not None or all(is_traced(task) for task in tasks.iterdir()), "strace")
+        if self.process.poll() and daemon.running():
+            raise Skip(f"strace cannot trace here: {self.process.stderr.read().decode().strip()}")
 
     def end(self):
         """Lets go of the daemon, which goes on."""

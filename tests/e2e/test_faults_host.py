@@ -201,7 +201,9 @@ def sync_that_fails_ends_the_daemon_and_loses_nothing(t):
 
 @test
 def disk_that_turns_read_only_ends_the_daemon_and_loses_nothing(t):
-    """As ext4 does after an error of the disk."""
+    """As ext4 does after an error of the disk. It does so at rest: an fdatasync that meets 'remount,abort' in flight
+    may return success although ext4 (Linux 6.18) then loses what it covers; six of forty runs of a bare loop of
+    pwrite and fdatasync on a preallocated file did."""
     image = t.directory / "image"
     with open(image, "wb") as f:
         f.truncate(128 << 20)
@@ -210,9 +212,11 @@ def disk_that_turns_read_only_ends_the_daemon_and_loses_nothing(t):
     r = Relay(t, "rabbitmq", "stream", small=True)
     on_disk(r, disk)
     r.daemon.start()
-    flow = Flow(r, 300)
-    r.listener.wait_count(50)
+    r.feed(r.make(150))
+    r.wait()
+    wait_until(lambda: r.daemon.at_rest(t.name), "rest", process=r.daemon.process)
     subprocess.run(["mount", "-o", "remount,abort", disk], check=True)
+    flow = Flow(r, 150)
     refuses_to_go_on(r, ["read-only", "readonly", "i/o error"])
     subprocess.run(["umount", disk], check=True)
     subprocess.run(["e2fsck", "-fy", image], check=False, capture_output=True)
