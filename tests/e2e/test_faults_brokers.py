@@ -4,13 +4,11 @@ import socket
 import subprocess
 
 import clients
-import pika
 from broker import free_port, wait_until
-from daemon import Daemon
-from ends import RabbitSink, RabbitSource, StreamSink, StreamSource, connection, connections
-from faults import Beside, burnt_nothing, link_of, proxy_before
-from frame import Skip, check, check_equal, test
-from oracle import Journal, Oracle
+from ends import RabbitSink, StreamSink, StreamSource, connection
+from faults import Beside, Flow, burnt_nothing, link_of
+from frame import Skip, check, check_equal, test, tests_over
+from oracle import Oracle
 from test_failures import QUICK, daemon_of
 from test_pairs import Relay
 from world import port_of
@@ -190,35 +188,66 @@ def rabbitmq_restarted_in_mid_flow_loses_nothing(t):
     check_equal(rest(t, oracle, d, "r", {"out": heard}, duplicates_max=40, ordered=False), [], "problems")
 
 
+CRASHES = 25
+DELIVERY_LIMIT = 20
+
+
 @test
-def rabbitmq_memory_alarm_blocks_its_sink_and_nothing_else(t):
+def quorum_queue_with_a_delivery_limit_loses_nothing_in_25_crashes(t):
+    """Each crash counts against every delivery that was out, and past its limit the queue throws a message away.
+    After a crash the source begins with one delivery at a time, so none is out in every crash."""
+    r = Relay(t, "rabbitmq", "stream")
+    rabbit = r.source.rabbit
+    rabbit.channel.queue_delete(r.source.place)
+    rabbit.queue(r.source.place, {"x-delivery-limit": DELIVERY_LIMIT}, quorum=True)
+    rabbit.bind(r.source.place, r.source.place)
+    flow = Flow(r, 1500)
+    for _ in range(CRASHES):
+        before = len(r.listener.messages)
+        r.daemon.start()
+        wait_until(lambda n=before: len(r.listener.messages) > n or r.oracle.arrived_all(r.listener.bodies()),
+                   "an arrival", clients.PATIENCE_SECONDS, r.daemon.process)
+        r.daemon.kill()
+    flow.done()
+    r.daemon.start()
+    check_equal(r.settled(redelivered=True, duplicates_max=CRASHES * 300), [], "problems")
+
+
+ALARMS = {"memory": (["set_vm_memory_high_watermark", "absolute", "1MB"],
+                     ["set_vm_memory_high_watermark", "absolute", "2GB"]),
+          "disk": (["set_disk_free_limit", "1000000GB"], ["set_disk_free_limit", "1MB"])}
+
+
+@tests_over(ALARMS, lambda a: f"rabbitmq_{a}_alarm_blocks_its_sink_and_nothing_else")
+def alarm(t, kind):
     """A blocked broker takes no publish. Its sink waits, its queues are read on, its neighbours flow."""
-    own, port = own_broker(t, "rabbitmq")
+    broker, port = t.world.rabbitmq, t.world.port("rabbitmq")
     rabbit = clients.Rabbit(port)
     t.ends(rabbit.close)
-    rabbit.exchange("out", "fanout")
-    rabbit.queue("out")
-    rabbit.bind("out", "out")
+    rabbit.exchange(t.name, "fanout")
+    rabbit.queue(t.name)
+    rabbit.bind(t.name, t.name)
     source, beside = StreamSource(t), Beside(t)
     d = daemon_of(t, f"""
 - name: r
   from: {source.yaml()}
-  to: [ {{ name: out, connection: rabbit, exchange: out, routing_key: x }} ]
+  to: [ {{ name: out, connection: rabbit, exchange: {t.name}, routing_key: x }} ]
   {QUICK}
 {beside.yaml()}""", "redis", more="\n".join([connection("rabbitmq", port, "rabbit"), beside.link]))
     d.start()
     oracle = Oracle(7)
     oracle.confirmed(source.feed(oracle.make(20)))
-    heard = clients.RabbitListener(port, "out")
+    heard = clients.RabbitListener(port, t.name)
     t.ends(heard.stop)
     heard.wait(oracle.arrived_all, "the first events")
-    own.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    t.ends(lambda: broker.ctl(*ALARMS[kind][1]))  # the other tests' broker too
+    broker.ctl(*ALARMS[kind][0])
     oracle.confirmed(source.feed(oracle.make(EVENTS)))
     wait_until(lambda: d.route("r")["sinks"][0]["link"]["state"] == "blocked", "status telling that it is blocked",
                process=d.process)
     beside.flows()
     check_equal(d.route("r")["accepted"], len(oracle.sent), "accepted while the sink is blocked")
-    own.ctl("set_vm_memory_high_watermark", "absolute", "2GB")
+    broker.ctl(*ALARMS[kind][1])
     heard.wait(oracle.arrived_all, "all events")
     burnt_nothing(t, d, "r")
     check_equal(rest(t, oracle, d, "r", {"out": heard}, ordered=False), [], "problems")

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import clients
 import kafka.admin
-import pika
 from broker import wait_until
 from ends import connection
-from faults import BROKERS, END, SOON, Beside, Flow, Traced, burnt_nothing, link_of, mounted, on_disk, proxy_before
+from faults import BROKERS, END, SOON, Beside, Flow, Traced, burnt_nothing, mounted, on_disk, proxy_before
 from frame import Skip, check, check_equal, test, tests_over
 from test_pairs import REPEATS_PER_CRASH, Relay
 
@@ -110,6 +109,32 @@ def without_descriptors_what_is_open_flows_on(t):
     r.wait()
     burnt_nothing(t, r.daemon, t.name)
     check_equal(r.settled(duplicates_max=2 * WINDOW), [], "problems")
+
+
+def size_bytes(process):
+    fields = Path(f"/proc/{process.pid}/statm").read_text().split()
+    return int(fields[0]) * resource.getpagesize()
+
+
+@test
+def without_memory_for_large_events_nothing_is_lost(t):
+    """ENOMEM: what it may have is what it has. Whether it waits or ends, all is there once there is memory."""
+    r = Relay(t, "stream", "stream", small=True)
+    r.daemon.start()
+    r.feed(r.make(20))
+    r.wait()
+    pid = r.daemon.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_AS)
+    resource.prlimit(pid, resource.RLIMIT_AS, (size_bytes(r.daemon.process) + (1 << 20), limits[1]))
+    r.feed([r.oracle.add("k", os.urandom(4 << 20)) for _ in range(3)])
+    wait_until(lambda: not r.daemon.running() or "memory" in r.daemon.text(), "the log telling of memory",
+               clients.PATIENCE_SECONDS)
+    if r.daemon.running():
+        resource.prlimit(pid, resource.RLIMIT_AS, limits)
+    else:
+        check(r.daemon.process.returncode > 0, f"it was killed by signal {-r.daemon.process.returncode}")
+        r.daemon.start()
+    check_equal(r.settled(duplicates_max=REPEATS_PER_CRASH), [], "problems")
 
 
 # ---- the clock ----
