@@ -1,6 +1,8 @@
 """What tests of faults share: a bad line to a broker, a route beside that must not feel it, a flow in the background."""
+import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import clients
@@ -16,6 +18,14 @@ SOON = {"rabbitmq": "heartbeat: 1s",
         "redis": "ping_interval: 300ms"}
 END = {"rabbitmq": "rabbitmq", "kafka": "kafka", "redis": "stream"}
 BROKERS = tuple(END)
+# How long an outage lasts at least; make soak-faults has them last ten minutes.
+FAULT_SECONDS = int(os.environ.get("BASCULE_FAULT_SECONDS", "0"))
+
+
+def lasts(daemon):
+    """Called in the middle of a fault."""
+    end = time.monotonic() + FAULT_SECONDS
+    wait_until(lambda: time.monotonic() >= end, "the end of the fault", FAULT_SECONDS + 60, daemon.process)
 
 
 def proxy_before(t, broker):

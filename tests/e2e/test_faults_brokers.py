@@ -6,7 +6,7 @@ import subprocess
 import clients
 from broker import free_port, wait_until
 from ends import RabbitSink, StreamSink, StreamSource, connection
-from faults import Beside, Flow, burnt_nothing, link_of
+from faults import Beside, Flow, burnt_nothing, lasts, link_of
 from frame import Skip, check, check_equal, test, tests_over
 from oracle import Oracle
 from test_failures import QUICK, daemon_of
@@ -51,6 +51,7 @@ def one_of_three_sinks_down_leaves_the_others_their_speed(t):
     down = next(s for s in d.route("r")["sinks"] if s["name"] == "down")
     check_equal((down["counts"]["delivered"], down["pending"], down["link"]["state"] == "up"), (0, 2000, False),
                 "delivered, pending and up of the sink that is down")
+    lasts(d)
     burnt_nothing(t, d, "r")
     own = redis_at(t, port)
     heard["down"] = clients.StreamListener(own, t.name)
@@ -73,31 +74,33 @@ def redis_at(t, port):
 def flow_controlled_exchange_leaves_its_neighbour_on_the_connection(t):
     """The process of one queue sleeps: its publisher is flow-controlled, and with it the whole TCP connection. The
     other route, on the same connection entry, gets all of its events meanwhile."""
-    own, port = own_broker(t, "rabbitmq")
+    broker, port = t.world.rabbitmq, t.world.port("rabbitmq")
     rabbit = clients.Rabbit(port)
     t.ends(rabbit.close)
-    for name in ("slow", "fast"):
-        rabbit.exchange(name, "fanout")
-        rabbit.queue(name)
-        rabbit.bind(name, name)
-    sources = {n: StreamSource(t, f".{n}") for n in ("slow", "fast")}
+    places = {n: f"{t.name}.{n}" for n in ("slow", "fast")}
+    for place in places.values():
+        rabbit.exchange(place, "fanout")
+        rabbit.queue(place)
+        rabbit.bind(place, place)
+    sources = {n: StreamSource(t, f".{n}") for n in places}
     d = daemon_of(t, "".join(f"""
 - name: {n}
   from: {sources[n].yaml()}
-  to: [ {{ name: out, connection: rabbit, exchange: {n}, routing_key: x, confirm_timeout: 1h }} ]
-  {QUICK}""" for n in ("slow", "fast")), "redis", more=connection("rabbitmq", port, "rabbit"))
+  to: [ {{ name: out, connection: rabbit, exchange: {places[n]}, routing_key: x, confirm_timeout: 1h }} ]
+  {QUICK}""" for n in places), "redis", more=connection("rabbitmq", port, "rabbit"))
     d.start()
-    oracles = {n: Oracle(n, prefix=n, size_max=5000) for n in sources}
-    queue_sleeps(own, "slow", True)
+    oracles = {n: Oracle(n, prefix=n, size_max=5000) for n in places}
+    t.ends(lambda: queue_sleeps(broker, places["slow"], False))
+    queue_sleeps(broker, places["slow"], True)
     oracles["slow"].confirmed(sources["slow"].feed(oracles["slow"].make(2000)))
     wait_until(lambda: d.route("slow")["sinks"][0]["in_flight"] > 0, "publishes without confirm", process=d.process)
     oracles["fast"].confirmed(sources["fast"].feed(oracles["fast"].make(2000)))
-    fast = clients.RabbitListener(port, "fast")
+    fast = clients.RabbitListener(port, places["fast"])
     t.ends(fast.stop)
     fast.wait(oracles["fast"].arrived_all, "all events of the neighbour")
     check(d.route("slow")["sinks"][0]["pending"] > 0, "the slow exchange was not held up")
-    queue_sleeps(own, "slow", False)
-    slow = clients.RabbitListener(port, "slow")
+    queue_sleeps(broker, places["slow"], False)
+    slow = clients.RabbitListener(port, places["slow"])
     t.ends(slow.stop)
     slow.wait(oracles["slow"].arrived_all, "all events of the slow one")
     check_equal(rest(t, oracles["fast"], d, "fast", {"out": fast}), [], "problems of the neighbour")
@@ -176,6 +179,7 @@ def rabbitmq_restarted_in_mid_flow_loses_nothing(t):
     feed(EVENTS)
     own.stop()
     wait_until(lambda: d.route("r")["link"]["state"] != "up", "status telling of the broker", process=d.process)
+    lasts(d)
     beside.flows()
     own.start()
     rabbit = clients.Rabbit(port)
@@ -280,6 +284,7 @@ def kafka_killed_and_back_loses_nothing_and_repeats_a_window(t):
     own.kill()
     wait_until(lambda: d.route("r")["link"]["state"] != "up", "status telling of the broker",
                clients.PATIENCE_SECONDS, d.process)
+    lasts(d)
     beside.flows()
     own.start()
     feed(EVENTS)

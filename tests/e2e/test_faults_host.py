@@ -12,7 +12,7 @@ import clients
 import kafka.admin
 from broker import wait_until
 from ends import connection
-from faults import BROKERS, END, SOON, Beside, Flow, Traced, burnt_nothing, mounted, on_disk, proxy_before
+from faults import BROKERS, END, SOON, Beside, Flow, Traced, burnt_nothing, lasts, mounted, on_disk, proxy_before
 from frame import Skip, check, check_equal, test, tests_over
 from test_pairs import REPEATS_PER_CRASH, Relay
 
@@ -65,6 +65,7 @@ def stopped(t, broker):
     r.daemon.process.send_signal(signal.SIGSTOP)
     t.ends(lambda: r.daemon.running() and r.daemon.process.send_signal(signal.SIGCONT))
     wait_until(Forgotten(t, broker, r.source.place).look, f"{broker} giving up its client")
+    lasts(r.daemon)
     r.daemon.process.send_signal(signal.SIGCONT)
     flow.done()
     r.wait()

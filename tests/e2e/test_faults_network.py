@@ -2,7 +2,7 @@
 from broker import wait_until
 from daemon import Daemon
 from ends import StreamSink, StreamSource, connection
-from faults import BROKERS, END, SOON, Beside, Flow, burnt_nothing, link_of, proxy_before
+from faults import BROKERS, END, SOON, Beside, Flow, burnt_nothing, lasts, proxy_before
 from frame import check, check_equal, test, tests_over
 from oracle import Oracle
 from proxy import TO_CLIENT
@@ -63,6 +63,7 @@ def black_hole(t, broker):
     line.relay.listener.wait_count(EVENTS // 6)
     line.proxy.swallow()
     wait_until(lambda: not line.is_up(), f"status telling that {broker} is silent", process=line.daemon.process)
+    lasts(line.daemon)
     line.beside.flows()
     line.proxy.heal()
     flow.done()
@@ -90,6 +91,7 @@ def refused(t, broker):
     wait_until(lambda: not line.is_up(), f"status telling that {broker} is away", process=line.daemon.process)
     line.beside.flows()
     line.relay.feed(line.relay.make(EVENTS // 6))
+    lasts(line.daemon)
     line.proxy.reopen()
     line.settled(times=1)
 
