@@ -156,6 +156,12 @@ torture: all $(TOOLS) ## kill -9 under load with real brokers, N=1000 times (SEE
 	@packaging/install-deps build brokers test
 	@BUILD=$(BUILD) tests/e2e/torture --kills $(or $(N),100) --seed $(or $(SEED),1)
 
+soak-faults: all $(TOOLS) ## outages that last FAULT_SECONDS=600 each, then torture
+	@packaging/install-deps build brokers test
+	@BUILD=$(BUILD) BASCULE_FAULT_SECONDS=$(or $(FAULT_SECONDS),600) tests/e2e/run -v stopped_until black_hole \
+		burns_no_attempt one_of_three rabbitmq_restarted kafka_killed
+	@BUILD=$(BUILD) tests/e2e/torture --kills $(or $(N),1000) --seed $(or $(SEED),1)
+
 SANITIZED = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/$@
 asan: ## unit tests and simulation under address and undefined behaviour sanitizers
 	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' check-unit
@@ -205,6 +211,6 @@ help: ## this list
 
 .PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit \
 	check-e2e check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help \
-	torture FORCE
+	torture soak-faults FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

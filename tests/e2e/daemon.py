@@ -70,16 +70,17 @@ class Daemon:
             + f"log: {{ level: {log_level} }}\nroutes:\n" + indent(routes))
         self.config.chmod(0o600)
 
-    def spawn(self, env=None):
+    def spawn(self, env=None, wrapper=()):
+        """wrapper: a command that becomes the daemon (exec)."""
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([PROGRAM, "run", "--config", self.config], stdout=log,
+            self.process = subprocess.Popen([*wrapper, PROGRAM, "run", "--config", self.config], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL,
                                             env={**os.environ, **(env or {})}, cwd=self.directory,
                                             start_new_session=True)  # Ctrl-C is for the caller
         return self
 
-    def start(self, env=None):
-        self.spawn(env)
+    def start(self, env=None, wrapper=()):
+        self.spawn(env, wrapper)
         wait_until(self.listens, "bascule's admin socket", START_SECONDS, self.process)
         return self
 
@@ -114,13 +115,16 @@ class Daemon:
         self.process = None
         return code
 
+    def verb_command(self, *args):
+        return [PROGRAM, *map(str, args)]
+
+    def environment(self):
+        return {**os.environ, "BASCULE_SOCKET": str(self.socket), "BASCULE_CONFIG": str(self.config), "NO_COLOR": "1"}
+
     def verb(self, *args, check=True, env=None, text=True, stdin=subprocess.DEVNULL, **kwargs):
         """bascule ARGS…, told the socket and the configuration by the environment."""
-        r = subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=text, check=False,
-                           stdin=stdin, timeout=120, cwd=self.directory,
-                           env={**os.environ, "BASCULE_SOCKET": str(self.socket),
-                                "BASCULE_CONFIG": str(self.config), "NO_COLOR": "1", **(env or {})},
-                           **kwargs)
+        r = subprocess.run(self.verb_command(*args), capture_output=True, text=text, check=False, stdin=stdin,
+                           timeout=120, cwd=self.directory, env={**self.environment(), **(env or {})}, **kwargs)
         if check and r.returncode != 0:
             raise RuntimeError(f"bascule {' '.join(map(str, args))}: exit {r.returncode}\n{r.stdout}{r.stderr}")
         return Verb(r)

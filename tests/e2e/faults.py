@@ -1,5 +1,9 @@
 """What tests of faults share: a bad line to a broker, a route beside that must not feel it, a flow in the background."""
+import os
+import subprocess
 import threading
+import time
+from pathlib import Path
 
 import clients
 from broker import wait_until
@@ -14,6 +18,14 @@ SOON = {"rabbitmq": "heartbeat: 1s",
         "redis": "ping_interval: 300ms"}
 END = {"rabbitmq": "rabbitmq", "kafka": "kafka", "redis": "stream"}
 BROKERS = tuple(END)
+# How long an outage lasts at least; make soak-faults has them last ten minutes.
+FAULT_SECONDS = int(os.environ.get("BASCULE_FAULT_SECONDS", "0"))
+
+
+def lasts(daemon):
+    """Called in the middle of a fault."""
+    end = time.monotonic() + FAULT_SECONDS
+    wait_until(lambda: time.monotonic() >= end, "the end of the fault", FAULT_SECONDS + 60, daemon.process)
 
 
 def proxy_before(t, broker):
@@ -79,3 +91,50 @@ def burnt_nothing(t, daemon, route):
     check_equal(daemon.dead(), [], "dead letters")
     check_equal([s["counts"]["retries"] for s in daemon.route(route)["sinks"]],
                 [0] * len(daemon.route(route)["sinks"]), "attempts used up")
+
+
+class Traced:
+    """strace on the running daemon, all threads: to see its system calls, or to meddle with them."""
+
+    def __init__(self, t, daemon, *options):
+        self.log = t.directory / "strace.log"
+        self.process = subprocess.Popen(["strace", "-f", "-qq", "-o", self.log, *options, "-p", str(daemon.process.pid)],
+                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        t.ends(self.end)
+        tasks = Path(f"/proc/{daemon.process.pid}/task")
+        # The daemon may die of what was injected before we look.
+        wait_until(lambda: self.process.poll() is not None or all(is_traced(task) for task in tasks.iterdir()), "strace")
+        if self.process.poll() and daemon.running():
+            raise Skip(f"strace cannot trace here: {self.process.stderr.read().decode().strip()}")
+
+    def end(self):
+        """Lets go of the daemon, which goes on."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait()
+
+
+def is_traced(task):
+    try:
+        return "TracerPid:\t0\n" not in (task / "status").read_text()
+    except FileNotFoundError:
+        return True  # the thread has ended
+
+
+def mounted(t, name, *options, source="tmpfs"):
+    """A file system of the test's own; skips where that may not be done."""
+    place = t.directory / name
+    place.mkdir()
+    got = subprocess.run(["mount", *options, source, place], check=False, capture_output=True, text=True)
+    if got.returncode != 0:
+        raise Skip(f"cannot mount here: {got.stderr.strip()}")
+    t.ends(lambda: subprocess.run(["umount", "-l", place], check=True))
+    return place
+
+
+def on_disk(relay, place):
+    """The relay's store lies there."""
+    text = relay.daemon.config.read_text()
+    store = place / "bascule.db"
+    relay.daemon.config.write_text(text.replace(str(relay.daemon.store), str(store)))
+    relay.daemon.store = store

@@ -1,8 +1,10 @@
 """What a network can do to a relay, through a proxy before each broker. The table is tests/faults.md."""
 from broker import wait_until
-from ends import connection
-from faults import BROKERS, END, SOON, Beside, Flow, burnt_nothing, link_of, proxy_before
-from frame import check, check_equal, tests_over
+from daemon import Daemon
+from ends import StreamSink, StreamSource, connection
+from faults import BROKERS, END, SOON, Beside, Flow, burnt_nothing, lasts, proxy_before
+from frame import check, check_equal, test, tests_over
+from oracle import Oracle
 from proxy import TO_CLIENT
 from test_pairs import Relay
 
@@ -61,6 +63,7 @@ def black_hole(t, broker):
     line.relay.listener.wait_count(EVENTS // 6)
     line.proxy.swallow()
     wait_until(lambda: not line.is_up(), f"status telling that {broker} is silent", process=line.daemon.process)
+    lasts(line.daemon)
     line.beside.flows()
     line.proxy.heal()
     flow.done()
@@ -88,5 +91,35 @@ def refused(t, broker):
     wait_until(lambda: not line.is_up(), f"status telling that {broker} is away", process=line.daemon.process)
     line.beside.flows()
     line.relay.feed(line.relay.make(EVENTS // 6))
+    lasts(line.daemon)
     line.proxy.reopen()
     line.settled(times=1)
+
+
+NARROW_BYTES = 20000
+
+
+@test
+def network_that_is_narrow_slows_its_own_sink_only(t):
+    """Two sinks, one of them behind a line that needs many times what the other one does."""
+    proxy, source, wide = proxy_before(t, "redis"), StreamSource(t), StreamSink(t, ".wide")
+    narrow = StreamSink(t, ".narrow")
+    d = t.runs(Daemon(t.directory, "\n".join([connection("redis", t.world.port("redis")),
+                                              connection("redis", proxy.port, "line")]), f"""
+- name: r
+  from: {source.yaml()}
+  to:
+    - {wide.yaml("wide")}
+    - {narrow.yaml("narrow").replace("connection: redis", "connection: line")}"""))
+    heard = {"wide": wide.listen(), "narrow": narrow.listen()}
+    d.start()
+    oracle = Oracle(2)
+    proxy.bandwidth = NARROW_BYTES
+    oracle.confirmed(source.feed(oracle.make(EVENTS)))
+    heard["wide"].wait(oracle.arrived_all, "all events at the wide one")
+    check(not oracle.arrived_all(heard["narrow"].bodies()), "the narrow line was not narrow")
+    proxy.bandwidth = None
+    heard["narrow"].wait(oracle.arrived_all, "all events at the narrow one")
+    wait_until(lambda: d.at_rest("r"), "an empty backlog", process=d.process)
+    for name, listener in heard.items():
+        check_equal(oracle.problems(listener.bodies(), books=d.books("r", name), ordered=False), [], f"{name}: problems")

@@ -26,7 +26,7 @@ LATE_SECONDS = 0.05     # a kill after so many arrivals comes at most this later
 ARRIVALS_MAX = 60
 EVERYTHING = 1 << 40
 ROUTES = (("rabbitmq", ("kafka", "stream")), ("quorum", ("rabbitmq",)), ("kafka", ("rabbitmq", "stream")),
-          ("stream", ("kafka",)), ("channel", ("stream",)))
+          ("stream", ("kafka", "jetstream")), ("channel", ("stream",)), ("jetstream", ("stream",)))
 
 
 class SteadyKafkaSource(KafkaSource):
@@ -136,7 +136,7 @@ class Way:
                     self.oracle.confirmed([name])
 
     def problems(self, daemon, kills):
-        if self.kind in ("rabbitmq", "quorum", "channel"):
+        if self.source.late or self.kind == "channel":
             self.look_into_log(daemon)
         for o in self.outlets:
             try:
