@@ -518,6 +518,8 @@ void *hand_run(void *box)
 {
     struct hand h = { .box = box };
     struct box *b = box;
+    struct wire_out *list = NULL;
+    uint64_t session = 0;
 
     (void)pthread_mutex_lock(&b->lock);
     while (!b->stop) {
@@ -527,7 +529,13 @@ void *hand_run(void *box)
         else
             (void)pthread_cond_wait(&b->changed, &b->lock);
     }
+    /* What was handed over before the end goes out; what the server does with it nobody asks. */
+    list = b->out;
+    session = b->session;
+    b->out = NULL;
+    b->out_end = &b->out;
     (void)pthread_mutex_unlock(&b->lock);
+    send_all(&h, list, session);
     take_down(&h);
     while (h.ports)
         port_end(&h, h.ports);

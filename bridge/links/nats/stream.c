@@ -687,24 +687,28 @@ static void stream_settle(struct source *s, struct piece *p, bool kept)
     (void)stream_step(s);
 }
 
-static bool stream_drained(struct source *s)
+static void give_back_ready(struct stream *t)
 {
-    struct stream *t = of(s);
-
-    while (s->batches.ready) {
-        struct pack *p = s->batches.ready;
+    for (const struct pack *p = t->s.batches.ready; p; p = p->next)
         say_for(t, p, p->at, p->n, "-NAK");
-        s->batches.ready = p->next;
-        s->batches.ready_events -= p->n - p->at;
-        pack_free(p);
-    }
-    return t->acks.first == NULL;
+    batches_drop_ready(&t->s.batches);
 }
 
+static bool stream_drained(struct source *s)
+{
+    give_back_ready(of(s));
+    return of(s)->acks.first == NULL;
+}
+
+/* What was in hand is given back, so that it need not wait for the end of its time. */
 static void stream_done(struct source *s)
 {
     struct stream *t = of(s);
 
+    for (struct piece *i = s->batches.out; i; i = i->next)
+        for (size_t k = 0; k < i->batch.count; k++)
+            say(t, source_message(i->pack, &i->batch.events[k]), "-NAK");
+    give_back_ready(t);
     if (t->port)
         wire_port_close(s->wire, t->port);
     committed_done(&t->committed);

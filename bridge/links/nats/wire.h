@@ -41,7 +41,7 @@ struct wire_publish {
 };
 
 int wire_open(const struct wire_spec *spec, struct wire **ret, struct fault *why);
-/* Closes its ports too. What was not handed to the server yet is not sent. */
+/* Closes its ports too. What was published still goes out if the server takes it; nobody waits. */
 void wire_free(struct wire *w);
 /* Returns when to call it again at the latest. */
 int64_t wire_step(struct wire *w, int64_t now_ms, int64_t unix_ms);
