@@ -20,8 +20,8 @@ PASSWORD = TOKEN = "secret"
 
 class Nats(Broker):
     """Who may log in depends on `auth`:
-    users: app (everything, the account of who gives no name too), limited (only subjects that start with
-           open), nkey (by the seed in nkey.seed), all in one account with JetStream; other, in account OTHER;
+    users: app (everything), anyone (the same, who gives no name is this one), limited (only subjects that start
+           with open), nkey (by the seed in nkey.seed), all in one account with JetStream; other, in account OTHER;
     token: whoever has TOKEN; creds: who shows user.creds, which the operator's account signed.
     With `tls`, one port takes clients with and without it; `verify` asks those with it for a certificate."""
     name = "nats"
@@ -45,6 +45,7 @@ class Nats(Broker):
                  'lame_duck_duration: "30s"', 'lame_duck_grace_period: "10ms"', "write_deadline: 2s"]
         if self.auth == "users":
             users = {"app": f"{{ user: app, password: {PASSWORD} }}",
+                     "anyone": f"{{ user: anyone, password: {PASSWORD} }}",
                      "limited": f"{{ user: limited, password: {PASSWORD}, permissions: {{ "
                                 'publish: ["open.>"], subscribe: ["open.>", "_INBOX.>"] } }',
                      "nkey": f"{{ nkey: {self.keys.nkey} }}"}
@@ -52,9 +53,7 @@ class Nats(Broker):
             lines += ["accounts {", "  MAIN {", f"   jetstream: {{ {limits} }}" if limits else
                       "   jetstream: enabled", f"   users: [\n    {kept}\n   ]", "  }",
                       f"  OTHER {{ jetstream: enabled, users: [ {{ user: other, password: {PASSWORD} }} ] }}",
-                      "}"]
-            if "app" not in self.revoked:
-                lines += ["no_auth_user: app"]
+                      "}", "no_auth_user: anyone"]  # which cannot be reloaded
         elif self.auth == "token":
             lines += [f"authorization {{ token: {TOKEN} }}"]
         elif self.auth == "creds":
@@ -100,7 +99,7 @@ class Nats(Broker):
                    process=self.process)
 
     def revoke(self, *users):
-        """They are cut off and refused; without names all are let in again."""
+        """They (not: anyone) are cut off and refused; without names all are let in again."""
         self.revoked = users
         self.reload()
 

@@ -24,6 +24,7 @@ class End:
     confirms = True     # a source: what feed() returned is kept by the broker until it is acknowledged
     exact = True        # feed() can send any bytes
     has_key = True      # carries the event's key so that order can be asked for
+    late = False        # after a crash it may give new messages before those that the dead consumer held
 
     def __init__(self, t, suffix=""):
         self.t, self.place = t, f"{t.name}{suffix}"
@@ -42,6 +43,7 @@ class End:
 class RabbitSource(End):
     broker = "rabbitmq"
     order_key = "${address}"
+    late = True
     quorum = False
 
     def make(self):
@@ -198,6 +200,7 @@ class NatsSource(End):
 class JetStreamSource(End):
     broker = "nats"
     order_key = "${address}"
+    late = True
 
     def make(self):
         self.nats = clients.nats_client(self.port)
@@ -206,7 +209,7 @@ class JetStreamSource(End):
         self.nats.stream(self.stream, f"{self.place}.in.>")
 
     def yaml(self):
-        return f"{{ connection: nats, stream: {self.stream}, durable: bascule }}"
+        return f"{{ connection: nats, stream: {self.stream}, durable: bascule, ack_wait: 2s }}"
 
     def feed(self, events):
         acks = self.nats.publish_all(
@@ -305,8 +308,9 @@ class JetStreamSink(NatsSink):
 
 
 SOURCES = {"rabbitmq": RabbitSource, "quorum": QuorumSource, "kafka": KafkaSource,
-           "channel": ChannelSource, "stream": StreamSource}
-SINKS = {"rabbitmq": RabbitSink, "kafka": KafkaSink, "channel": ChannelSink, "stream": StreamSink}
+           "channel": ChannelSource, "stream": StreamSource, "nats": NatsSource, "jetstream": JetStreamSource}
+SINKS = {"rabbitmq": RabbitSink, "kafka": KafkaSink, "channel": ChannelSink, "stream": StreamSink,
+         "nats": NatsSink, "jetstream": JetStreamSink}
 
 
 def printable(events, oracle):

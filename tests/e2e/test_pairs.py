@@ -86,7 +86,7 @@ def pair(t, p):
     check_equal(r.problems(), [], "problems")
 
 
-@tests_over([p for p in pairs() if SOURCES[p[0]].confirms and p[1] != "channel"],
+@tests_over([p for p in pairs() if SOURCES[p[0]].confirms and p[1] not in ("channel", "nats")],
             lambda p: f"kill_9_{p[0]}_to_{p[1]}")
 def killed(t, p):
     """Killed at random points of a running flow: nothing is lost, and repeats stay few."""
@@ -105,14 +105,14 @@ def killed(t, p):
     wait_until(lambda: not feeder.is_alive(), "the feeder", clients.PATIENCE_SECONDS)
     check_equal(len(r.oracle.confirmed_names), len(events), "confirmed events")
     r.wait()
-    if r.source.broker == "rabbitmq":
+    if r.source.late:
         r.log_order()
     check_equal(r.daemon.stop(), 0, "exit code after SIGTERM")
     check_equal(r.problems(duplicates_max=CRASHES * REPEATS_PER_CRASH, ordered=True), [], "problems")
     check("FATAL" not in r.daemon.text(), "a fatal line in the log")
 
 
-@tests_over(pairs(["rabbitmq", "kafka", "stream"], ["kafka", "stream"]),
+@tests_over(pairs(["rabbitmq", "kafka", "stream", "jetstream"], ["kafka", "stream"]) + [("stream", "jetstream")],
             lambda p: f"sigterm_under_load_{p[0]}_to_{p[1]}")
 def asked_to_stop(t, p):
     """SIGTERM in mid-flow: it drains, exits 0, and the next run repeats nothing."""
