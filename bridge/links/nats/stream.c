@@ -57,7 +57,8 @@ struct stream {
     size_t pull_n, wanted, pull_most;
     uint64_t number; /* of pulls and requests */
     int64_t heard_ms, working_ms, ack_wait_ms;
-    uint64_t epoch; /* of stream and consumer together; 0: not known yet */
+    uint64_t epoch;      /* of stream and consumer together; 0: not known yet */
+    uint64_t old_number; /* batches up to this one came from an earlier epoch */
     char stream_made[64];
     uint64_t first_seq, last_seq, last_consumer_seq; /* delivered to whom it may be */
     bool filtered, one_each;
@@ -93,20 +94,31 @@ static struct entry_id sign(uint64_t epoch)
     return (struct entry_id){ epoch, 1 };
 }
 
-/* Sets of another stream or consumer of these names say nothing of this one's messages. */
+/* Sets of another stream or consumer of these names say nothing of this one's messages. True when
+ * some were not known to be acknowledged. */
 static bool drop_others(struct stream *t)
 {
     bool any = false;
 
     for (struct commit *m = t->committed.all; m; m = m->next) {
-        bool same = m->n && m->ids[0].seq == 1 && m->ids[0].ms == t->epoch;
-        if (same || !m->stored || m->confirmed)
+        if (m->n && m->ids[0].seq == 1 && m->ids[0].ms == t->epoch)
             continue;
-        any = any || m->n > 1;
+        any = any || (m->n > 1 && !m->confirmed);
         m->n = 0;
-        m->confirmed = true;
+        m->confirmed = m->confirmed || m->stored;
     }
     return any;
+}
+
+/* The sequences of what came from the old one mean others now: an acknowledgement of it that went
+ * out late would be taken for one of them. */
+static void leave_old(struct stream *t)
+{
+    seqs_done(&t->held);
+    acks_done(&t->acks);
+    batches_drop_ready(&t->s.batches);
+    t->old_number = t->committed.last;
+    t->last_seq = t->last_consumer_seq = 0;
 }
 
 static void note(struct stream *t, uint64_t count, const char *cause)
@@ -126,9 +138,8 @@ static void set_epoch(struct stream *t, struct bytes consumer_made)
     if (epoch == t->epoch)
         return;
     t->epoch = epoch;
-    /* What is still in hand came from the old one: its sequences mean others now. */
     if (known)
-        seqs_done(&t->held);
+        leave_old(t);
     if (drop_others(t) || known)
         note(t, 0,
             "the stream or its consumer is another one than before: what the old one had and was "
@@ -664,7 +675,8 @@ static struct batch *stream_receive(struct source *s, size_t limit)
 static void stream_settle(struct source *s, struct piece *p, bool kept)
 {
     struct stream *t = of(s);
-    size_t n = p->batch.count;
+    bool old = p->number <= t->old_number; /* nobody waits for its answers */
+    size_t n = old ? 0 : p->batch.count;
     struct ack_job *job = kept && n ? acks_job(p->number, n) : NULL;
 
     committed_settle(&t->committed, p->number, kept);
