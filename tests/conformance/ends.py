@@ -291,6 +291,16 @@ class JetStreamEnd(NatsEnd):
         return It()
 
 
+class JetStreamTlsEnd(JetStreamEnd):
+    broker = "nats_tls"
+
+    def client(self):
+        return Nats(self.server.port, seed_file=self.server.keys.seed_file,
+                    tls=self.server.certificates / "ca.pem")
+
+    listener = client
+
+
 class SubjectEnd(NatsEnd):
     def feed(self, place, first, count):
         c = self.client()
@@ -317,4 +327,4 @@ class SubjectEnd(NatsEnd):
 
 
 ENDS = {"rabbitmq": RabbitEnd, "redis_stream": StreamEnd, "redis_channel": ChannelEnd, "kafka": KafkaEnd,
-        "nats_stream": JetStreamEnd, "nats_subject": SubjectEnd}
+        "nats_stream": JetStreamEnd, "nats_stream_tls": JetStreamTlsEnd, "nats_subject": SubjectEnd}

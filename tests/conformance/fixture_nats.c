@@ -30,7 +30,7 @@ static void tls_link_options(void *ret)
 
     if (asprintf(&o->url, "tls://127.0.0.1:%s", getenv("BASCULE_TEST_NATS_TLS_PORT")) < 0 ||
         asprintf(&o->tls.ca_file, "%s/ca.pem", getenv("BASCULE_TEST_NATS_CERTIFICATES")) < 0 ||
-        asprintf(&o->nkey_seed, "%s", getenv("BASCULE_TEST_NATS_SEED")) < 0)
+        asprintf(&o->nkey_seed, "%s", getenv("BASCULE_TEST_NATS_TLS_SEED")) < 0)
         abort();
     o->tls.set = o->tls.verify = true;
     times(o);
@@ -74,7 +74,7 @@ static void subject_sink_options(const char *place, void *ret)
 
 static const struct fixture fixtures[] = {
     { .name = "nats_stream_tls",
-        .end = "nats_stream",
+        .end = "nats_stream_tls",
         .needs = "BASCULE_TEST_NATS_TLS_PORT",
         .connector = &connector_nats,
         .flags = FIXTURE_BRIEF | FIXTURE_NO_CUT,

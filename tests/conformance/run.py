@@ -27,7 +27,8 @@ from nats_broker import Nats  # noqa: E402
 from rabbitmq_broker import RabbitBroker  # noqa: E402
 from redis_broker import Redis  # noqa: E402
 
-BROKERS = {"rabbitmq": RabbitBroker, "redis": Redis, "kafka": Kafka, "nats": Nats}
+BROKERS = {"rabbitmq": RabbitBroker, "redis": Redis, "kafka": Kafka, "nats": Nats,
+           "nats_tls": lambda directory, tls: Nats(directory, tls=tls, plain=False)}
 
 
 class Control:

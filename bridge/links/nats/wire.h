@@ -62,6 +62,8 @@ uint64_t wire_publish(struct wire *w, const struct wire_publish *p);
 uint64_t wire_handed(const struct wire *w);
 /* Asks the server to answer once it has everything published so far. */
 void wire_flush(struct wire *w);
+/* How many flushes were answered. */
+uint64_t wire_flushes(const struct wire *w);
 /* Number of the last message of this session that such an answer covers. */
 uint64_t wire_flushed(const struct wire *w);
 /* The server's words on the last subject that it forbade to publish to, as of the last flush; "".
