@@ -23,14 +23,16 @@ class Nats(Broker):
     users: app (everything), anyone (the same, who gives no name is this one), limited (only subjects that start
            with open), nkey (by the seed in nkey.seed), all in one account with JetStream; other, in account OTHER;
     token: whoever has TOKEN; creds: who shows user.creds, which the operator's account signed.
-    With `tls`, one port takes clients with and without it; `verify` asks those with it for a certificate."""
+    With `tls`, one port takes clients with and without it, with `plain` false only those with it (the C client
+    takes no TLS that it need not take); `verify` asks those with it for a certificate."""
     name = "nats"
     user = "nats"
 
-    def __init__(self, directory, tls=False, auth="users", verify=False, max_payload=1 << 20, limits=None):
+    def __init__(self, directory, tls=False, auth="users", verify=False, max_payload=1 << 20, limits=None,
+                 plain=True):
         super().__init__(directory, tls)
         self.port, self.monitor_port = free_port(), free_port()
-        self.auth, self.verify, self.max_payload = auth, verify, max_payload
+        self.auth, self.verify, self.max_payload, self.plain = auth, verify, max_payload, plain
         self.limits = limits or {}  # of the account: max_file, max_mem, max_streams, max_consumers
         self.revoked = ()           # users that the next configure() leaves out
         self.more = ""              # more lines of configuration
@@ -62,7 +64,7 @@ class Nats(Broker):
                       *(f"  {k}: {v}" for k, v in self.keys.accounts().items()), "}"]
         if self.tls:
             c = self.certificates
-            lines += ["allow_non_tls: true", f"tls {{ cert_file: {c}/server.pem, key_file: {c}/server.key, "
+            lines += [f"allow_non_tls: {'true' if self.plain else 'false'}", f"tls {{ cert_file: {c}/server.pem, key_file: {c}/server.key, "
                       f"ca_file: {c}/ca.pem, verify: {'true' if self.verify else 'false'} }}"]
         (d / "nats.conf").write_text("\n".join(lines) + "\n" + self.more)
 
@@ -118,13 +120,14 @@ class Nats(Broker):
         super().stop()
 
     def env(self):
+        if not self.plain:
+            return {"BASCULE_TEST_NATS_TLS_PORT": str(self.port),
+                    "BASCULE_TEST_NATS_TLS_SEED": str(self.keys.seed_file),
+                    "BASCULE_TEST_NATS_CERTIFICATES": str(self.certificates)}
         ret = {"BASCULE_TEST_NATS_PORT": str(self.port),
                "BASCULE_TEST_NATS_MONITOR_PORT": str(self.monitor_port),
                "BASCULE_TEST_NATS_SEED": str(self.keys.seed_file),
                "BASCULE_TEST_NATS_CREDS": str(self.keys.creds_file)}
-        if self.tls:
-            ret["BASCULE_TEST_NATS_TLS_PORT"] = str(self.port)
-            ret["BASCULE_TEST_NATS_CERTIFICATES"] = str(self.certificates)
         return ret
 
 

@@ -1,5 +1,5 @@
-"""How the conformance suite feeds and hears each real broker: by pika, python3-redis and python3-kafka, none of
-which shares code with what the links use. One End for each kind of place; a fixture names it."""
+"""How the conformance suite feeds and hears each real broker: by pika, python3-redis, python3-kafka and
+NATS by hand, none of which shares code with what the links use. One End for each kind of place; a fixture names it."""
 import subprocess
 import threading
 
@@ -10,6 +10,7 @@ import pika
 import redis
 
 from broker import wait_until
+from nats_client import Nats, NatsError
 
 PATIENCE_SECONDS = 60
 
@@ -240,4 +241,94 @@ class KafkaEnd:
         raise RuntimeError("Kafka cannot cut its clients")
 
 
-ENDS = {"rabbitmq": RabbitEnd, "redis_stream": StreamEnd, "redis_channel": ChannelEnd, "kafka": KafkaEnd}
+class NatsEnd:
+    broker = "nats"
+
+    def __init__(self, broker):
+        self.server = broker
+
+    def client(self):
+        return Nats(self.server.port)
+
+    def listener(self):
+        """Another user than those that are cut."""
+        return Nats(self.server.port, seed_file=self.server.keys.seed_file)
+
+    def cut(self):
+        self.server.revoke("app")
+        self.server.revoke()
+
+
+class JetStreamEnd(NatsEnd):
+    """A stream of the place's subject, named as it but for its dots."""
+
+    def place(self, name):
+        c = self.client()
+        c.stream(name.replace(".", "_"), name)
+        c.close()
+
+    def feed(self, place, first, count):
+        c = self.client()
+        for _ in c.publish_all((place, body(n), {"n": str(n), "key": key(n).decode()})
+                               for n in range(first, first + count)):
+            pass
+        c.close()
+
+    def listen(self, place):
+        end = self
+
+        class It(Listener):
+            def subscribe(self):
+                self.c, self.sequence = end.listener(), 1
+
+            def take(self):
+                try:
+                    m = self.c.stored(place.replace(".", "_"), self.sequence)
+                except NatsError:
+                    self.over.wait(0.02)  # between looks
+                    return []
+                self.sequence += 1
+                return [m.body]
+
+            def closes(self):
+                self.c.close()
+        return It()
+
+
+class JetStreamTlsEnd(JetStreamEnd):
+    broker = "nats_tls"
+
+    def client(self):
+        return Nats(self.server.port, seed_file=self.server.keys.seed_file,
+                    tls=self.server.certificates / "ca.pem")
+
+    listener = client
+
+
+class SubjectEnd(NatsEnd):
+    def feed(self, place, first, count):
+        c = self.client()
+        for n in range(first, first + count):
+            c.publish(place, body(n), {"n": str(n), "key": key(n).decode()})
+        c.flush()
+        c.close()
+
+    def listen(self, place):
+        end = self
+
+        class It(Listener):
+            def subscribe(self):
+                self.c = end.listener()
+                self.sub = self.c.subscribe(place)
+
+            def take(self):
+                m = self.sub.next(0.05)
+                return [m.body] if m else []
+
+            def closes(self):
+                self.c.close()
+        return It()
+
+
+ENDS = {"rabbitmq": RabbitEnd, "redis_stream": StreamEnd, "redis_channel": ChannelEnd, "kafka": KafkaEnd,
+        "nats_stream": JetStreamEnd, "nats_stream_tls": JetStreamTlsEnd, "nats_subject": SubjectEnd}

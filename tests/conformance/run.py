@@ -23,10 +23,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "brokers")]
 
 from ends import ENDS  # noqa: E402
 from kafka_broker import Kafka  # noqa: E402
+from nats_broker import Nats  # noqa: E402
 from rabbitmq_broker import RabbitBroker  # noqa: E402
 from redis_broker import Redis  # noqa: E402
 
-BROKERS = {"rabbitmq": RabbitBroker, "redis": Redis, "kafka": Kafka}
+BROKERS = {"rabbitmq": RabbitBroker, "redis": Redis, "kafka": Kafka, "nats": Nats,
+           "nats_tls": lambda directory, tls: Nats(directory, tls=tls, plain=False)}
 
 
 class Control:

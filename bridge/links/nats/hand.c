@@ -360,12 +360,20 @@ static void tell_up(struct hand *h)
     (void)pthread_mutex_unlock(&b->lock);
 }
 
+/* The library puts the place in its own source before the words: "(conn.c:2088): ". */
+static const char *plain_words(const char *text)
+{
+    const char *end = text[0] == '(' ? strstr(text, "): ") : NULL;
+
+    return end ? end + 3 : text;
+}
+
 static void tell_failed(struct hand *h, const char *text)
 {
     struct box *b = h->box;
 
     (void)pthread_mutex_lock(&b->lock);
-    (void)snprintf(b->error, sizeof b->error, "%.255s", text);
+    (void)snprintf(b->error, sizeof b->error, "%.255s", plain_words(text));
     b->phase = WIRE_ENDED;
     box_signal(b);
     (void)pthread_mutex_unlock(&b->lock);
@@ -420,6 +428,7 @@ static bool flush(struct hand *h, uint64_t number)
     (void)pthread_mutex_lock(&b->lock);
     if (ok && !b->closed) {
         b->flushed = number;
+        b->flushes++;
         (void)snprintf(b->denied, sizeof b->denied, "%s", last == NATS_NOT_PERMITTED ? text : "");
     }
     box_signal(b);
@@ -518,6 +527,8 @@ void *hand_run(void *box)
 {
     struct hand h = { .box = box };
     struct box *b = box;
+    struct wire_out *list = NULL;
+    uint64_t session = 0;
 
     (void)pthread_mutex_lock(&b->lock);
     while (!b->stop) {
@@ -527,7 +538,13 @@ void *hand_run(void *box)
         else
             (void)pthread_cond_wait(&b->changed, &b->lock);
     }
+    /* What was handed over before the end goes out; what the server does with it nobody asks. */
+    list = b->out;
+    session = b->session;
+    b->out = NULL;
+    b->out_end = &b->out;
     (void)pthread_mutex_unlock(&b->lock);
+    send_all(&h, list, session);
     take_down(&h);
     while (h.ports)
         port_end(&h, h.ports);

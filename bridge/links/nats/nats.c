@@ -1,5 +1,6 @@
 /* NATS subjects and JetStream streams in and out, behind the connector's table. */
 #include "bridge/links/nats/link.h"
+#include "bridge/links/nats/probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,13 +135,19 @@ static void nats_status(const struct link *l, struct link_status *ret)
 static size_t nats_probe(const struct link_spec *spec, const struct source_spec *source,
     const struct sink_spec *sink, int64_t timeout_ms, struct finding *ret, size_t limit)
 {
-    (void)spec;
-    (void)source;
-    (void)sink;
-    (void)timeout_ms;
-    (void)ret;
-    (void)limit;
-    return 0;
+    struct link *l = NULL;
+    struct fault why = { 0 };
+    size_t n = 0;
+
+    if (nats_open(spec, &l, &why) == 0) {
+        n = nats_probe_run(l, source ? source->options : NULL, source ? source->window_events : 0,
+            sink ? sink->options : NULL, timeout_ms, ret, limit);
+    } else if (limit > 0) {
+        ret[n].is_error = true;
+        (void)snprintf(ret[n++].text, sizeof ret->text, "%.399s", why.text);
+    }
+    nats_free(l);
+    return n;
 }
 
 extern const struct connector connector_nats;

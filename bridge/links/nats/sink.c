@@ -79,7 +79,7 @@ static int listen_for_answers(struct sink *s)
 {
     char subject[240];
 
-    (void)snprintf(s->inbox, sizeof s->inbox, "%.200s.%llu", wire_inbox(s->wire),
+    (void)snprintf(s->inbox, sizeof s->inbox, "%.200s.s%llu", wire_inbox(s->wire),
         (unsigned long long)s->spec.sink_id);
     (void)snprintf(subject, sizeof subject, "%s.*", s->inbox);
     if (s->kind != SINK_SUBJECT)

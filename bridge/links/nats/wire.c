@@ -19,7 +19,7 @@ struct wire {
     struct link_status status;
     uint32_t tries;
     int64_t now_ms, leave_ms;
-    uint64_t published, flushed;
+    uint64_t published, flushed, flushes;
     int64_t max_payload;
     char inbox[192], last_words[256], denied[256];
 };
@@ -157,6 +157,21 @@ static int start_hand(struct box *b)
     return error ? -1 : 0;
 }
 
+/* By the library's own random numbers: two processes must not get one name, whatever their seeds.
+ */
+static int make_inbox(struct wire *w)
+{
+    const char *prefix = w->spec.options->inbox_prefix;
+    char *made = NULL;
+
+    if (natsInbox_Create(&made) != NATS_OK || !made)
+        return -1;
+    (void)snprintf(w->inbox, sizeof w->inbox, "%.120s%.60s", prefix ? prefix : "_INBOX",
+        strrchr(made, '.') ? strrchr(made, '.') : made);
+    natsInbox_Destroy(made);
+    return 0;
+}
+
 int wire_open(const struct wire_spec *spec, struct wire **ret, struct fault *why)
 {
     struct epoll_event event = { .events = EPOLLIN };
@@ -167,11 +182,9 @@ int wire_open(const struct wire_spec *spec, struct wire **ret, struct fault *why
     w->spec = *spec;
     w->random.state = spec->seed;
     w->status = (struct link_status){ .state = LINK_DOWN, .lag = -1 };
-    (void)snprintf(w->inbox, sizeof w->inbox, "%.120s.%016llx%016llx",
-        spec->options->inbox_prefix ? spec->options->inbox_prefix : "_INBOX",
-        (unsigned long long)random_next(&w->random), (unsigned long long)random_next(&w->random));
     w->box = box_open(spec);
-    if (!w->box || epoll_ctl(spec->poll_fd, EPOLL_CTL_ADD, w->box->event_fd, &event) != 0 ||
+    if (!w->box || make_inbox(w) != 0 ||
+        epoll_ctl(spec->poll_fd, EPOLL_CTL_ADD, w->box->event_fd, &event) != 0 ||
         start_hand(w->box) != 0) {
         if (w->box)
             box_release(w->box);
@@ -243,6 +256,7 @@ int64_t wire_step(struct wire *w, int64_t now_ms, int64_t unix_ms)
         came_up(w, b);
     memcpy(w->denied, b->denied, sizeof w->denied);
     w->flushed = b->flushed;
+    w->flushes = b->flushes;
     if (b->phase == WIRE_UP && b->leaving && !w->leave_ms)
         w->leave_ms = now_ms + LEAVE_MS;
     if (w->leave_ms && now_ms >= w->leave_ms && b->phase == WIRE_UP) {
@@ -409,6 +423,11 @@ void wire_flush(struct wire *w)
 const char *wire_denied(const struct wire *w)
 {
     return w->denied;
+}
+
+uint64_t wire_flushes(const struct wire *w)
+{
+    return w->flushes;
 }
 
 uint64_t wire_flushed(const struct wire *w)

@@ -41,7 +41,7 @@ struct wire_publish {
 };
 
 int wire_open(const struct wire_spec *spec, struct wire **ret, struct fault *why);
-/* Closes its ports too. What was not handed to the server yet is not sent. */
+/* Closes its ports too. What was published still goes out if the server takes it; nobody waits. */
 void wire_free(struct wire *w);
 /* Returns when to call it again at the latest. */
 int64_t wire_step(struct wire *w, int64_t now_ms, int64_t unix_ms);
@@ -62,6 +62,8 @@ uint64_t wire_publish(struct wire *w, const struct wire_publish *p);
 uint64_t wire_handed(const struct wire *w);
 /* Asks the server to answer once it has everything published so far. */
 void wire_flush(struct wire *w);
+/* How many flushes were answered. */
+uint64_t wire_flushes(const struct wire *w);
 /* Number of the last message of this session that such an answer covers. */
 uint64_t wire_flushed(const struct wire *w);
 /* The server's words on the last subject that it forbade to publish to, as of the last flush; "".

@@ -60,7 +60,7 @@ struct box {
     struct wire_out *out, **out_end;
     size_t out_n, out_bytes;
     bool starved; /* the loop wants to hear when there is room again */
-    uint64_t handed, flushed;
+    uint64_t handed, flushed, flushes;
     bool signalled;
 };
 
