@@ -272,7 +272,7 @@ TEST(a_real_disk_that_is_wholly_full_is_started_on)
     store_rig_route(s, "orders", &r);
     store_rig_append(s, r.id, &next, 10, RIG_TIME, 100, false);
     store_rig_commit(s, RIG_TIME);
-    store_free(s, false);
+    store_free(s, true);
     CHECK(fill_disk("disk/filler") > 100);
     s = store_rig_open_with(spec);
     CHECK(access("disk/log.db.reserve", F_OK) != 0);
