@@ -23,8 +23,8 @@ int db_exec(struct db *d, const char *sql, struct fault *why);
 /* Copies the whole WAL into the database and syncs it; false in *whole when a reader was in the
  * way. */
 int db_checkpoint(struct db *d, bool *whole, struct fault *why);
-/* At start, before anything rests on the WAL: writes all of it again and syncs it. After a sync that
- * failed, what it should have written may only be in memory, marked as written. */
+/* At start, before anything rests on the WAL: writes all of it again and syncs it. After a sync
+ * that failed, what it should have written may only be in memory, marked as written. */
 int db_rewrite_wal(struct db *d, struct fault *why);
 /* At start: all of the WAL is in the database, and that is synced through SQLite's own descriptor.
  */

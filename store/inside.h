@@ -168,9 +168,10 @@ struct store {
     size_t waiting_n;
     struct known_route *routes;
     size_t route_n;
-    int64_t commit_us;  /* how long the last one took */
-    size_t house_at;    /* the route whose housekeeping is next */
-    bool reserve_given; /* to a full disk; taken again when there is room */
+    int64_t commit_us;     /* how long the last one took */
+    uint64_t discarded_at; /* the route that is looked at next for having been discarded */
+    size_t house_at;       /* the route whose housekeeping is next */
+    bool reserve_given;    /* to a full disk; taken again when there is room */
     struct db_copy *copy;
     char copy_path[PATH_MAX];
     bool copying; /* under mutex, as the next two */
@@ -212,6 +213,8 @@ int retain_step(struct store *s, const struct known_route *r, int64_t unix_ms, b
 int age_step_route(
     struct store *s, const struct known_route *r, int64_t unix_ms, struct fault *why);
 int age_step_audit(struct store *s, int64_t unix_ms, struct fault *why);
+/* Looks at one route that has chunks, another one each time; what a discarded one left goes. */
+int age_step_discarded(struct store *s, int64_t unix_ms, struct fault *why);
 /* reader.c */
 int readers_start(struct store *s, struct fault *why);
 void readers_stop(struct store *s);

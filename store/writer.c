@@ -396,6 +396,8 @@ static int housekeep(
     s->house_at = 0;
     if (clock_ok && age_step_audit(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)
         return -1;
+    if (clock_ok && age_step_discarded(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)
+        return -1;
     if (s->reserve_given && has_room(s))
         s->reserve_given = !reserve_make(s);
     return retry_waiting(s, why);
