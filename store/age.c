@@ -139,3 +139,60 @@ int age_step_audit(struct store *s, int64_t unix_ms, struct fault *why)
     db_bind_int(st, 1, last);
     return db_run(st, why);
 }
+
+/* The first route from `from` on that has chunks; *known: it has a name. 0: there is none. */
+static int next_route(struct store *s, uint64_t from, uint64_t *ret, bool *known, struct fault *why)
+{
+    struct statement *st = db_prepare(s->db,
+        "SELECT c.id, EXISTS (SELECT 1 FROM route WHERE id = c.id >> 40) FROM"
+        " (SELECT id FROM chunk WHERE id >= ?1 ORDER BY id LIMIT 1) c",
+        why);
+    int got;
+
+    if (!st)
+        return -1;
+    db_bind_int(st, 1, CHUNK_ID(from, 0));
+    got = db_step(st, why);
+    *ret = got == 1 ? CHUNK_ROUTE(db_int(st, 0)) : 0;
+    *known = got == 1 && db_int(st, 1) != 0;
+    db_reset(st);
+    return got < 0 ? -1 : 0;
+}
+
+static int forget_route(struct store *s, uint64_t route_id, struct fault *why)
+{
+    static const char *const steps[] = {
+        "DELETE FROM gap WHERE route_id = ?1",
+        "DELETE FROM dictionary WHERE route_id = ?1 AND NOT EXISTS"
+        " (SELECT 1 FROM chunk WHERE id >= ?1 << 40 AND id < (?1 + 1) << 40)",
+    };
+
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        struct statement *st = db_prepare(s->db, steps[i], why);
+
+        if (!st)
+            return -1;
+        db_bind_int(st, 1, (int64_t)route_id);
+        if (db_run(st, why) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int age_step_discarded(struct store *s, int64_t unix_ms, struct fault *why)
+{
+    struct known_route gone = { .retain_age_ms = 0, .retain_bytes = -1 };
+    bool known;
+
+    if (next_route(s, s->discarded_at, &gone.id, &known, why) != 0)
+        return -1;
+    if (gone.id == 0 || known) {
+        s->discarded_at = gone.id ? gone.id + 1 : 0;
+        return 0;
+    }
+    if (retain_step(s, &gone, unix_ms, true, why) != 0 || forget_route(s, gone.id, why) != 0)
+        return -1;
+    /* What a replay still needs stays; others get their turn. */
+    s->discarded_at = gone.id + 1;
+    return 0;
+}

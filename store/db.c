@@ -3,6 +3,7 @@
 #include "store/rows.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,10 +84,12 @@ static int committed(void *arg, sqlite3 *sqlite, const char *name, int pages)
     return SQLITE_OK;
 }
 
-/* The page size first: the next one makes the file. 4 KiB, since each commit writes whole pages. */
-static const char write_pragmas[] = "PRAGMA page_size=4096;"
-                                    "PRAGMA auto_vacuum=INCREMENTAL;"
-                                    "PRAGMA journal_mode=WAL;"
+/* Of a new file only: the second is a write each time, and nothing may be written before an old one
+ * was judged and settled. Page size first, the second makes the file. 4 KiB, since each commit
+ * writes whole pages. */
+static const char new_pragmas[] = "PRAGMA page_size=4096;"
+                                  "PRAGMA auto_vacuum=INCREMENTAL;";
+static const char write_pragmas[] = "PRAGMA journal_mode=WAL;"
                                     "PRAGMA synchronous=FULL;"
                                     "PRAGMA wal_autocheckpoint=0;"
                                     "PRAGMA secure_delete=OFF;"
@@ -97,16 +100,59 @@ static const char read_pragmas[] = "PRAGMA query_only=ON;"
                                    "PRAGMA cache_size=-2048;"
                                    "PRAGMA temp_store=MEMORY;";
 
+static int pragma_int(struct db *d, const char *sql, int64_t *ret, struct fault *why)
+{
+    struct statement *s = db_prepare(d, sql, why);
+
+    if (!s || db_step(s, why) != 1)
+        return -1;
+    *ret = db_int(s, 0);
+    db_reset(s);
+    return 0;
+}
+
+static bool is_empty(struct db *d)
+{
+    int64_t pages = 1;
+
+    return pragma_int(d, "PRAGMA page_count", &pages, NULL) == 0 && pages == 0;
+}
+
+/* As a URI, in which SQLite takes options. */
+static void immutable_uri(const char *path, char *ret, size_t n)
+{
+    size_t at = (size_t)snprintf(ret, n, "file:");
+
+    for (; *path && at + 20 < n; path++) {
+        if (strchr("%?#", *path))
+            at += (size_t)snprintf(ret + at, n - at, "%%%02x", (unsigned)(uint8_t)*path);
+        else
+            ret[at++] = *path;
+    }
+    (void)snprintf(ret + at, n - at, "?immutable=1");
+}
+
+static int open_sqlite(const char *path, enum db_mode mode, const char *vfs, sqlite3 **ret)
+{
+    int flags = SQLITE_OPEN_NOMUTEX | (mode == DB_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+                                                        : SQLITE_OPEN_READONLY);
+    char uri[3 * PATH_MAX + 32];
+
+    if (mode != DB_ALONE)
+        return sqlite3_open_v2(path, ret, flags, vfs);
+    immutable_uri(path, uri, sizeof uri);
+    return sqlite3_open_v2(uri, ret, flags | SQLITE_OPEN_URI, vfs);
+}
+
 int db_open(
     const char *path, enum db_mode mode, const char *vfs, struct db **ret, struct fault *why)
 {
     struct db *d = calloc(1, sizeof *d);
-    int flags =
-        mode == DB_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+    int keep = 1;
 
     if (!d)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
-    if (sqlite3_open_v2(path, &d->sqlite, flags | SQLITE_OPEN_NOMUTEX, vfs) != SQLITE_OK) {
+    if (open_sqlite(path, mode, vfs, &d->sqlite) != SQLITE_OK) {
         (void)db_fault(d, path, why);
         db_close(d);
         return -1;
@@ -115,7 +161,9 @@ int db_open(
     (void)sqlite3_extended_result_codes(d->sqlite, 1);
     (void)sqlite3_busy_timeout(d->sqlite, mode == DB_READ ? 5000 : 0);
     sqlite3_progress_handler(d->sqlite, PROGRESS_STEPS, progress, d);
-    if (db_exec(d, mode == DB_WRITE ? write_pragmas : read_pragmas, why) != 0) {
+    (void)sqlite3_file_control(d->sqlite, NULL, SQLITE_FCNTL_PERSIST_WAL, &keep);
+    if ((mode == DB_WRITE && is_empty(d) && db_exec(d, new_pragmas, why) != 0) ||
+        db_exec(d, mode == DB_WRITE ? write_pragmas : read_pragmas, why) != 0) {
         (void)fault_prefix(why, "%s", path);
         db_close(d);
         return -1;
@@ -123,6 +171,13 @@ int db_open(
     (void)sqlite3_wal_hook(d->sqlite, committed, d);
     *ret = d;
     return 0;
+}
+
+void db_last_close(struct db *d)
+{
+    int keep = 0;
+
+    (void)sqlite3_file_control(d->sqlite, NULL, SQLITE_FCNTL_PERSIST_WAL, &keep);
 }
 
 void db_close(struct db *d)
@@ -142,17 +197,6 @@ int db_exec(struct db *d, const char *sql, struct fault *why)
     if (sqlite3_exec(d->sqlite, sql, NULL, NULL, NULL) == SQLITE_OK)
         return 0;
     return db_fault(d, "cannot be read or written", why);
-}
-
-static int pragma_int(struct db *d, const char *sql, int64_t *ret, struct fault *why)
-{
-    struct statement *s = db_prepare(d, sql, why);
-
-    if (!s || db_step(s, why) != 1)
-        return -1;
-    *ret = db_int(s, 0);
-    db_reset(s);
-    return 0;
 }
 
 int64_t db_wal_pages(const struct db *d)
@@ -188,6 +232,39 @@ int db_checkpoint(struct db *d, bool *whole, struct fault *why)
     if (code == SQLITE_OK || code == SQLITE_BUSY)
         return 0;
     return db_fault(d, "checkpoint", why);
+}
+
+static int rewrite(sqlite3_file *f, uint8_t *piece, int piece_bytes)
+{
+    sqlite3_int64 size;
+    int code = f->pMethods->xFileSize(f, &size);
+
+    for (sqlite3_int64 at = 0; code == SQLITE_OK && at < size; at += piece_bytes) {
+        int n = size - at < piece_bytes ? (int)(size - at) : piece_bytes;
+
+        code = f->pMethods->xRead(f, piece, n, at);
+        if (code == SQLITE_OK)
+            code = f->pMethods->xWrite(f, piece, n, at);
+    }
+    return code == SQLITE_OK && size > 0 ? f->pMethods->xSync(f, SQLITE_SYNC_FULL) : code;
+}
+
+int db_rewrite_wal(struct db *d, struct fault *why)
+{
+    enum { PIECE = 1 << 16 }; /* its unix VFS takes 128 KiB at most */
+    sqlite3_file *file = NULL;
+    uint8_t *piece = malloc(PIECE);
+    int code = sqlite3_file_control(d->sqlite, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &file);
+
+    if (!piece)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    if (code == SQLITE_OK && file && file->pMethods)
+        code = rewrite(file, piece, PIECE);
+    free(piece);
+    if (code != SQLITE_OK)
+        return fault_set(why, FAULT_BROKEN, code, "store: writing the WAL again: %s (%d)",
+            sqlite3_errstr(code), code);
+    return 0;
 }
 
 int db_settle(struct db *d, struct fault *why)
@@ -396,7 +473,7 @@ int db_copy_start(struct db *from, const char *to_path, struct db_copy **ret, st
         !(c->backup = sqlite3_backup_init(c->to, "main", from->sqlite, "main"))) {
         (void)fault_set(why, FAULT_INPUT, sqlite3_errcode(c->to), "backup to %s: %s", to_path,
             sqlite3_errmsg(c->to));
-        db_copy_end(c);
+        (void)db_copy_end(c, NULL, NULL);
         return -1;
     }
     *ret = c;
@@ -416,12 +493,19 @@ int db_copy_step(struct db_copy *c, int pages, int *left, int *total, struct fau
     return fault_set(why, FAULT_INPUT, code, "backup: %s", sqlite3_errstr(code));
 }
 
-void db_copy_end(struct db_copy *c)
+int db_copy_end(struct db_copy *c, const char *then, struct fault *why)
 {
+    int code = SQLITE_OK;
+
     if (!c)
-        return;
+        return 0;
     if (c->backup)
-        (void)sqlite3_backup_finish(c->backup);
+        code = sqlite3_backup_finish(c->backup);
+    if (code == SQLITE_OK && then)
+        code = sqlite3_exec(c->to, then, NULL, NULL, NULL);
+    if (code != SQLITE_OK)
+        (void)fault_set(why, FAULT_INPUT, code, "backup: %s", sqlite3_errmsg(c->to));
     (void)sqlite3_close(c->to);
     free(c);
+    return code == SQLITE_OK ? 0 : -1;
 }

@@ -169,9 +169,10 @@ struct store {
     size_t waiting_n;
     struct known_route *routes;
     size_t route_n;
-    int64_t commit_us;  /* how long the last one took */
-    size_t house_at;    /* the route whose housekeeping is next */
-    bool reserve_given; /* to a full disk; taken again when there is room */
+    int64_t commit_us;     /* how long the last one took */
+    uint64_t discarded_at; /* the route that is looked at next for having been discarded */
+    size_t house_at;       /* the route whose housekeeping is next */
+    bool reserve_given;    /* to a full disk; taken again when there is room */
     struct db_copy *copy;
     char copy_path[PATH_MAX];
     bool copying; /* under mutex, as the next two */
@@ -214,6 +215,8 @@ int retain_discarded(struct store *s, struct fault *why);
 int age_step_route(
     struct store *s, const struct known_route *r, int64_t unix_ms, struct fault *why);
 int age_step_audit(struct store *s, int64_t unix_ms, struct fault *why);
+/* Looks at one route that has chunks, another one each time; what a discarded one left goes. */
+int age_step_discarded(struct store *s, int64_t unix_ms, struct fault *why);
 /* reader.c */
 int readers_start(struct store *s, struct fault *why);
 void readers_stop(struct store *s);
@@ -233,6 +236,8 @@ int job_legs_decode(struct bytes from, struct store_job *j);
 int jobs_load(struct db *db, struct store_job **ret, size_t *count, struct fault *why);
 /* store.c */
 int store_lock_file(const char *path, int *ret, struct fault *why);
+/* check.c: wal_judge() on a file that nobody has open; 0 also when somebody has */
+int check_wal(const char *path, struct fault *why);
 /* query.c */
 void query_run(struct db *db, const struct query_spec *spec, struct query_answer *ret);
 

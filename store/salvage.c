@@ -2,6 +2,7 @@
 #include "store/inside.h"
 
 #include "store/schema.h"
+#include "store/wal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -120,6 +121,7 @@ static int new_identity(struct salvage *v, struct fault *why)
         " FROM held) + 1, coalesce((SELECT value FROM meta WHERE name = 'next_held'), 1)) + 1000",
         "UPDATE meta SET value = value + 1000 WHERE name IN ('next_generation', 'next_job')",
         "INSERT OR REPLACE INTO meta (name, value) VALUES ('clean', 0)",
+        WAL_DISCLAIM,
     };
     uint64_t id = 0;
     char text[17];
@@ -223,15 +225,22 @@ int store_salvage_file(
     const char *path, const char *new_path, store_say *say, void *arg, struct fault *why)
 {
     struct salvage v = { .say = say, .arg = arg };
-    bool whole;
+    bool whole, foreign = false;
     int result = -1;
 
     if (access(new_path, F_OK) == 0)
         return fault_set(why, FAULT_INPUT, EEXIST, "%s is there already", new_path);
-    if (db_open(path, DB_READ, NULL, &v.from, why) == 0 && read_version(&v, path, why) == 0 &&
-        db_open(new_path, DB_WRITE, NULL, &v.to, why) == 0 && copy_all(&v, why) == 0 &&
-        db_checkpoint(v.to, &whole, why) == 0 && schema_sync_directory(new_path, why) == 0)
+    if (check_wal(path, why) != 0) {
+        lost(&v, why->text);
+        foreign = why->code == WAL_FOREIGN;
+    }
+    if (db_open(path, foreign ? DB_ALONE : DB_READ, NULL, &v.from, why) == 0 &&
+        read_version(&v, path, why) == 0 && db_open(new_path, DB_WRITE, NULL, &v.to, why) == 0 &&
+        copy_all(&v, why) == 0 && db_checkpoint(v.to, &whole, why) == 0 &&
+        schema_sync_directory(new_path, why) == 0) {
+        db_last_close(v.to);
         result = v.damages;
+    }
     db_close(v.from);
     db_close(v.to);
     return result;

@@ -1,5 +1,7 @@
 #include "store/schema.h"
 
+#include "store/wal.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -150,8 +152,11 @@ static int copy_whole(struct db *d, const char *to, struct fault *why)
     do {
         got = db_copy_step(copy, COPY_PAGES, &left, &total, why);
     } while (got == 1);
-    db_copy_end(copy);
-    return got;
+    if (got != 0) {
+        (void)db_copy_end(copy, NULL, NULL);
+        return -1;
+    }
+    return db_copy_end(copy, WAL_DISCLAIM, why);
 }
 
 /* Under its name only when it is whole and synced. */

@@ -3,6 +3,7 @@
 
 #include "store/chunk.h"
 #include "store/schema.h"
+#include "store/wal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -94,7 +95,7 @@ static int load_meta(struct store *s, bool made, struct fault *why)
     s->next_held = (uint64_t)meta_int(s, "next_held", 1);
     s->next_generation = (uint64_t)meta_int(s, "next_generation", 1);
     s->next_job = (uint64_t)meta_int(s, "next_job", 1);
-    return meta_put(s, "clean", NULL, 0, why);
+    return meta_put(s, "clean", NULL, 0, why) != 0 ? -1 : wal_claim(s->db, s->path, why);
 }
 
 /* ---- open ---- */
@@ -118,16 +119,20 @@ static int make_or_upgrade(struct store *s, enum schema_state state, int version
 
 /* The directory first: a rollback journal that SQLite deleted just now (it makes a new file with
  * one) must not come back after a power cut, when the file has gone on: it would be rolled back.
- * Nor may anything rest on WAL frames whose own sync failed: the WAL is copied whole and synced
- * before an upgrade copies the file, and before the first acknowledgement. */
+ * Nor may anything rest on WAL frames whose own sync failed. So the WAL is written again (or a cut
+ * while it is copied could leave half of a transaction in the database that the WAL on the disk
+ * does not have), and copied whole and synced before an upgrade copies the file, and before the
+ * first acknowledgement. */
 static int open_file(struct store *s, struct fault *why)
 {
     enum schema_state state;
     int version;
 
-    if (db_open(s->path, DB_WRITE, s->spec.vfs, &s->db, why) != 0 ||
+    if (wal_judge(s->path, s->spec.vfs, why) != 0 ||
+        db_open(s->path, DB_WRITE, s->spec.vfs, &s->db, why) != 0 ||
         schema_state(s->db, s->path, &state, &version, why) != 0 ||
-        schema_sync_directory(s->path, why) != 0 || db_settle(s->db, why) != 0)
+        schema_sync_directory(s->path, why) != 0 || db_rewrite_wal(s->db, why) != 0 ||
+        db_settle(s->db, why) != 0)
         return -1;
     if (state != SCHEMA_TODAY &&
         (make_or_upgrade(s, state, version, why) != 0 || db_settle(s->db, why) != 0))
@@ -214,12 +219,12 @@ void store_free(struct store *s, bool clean)
         return;
     writer_stop(s);
     readers_stop(s);
-    if (clean && !s->broken)
-        (void)meta_put(s, "clean", NULL, 1, NULL);
-    if (clean && !s->broken) {
-        bool whole;
+    if (clean && !s->broken && meta_put(s, "clean", NULL, 1, NULL) == 0 &&
+        db_exec(s->db, WAL_DISCLAIM, NULL) == 0) {
+        bool whole = false;
 
-        (void)db_checkpoint(s->db, &whole, NULL);
+        if (db_checkpoint(s->db, &whole, NULL) == 0 && whole)
+            db_last_close(s->db);
     }
     db_close(s->db);
     txn_free(s->filling);

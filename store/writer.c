@@ -3,6 +3,7 @@
 
 #include "store/chunk.h"
 #include "store/schema.h"
+#include "store/wal.h"
 
 #include <fcntl.h>
 #include <libgen.h>
@@ -333,14 +334,15 @@ static void copy_step(struct store *s)
     if (!s->copy)
         return;
     got = db_copy_step(s->copy, 256, &left, &total, &why);
+    if (got <= 0) {
+        if (db_copy_end(s->copy, got == 0 ? WAL_DISCLAIM : NULL, got == 0 ? &why : NULL) != 0)
+            got = -1;
+        s->copy = NULL;
+    }
     /* Its name, and that its journal is gone: one that came back would undo the copy. */
     if (got == 0 && schema_sync_directory(s->copy_path, &why) != 0)
         got = -1;
     progress = got < 0 ? -1 : got == 0 ? 1001 : total ? 1000 * (total - left) / total : 0;
-    if (got <= 0) {
-        db_copy_end(s->copy);
-        s->copy = NULL;
-    }
     (void)pthread_mutex_lock(&s->mutex);
     s->copy_progress = progress;
     s->copying = got > 0;
@@ -395,6 +397,8 @@ static int housekeep(
     if (retain_discarded(s, why) != 0 && why->kind != FAULT_FULL)
         return -1;
     if (clock_ok && age_step_audit(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)
+        return -1;
+    if (clock_ok && age_step_discarded(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)
         return -1;
     if (s->reserve_given && has_room(s))
         s->reserve_given = !reserve_make(s);
@@ -534,7 +538,7 @@ void writer_stop(struct store *s)
         s->writer_started = false;
     }
     if (s->copy)
-        db_copy_end(s->copy);
+        (void)db_copy_end(s->copy, NULL, NULL);
     s->copy = NULL;
     txn_free(s->stuck);
     s->stuck = NULL;

@@ -219,6 +219,11 @@ void power_vfs_dead(bool dead)
     is_dead = dead;
 }
 
+bool power_vfs_will_fail(void)
+{
+    return failing_sync > 0;
+}
+
 void power_vfs_fail_sync(int n)
 {
     failing_sync = n;

@@ -28,6 +28,8 @@ void power_vfs_remove(const char *path);
 /* The n-th sync from now on (1: the next) fails, and as on Linux what it should have written is
  * marked clean: it is read as written, but no later sync writes it. 0: none. */
 void power_vfs_fail_sync(int n);
+/* That sync is still to come. */
+bool power_vfs_will_fail(void);
 /* While it is dead nothing can be written, synced or deleted: a process that closes its files then
  * leaves them as one does that is killed. */
 void power_vfs_dead(bool dead);

@@ -2,9 +2,6 @@
 #include "tests/unit/fail_vfs.h"
 #include "tests/unit/store_rig.h"
 
-#include <sched.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define DAY ((int64_t)86400 * 1000)
@@ -170,6 +167,41 @@ TEST(audit_rows_go_from_the_oldest_end_and_stay_ninety_days)
     store_free(s, true);
 }
 
+TEST(what_a_discarded_route_left_goes_and_its_neighbours_stay)
+{
+    struct store *s = store_rig_open();
+    struct fault why = { 0 };
+    struct store_route gone, kept;
+    uint64_t next = 1, other = 1;
+    struct query_answer a;
+
+    store_rig_route(s, "gone", &gone);
+    store_rig_route(s, "kept", &kept);
+    for (int i = 0; i < 100; i++) {
+        store_rig_append(s, gone.id, &next, 1, RIG_TIME + i, 20, false);
+        store_rig_append(s, kept.id, &other, 1, RIG_TIME + i, 20, false);
+        store_rig_commit(s, RIG_TIME + i);
+    }
+    store_gap_put(s, gone.id, "c", RIG_TIME, RIG_TIME + 5, 0, bytes_text("a"), bytes_text("b"));
+    store_rig_commit(s, RIG_TIME);
+    CHECK_INT(store_discard(s, gone.id, 0, &why), 0);
+    keep_house(s, RIG_TIME + DAY, true, 10);
+    store_read_blocks(s, 1, gone.id, 1, 1 << 20, false);
+    {
+        struct store_read r;
+
+        store_rig_read(s, &r);
+        CHECK_INT(r.count, 0);
+        store_read_done(&r);
+    }
+    CHECK_INT(rows_of(s, QUERY_GAPS), 0);
+    CHECK_INT(store_rig_check_log(s, kept.id, 1), other);
+    store_rig_query(s, &(struct query_spec){ .kind = QUERY_STATS, .limit = 10 }, &a);
+    CHECK_INT(a.rows.row_count, 1);
+    query_answer_done(&a);
+    store_free(s, true);
+}
+
 static uint64_t begin_at(struct store *s, uint64_t route_id, const char *name, int64_t ms)
 {
     struct fault why = { 0 };
@@ -263,16 +295,12 @@ TEST(a_real_disk_that_is_wholly_full_is_started_on)
     uint64_t next = 1;
     struct store *s;
 
-    CHECK_INT(mkdir("disk", 0700), 0);
-    /* In a namespace of its own, so that it goes with this process. */
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("tmpfs", "disk", "tmpfs", 0, "size=64m") != 0)
-        harness_skip("needs the right to mount a small disk");
+    store_rig_small_disk("disk", "size=64m");
     s = store_rig_open_with(spec);
     store_rig_route(s, "orders", &r);
     store_rig_append(s, r.id, &next, 10, RIG_TIME, 100, false);
     store_rig_commit(s, RIG_TIME);
-    store_free(s, false);
+    store_free(s, true);
     CHECK(fill_disk("disk/filler") > 100);
     s = store_rig_open_with(spec);
     CHECK(access("disk/log.db.reserve", F_OK) != 0);

@@ -4,6 +4,7 @@
 #include "tests/unit/old_stores.h"
 #include "tests/unit/store_rig.h"
 
+#include <sys/mount.h>
 #include <unistd.h>
 
 #define TODAY 2
@@ -145,6 +146,24 @@ TEST(the_copy_made_before_an_upgrade_is_the_old_store)
     CHECK(!store_upgraded(s, &from, &to));
     store_free(s, true);
     CHECK_INT(rename(RIG_STORE ".version-1", RIG_STORE), 0);
+    check_store(1);
+}
+
+TEST(an_upgrade_without_room_for_the_copy_is_refused_and_changes_nothing)
+{
+    struct fault why = { 0 };
+    struct store *s = NULL;
+
+    store_rig_small_disk("disk", "size=1m");
+    CHECK_INT(chdir("disk"), 0);
+    old_stores_put(0);
+    CHECK_INT(store_rig_try((struct store_spec){ .inline_io = true }, &s, &why), -1);
+    CHECK_INT(why.kind, FAULT_INPUT);
+    CHECK_CONTAINS(why.text, "version 1");
+    CHECK_CONTAINS(why.text, "MiB of free space");
+    CHECK(access(RIG_STORE ".version-1", F_OK) != 0);
+    CHECK(access(RIG_STORE ".version-1.part", F_OK) != 0);
+    CHECK_INT(mount(NULL, ".", NULL, MS_REMOUNT, "size=64m"), 0);
     check_store(1);
 }
 
