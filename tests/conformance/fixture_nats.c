@@ -55,6 +55,16 @@ static void source_options(const char *place, void *ret)
     o->ack_wait_ms = 30000;
 }
 
+static void subject_source_options(const char *place, void *ret)
+{
+    struct nats_source_options *o = ret;
+
+    o->subjects.at = calloc(1, sizeof *o->subjects.at);
+    if (!o->subjects.at || !(o->subjects.at[0] = strdup(place)))
+        abort();
+    o->subjects.n = 1;
+}
+
 static void stream_sink_options(const char *place, void *ret)
 {
     struct nats_sink_options *o = ret;
@@ -77,7 +87,7 @@ static const struct fixture fixtures[] = {
         .end = "nats_stream_tls",
         .needs = "BASCULE_TEST_NATS_TLS_PORT",
         .connector = &connector_nats,
-        .flags = FIXTURE_BRIEF | FIXTURE_NO_CUT,
+        .flags = FIXTURE_OPEN | FIXTURE_NO_CUT,
         .slot = NATS_SLOT_SUBJECT,
         .link_options = tls_link_options,
         .source_options = source_options,
@@ -86,6 +96,7 @@ static const struct fixture fixtures[] = {
         .end = "nats_stream",
         .needs = "BASCULE_TEST_NATS_PORT",
         .connector = &connector_nats,
+        .flags = FIXTURE_OPEN,
         .slot = NATS_SLOT_SUBJECT,
         .link_options = link_options,
         .source_options = source_options,
@@ -94,9 +105,10 @@ static const struct fixture fixtures[] = {
         .end = "nats_subject",
         .needs = "BASCULE_TEST_NATS_PORT",
         .connector = &connector_nats,
-        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE,
+        .flags = FIXTURE_LOSSY | FIXTURE_OPEN,
         .slot = NATS_SLOT_SUBJECT,
         .link_options = link_options,
+        .source_options = subject_source_options,
         .sink_options = subject_sink_options },
 };
 
