@@ -82,12 +82,31 @@ static void subject_sink_options(const char *place, void *ret)
     o->subject.fixed = true;
 }
 
+static const char *spoil(void *link_options, enum fixture_wrong what)
+{
+    struct nats_link_options *o = link_options;
+    const char *tls_port = getenv("BASCULE_TEST_NATS_TLS_PORT");
+
+    if (what == FIXTURE_WRONG_PASSWORD) {
+        /* A seed of the right form that this server does not know. */
+        fixture_text(
+            &o->nkey_seed, "%s", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY");
+        return "uthorization";
+    }
+    if (what == FIXTURE_WRONG_CA)
+        fixture_text(&o->tls.ca_file, "%s/other-ca.pem", getenv("BASCULE_TEST_NATS_CERTIFICATES"));
+    else
+        fixture_text(&o->url, "tls://" FIXTURE_OTHER_NAME ":%s", tls_port);
+    return "ertificate";
+}
+
 static const struct fixture fixtures[] = {
     { .name = "nats_stream_tls",
         .end = "nats_stream_tls",
         .needs = "BASCULE_TEST_NATS_TLS_PORT",
         .connector = &connector_nats,
-        .flags = FIXTURE_OPEN | FIXTURE_NO_CUT,
+        .flags = FIXTURE_NO_CUT,
+        .spoil = spoil,
         .slot = NATS_SLOT_SUBJECT,
         .link_options = tls_link_options,
         .source_options = source_options,
