@@ -195,6 +195,8 @@ TEST(what_was_acknowledged_outlives_a_failed_sync_and_then_a_power_cut)
     struct load *w = &load;
 
     begin(w);
+    /* With the next seed 40 cuts see a start that does not write the WAL again. */
+    w->dice.state++;
     load_open(w);
     while (cuts.cuts < cuts_wanted()) {
         for (int i = 0; i < 5; i++)
@@ -204,10 +206,11 @@ TEST(what_was_acknowledged_outlives_a_failed_sync_and_then_a_power_cut)
         while (!w->broken && power_vfs_will_fail())
             load_step(w, false);
         w->stays_open = false;
-        /* The file still shows what never reached the disk. */
-        power_vfs_cuts(12, random_next(&w->dice), cut, w);
+        /* The file still shows what never reached the disk. Most of all while it is settled. */
+        power_vfs_cuts(3, random_next(&w->dice), cut, w);
         start_again(w);
-        for (int i = 0; i < 5; i++)
+        power_vfs_cuts(30, random_next(&w->dice), cut, w);
+        for (int i = 0; i < 2; i++)
             load_step(w, false);
         power_vfs_cuts(0, 0, NULL, NULL);
     }
