@@ -2,7 +2,7 @@
  * by seed, what a cut then would leave is opened and judged: all that was acknowledged is there,
  * whole, and it goes on from there.
  *
- * BASCULE_POWER_CUTS: how many cuts each test makes, about (40; `make soak` many).
+ * BASCULE_POWER_CUTS: how many cuts each test makes, about (40; `make soak-store` more).
  * BASCULE_POWER_SEED begins elsewhere. A failure names the seed and the moment. */
 #include "tests/unit/load.h"
 #include "tests/unit/old_stores.h"
