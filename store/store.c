@@ -95,9 +95,11 @@ static int load_meta(struct store *s, bool made, struct fault *why)
     s->next_held = (uint64_t)meta_int(s, "next_held", 1);
     s->next_generation = (uint64_t)meta_int(s, "next_generation", 1);
     s->next_job = (uint64_t)meta_int(s, "next_job", 1);
-    return db_exec(s->db, WAL_BEGIN, why) != 0 || meta_put(s, "clean", NULL, 0, why) != 0
-               ? -1
-               : wal_claim(s->db, s->path, why);
+    if (db_exec(s->db, WAL_BEGIN, why) != 0 || meta_put(s, "clean", NULL, 0, why) != 0 ||
+        wal_claim(s->db, s->path, why) != 0)
+        return -1;
+    s->claimed = true;
+    return 0;
 }
 
 /* ---- open ---- */
@@ -218,19 +220,26 @@ fail:
     return -1;
 }
 
+/* With nothing in the WAL that the database does not have; whether all was drained is another
+ * matter. Where it cannot be, the WAL stays, and the next start sees to it. */
+static void end_in_order(struct store *s, bool drained)
+{
+    bool whole = false;
+
+    if (drained && meta_put(s, "clean", NULL, 1, NULL) != 0)
+        return;
+    if (db_exec(s->db, WAL_DISCLAIM, NULL) == 0 && db_checkpoint(s->db, &whole, NULL) == 0 && whole)
+        db_last_close(s->db);
+}
+
 void store_free(struct store *s, bool clean)
 {
     if (!s)
         return;
     writer_stop(s);
     readers_stop(s);
-    if (clean && !s->broken && meta_put(s, "clean", NULL, 1, NULL) == 0 &&
-        db_exec(s->db, WAL_DISCLAIM, NULL) == 0) {
-        bool whole = false;
-
-        if (db_checkpoint(s->db, &whole, NULL) == 0 && whole)
-            db_last_close(s->db);
-    }
+    if (s->claimed && !s->broken)
+        end_in_order(s, clean);
     db_close(s->db);
     txn_free(s->filling);
     txn_free(s->queued);

@@ -27,7 +27,9 @@ static void remove_files(const char *directory)
     DIR *d = opendir(directory);
     const struct dirent *e;
 
-    while (d && (e = readdir(d)) != NULL) {
+    if (!d)
+        return;
+    while ((e = readdir(d)) != NULL) {
         char path[600];
 
         (void)snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
