@@ -129,6 +129,7 @@ int kafka_sink_open(
     s->spec = *spec;
     s->options = spec->options;
     buf_init(&s->scratch, HEADER_SCRATCH_MAX);
+    kafka_pace_init(&s->pace, (size_t)spec->window_events);
     s->reports = calloc((size_t)spec->window_events, sizeof *s->reports);
     s->status.state = LINK_CONNECTING;
     s->status.since_ms = l->now_ms;
@@ -294,6 +295,7 @@ size_t kafka_sink_publish(struct sink *s, const struct message *messages, size_t
             rd_kafka_topic_new(kafka_handle_rk(s->producer->handle), s->options->topic.text, NULL);
     while (k < n && s->ready && !s->moving && s->flights && s->flights->free &&
            s->out + s->report_count < (size_t)s->spec.window_events &&
+           kafka_pace_room(&s->pace, s->out) &&
            (s->out == 0 || s->out_bytes < (size_t)s->spec.window_bytes) &&
            publish_one(s, &messages[k]))
         k++;

@@ -4,6 +4,7 @@
 
 #include "bridge/base/buf.h"
 #include "bridge/links/kafka/link.h"
+#include "bridge/links/kafka/pace.h"
 
 struct flight {
     struct sink *sink; /* NULL: nobody waits for it any more */
@@ -48,6 +49,7 @@ struct sink {
     rd_kafka_headers_t *headers;
     struct report *reports; /* a ring of window_events */
     size_t report_at, report_count, out, out_bytes;
+    struct kafka_pace pace;
     uint64_t order, order_confirmed;
     struct buf scratch;
     struct link_status status;
