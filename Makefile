@@ -22,6 +22,7 @@ SOURCES := $(filter-out bridge/cli/main.c,$(wildcard bridge/*.c bridge/*/*.c bri
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 UNIT := $(wildcard tests/unit/*.c)
 SIM := $(wildcard tests/sim/*.c)
+OOM := $(wildcard tests/oom/*.c)
 CONFORMANCE := $(wildcard tests/conformance/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 # What a suite needs beside its own files. Test programs link only what they have.
@@ -60,6 +61,12 @@ $(BUILD)/tests/sim.bin: $(SIM:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
 $(BUILD)/tests/conformance.bin: $(CONFORMANCE:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
+# The library as it is, but for the names of what can fail.
+$(BUILD)/tests/oom/libfailing.a: $(BUILD)/libbascule.a tests/oom/symbols
+	objcopy --redefine-syms=tests/oom/symbols $< $@
+$(BUILD)/tests/oom.bin: $(OOM:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/tests/sim/rig.o \
+		$(BUILD)/tests/sim/world.o $(BUILD)/tests/oom/libfailing.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 # Helpers of the tests that are one file each.
 $(TOOLS): $(BUILD)/tests/brokers/%: $(BUILD)/tests/brokers/%.o
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
@@ -86,7 +93,7 @@ ready:
 		{ packaging/install-deps --missing build && \
 		  echo "make: $(firstword $(CC)) or one of these is not there: $(PACKAGES)" >&2; exit 1; }
 
--include $(OBJECTS:.o=.d) $(BUILD)/bridge/cli/main.d $(UNIT:%.c=$(BUILD)/%.d) $(SIM:%.c=$(BUILD)/%.d) \
+-include $(OBJECTS:.o=.d) $(BUILD)/bridge/cli/main.d $(UNIT:%.c=$(BUILD)/%.d) $(OOM:%.c=$(BUILD)/%.d) $(SIM:%.c=$(BUILD)/%.d) \
 	$(CONFORMANCE:%.c=$(BUILD)/%.d) $(BENCH:%.c=$(BUILD)/%.d) $(TOOLS:=.d) $(FUZZERS:=.d) $(BUILD)/tests/harness.d
 
 deps: ## install the packages that build, tests, demo and lint need
@@ -194,6 +201,12 @@ FUZZ_BUILD = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/fuzz CC=cl
 	fuzzers
 fuzzers: $(FUZZERS)
 
+oom: ## each allocation of start, load, relay, replay, dead letters, each system call of a start, fails once, under asan
+	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/asan \
+		CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
+		$(BUILD)/asan/tests/oom.bin
+	@BUILD=$(BUILD)/asan tests/run-suites oom
+
 mutants: test-binaries ## build deliberate defects one by one; each must be seen by a test (ONLY="NAME…", NO_BROKER=1)
 	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(ALL_CFLAGS) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
 		tests/mutants/run.py $(if $(NO_BROKER),--no-broker) $(ONLY)
@@ -217,6 +230,6 @@ help: ## this list
 
 .PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit \
 	check-e2e check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help \
-	torture soak-faults soak-store FORCE
+	torture soak-faults soak-store oom FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -122,7 +122,7 @@ static void config_set(struct rig *g)
     };
 }
 
-void rig_start(struct rig *g)
+int rig_try_start(struct rig *g, struct fault *why)
 {
     struct store_spec store = {
         .path = STORE,
@@ -132,7 +132,6 @@ void rig_start(struct rig *g)
         .seed = random_next(&g->world.random),
     };
     struct relay_spec relay = { .seed = random_next(&g->world.random) };
-    struct fault why;
 
     world_now = &g->world;
     for (size_t i = 0; i < g->route.sink_count; i++)
@@ -141,12 +140,27 @@ void rig_start(struct rig *g)
     config_set(g);
     g->running = config_copy(g);
     relay.config = g->running;
-    if (store_open(&store, g->unix_ms, &g->store, &why) != 0)
-        harness_fail(__FILE__, __LINE__, "store_open: %s", why.text);
+    if (store_open(&store, g->unix_ms, &g->store, why) != 0)
+        goto fail;
     relay.store = g->store;
-    if (relay_open(&relay, g->now_ms, g->unix_ms, &g->relay, &why) != 0)
-        harness_fail(__FILE__, __LINE__, "relay_open: %s", why.text);
+    if (relay_open(&relay, g->now_ms, g->unix_ms, &g->relay, why) != 0)
+        goto fail;
     forget_beyond_window(g);
+    return 0;
+fail:
+    store_free(g->store, false);
+    g->store = NULL;
+    config_drop(g->running);
+    g->running = NULL;
+    return -1;
+}
+
+void rig_start(struct rig *g)
+{
+    struct fault why;
+
+    if (rig_try_start(g, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "start: %s", why.text);
 }
 
 static int begin(struct rig *g, const struct relay_reload_ask *ask)
@@ -205,9 +219,8 @@ static void look_at_reload(struct rig *g)
     config_drop(over);
 }
 
-void rig_turn(struct rig *g, bool store_stuck)
+int rig_try_turn(struct rig *g, bool store_stuck, struct fault *why)
 {
-    struct fault why;
     int64_t step = 1 + (int64_t)random_below(&g->world.random, 10);
 
     if (!store_stuck)
@@ -215,9 +228,18 @@ void rig_turn(struct rig *g, bool store_stuck)
     g->now_ms += step;
     g->unix_ms += step;
     g->turns++;
-    if (relay_turn(g->relay, g->now_ms, g->unix_ms, &why) < 0)
-        harness_fail(__FILE__, __LINE__, "relay_turn: %s", why.text);
+    if (relay_turn(g->relay, g->now_ms, g->unix_ms, why) < 0)
+        return -1;
     look_at_reload(g);
+    return 0;
+}
+
+void rig_turn(struct rig *g, bool store_stuck)
+{
+    struct fault why;
+
+    if (rig_try_turn(g, store_stuck, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "relay_turn: %s", why.text);
 }
 
 static void configs_drop(struct rig *g)
