@@ -243,7 +243,8 @@ static void replay_it(void)
     uint64_t left_out;
     bool answered = false;
 
-    store_query(g.store, 7, &spec);
+    if (store_query(g.store, 7, &spec) != 0)
+        return;
     for (int i = 0; i < 20 && g.relay && !answered; i++) {
         turn_or_restart();
         answered = g.relay && store_query_next(g.store, &a);

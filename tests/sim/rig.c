@@ -320,7 +320,7 @@ void rig_done(struct rig *g)
 
 void rig_query(struct rig *g, const struct query_spec *spec, struct query_answer *ret)
 {
-    store_query(g->store, 7, spec);
+    CHECK_INT(store_query(g->store, 7, spec), 0);
     for (int i = 0; i < 1000; i++) {
         rig_turn(g, false);
         if (store_query_next(g->store, ret)) {
