@@ -438,3 +438,22 @@ void rig_check(struct rig *g, bool ordered)
     for (size_t s = 0; s < g->route.sink_count; s++)
         check_sink(g, s, ordered);
 }
+
+void rig_tell(const struct rig *g)
+{
+    size_t waiting = 0;
+
+    for (size_t i = 0; i < g->world.count; i++)
+        waiting += !g->world.events[i].acknowledged;
+    fprintf(stderr, "%zu of %zu events not acknowledged, %" PRIu64 " crashes, %" PRIu64 " turns\n",
+        waiting, g->world.count, g->crashes, g->turns);
+    for (size_t i = 0; i < g->route.sink_count; i++) {
+        struct relay_sink_status s = rig_sink(g, i);
+
+        fprintf(stderr,
+            "sink %s: pending %" PRIu64 ", in flight %" PRIu64 ", held %" PRIu64 ", parked %" PRIu64
+            ", dead %" PRIu64 ", breaker %d, frontier %" PRIu64 ", error '%s'\n",
+            s.name, s.pending, s.in_flight, s.counts.held, s.parked, s.counts.dead, (int)s.breaker,
+            s.frontier, s.error);
+    }
+}

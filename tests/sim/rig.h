@@ -48,6 +48,8 @@ void rig_stop(struct rig *g);
 /* Turns until every event is finished at every sink, at most `turns`. Returns whether it came to
  * that. */
 bool rig_settle(struct rig *g, size_t turns);
+/* Says on stderr what is not finished yet. */
+void rig_tell(const struct rig *g);
 void rig_done(struct rig *g);
 
 /* Runs a query on the live store, turning it until the answer is there. */

@@ -191,25 +191,6 @@ static void quiet(struct rig *g)
             person_pauses(g, i);
 }
 
-static void tell(const struct rig *g)
-{
-    size_t waiting = 0;
-
-    for (size_t i = 0; i < g->world.count; i++)
-        waiting += !g->world.events[i].acknowledged;
-    fprintf(stderr, "%zu of %zu events not acknowledged, %" PRIu64 " crashes, %" PRIu64 " turns\n",
-        waiting, g->world.count, g->crashes, g->turns);
-    for (size_t i = 0; i < g->route.sink_count; i++) {
-        struct relay_sink_status s = rig_sink(g, i);
-
-        fprintf(stderr,
-            "sink %s: pending %" PRIu64 ", in flight %" PRIu64 ", held %" PRIu64 ", parked %" PRIu64
-            ", dead %" PRIu64 ", breaker %d, frontier %" PRIu64 ", error '%s'\n",
-            s.name, s.pending, s.in_flight, s.counts.held, s.parked, s.counts.dead, (int)s.breaker,
-            s.frontier, s.error);
-    }
-}
-
 /* A source without positions gives what was not yet acknowledged again after an end, as a new event
  * that comes late; order is promised within one receipt, and by sinks that have one of a key in
  * flight. */
@@ -248,7 +229,7 @@ static void run_script(const struct script *s)
     }
     quiet(&g);
     if (!rig_settle(&g, SETTLE_TURNS)) {
-        tell(&g);
+        rig_tell(&g);
         harness_fail(__FILE__, __LINE__, "not all is finished");
     }
     rig_check(&g, ordered(&g, s));
