@@ -492,7 +492,7 @@ int query_log(struct db *db, const struct query_spec *q, struct query_answer *a)
 
     if (!st || !names) {
         free(names);
-        return st ? fault_set(&a->why, FAULT_RETRY, 0, "out of memory") : -1;
+        return -1;
     }
     rows_init(&a->rows, q->kind == QUERY_TRACE ? trace_columns
                         : q->all               ? event_all_columns
