@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FIRST_BYTES 64
-
 void buf_init(struct buf *b, size_t max)
 {
     *b = (struct buf){ .max = max };
@@ -23,17 +21,9 @@ void buf_clear(struct buf *b)
     b->failed = false;
 }
 
-/* Never past the maximum, since buf_reserve() gives out all of it unasked. */
-static size_t first_capacity(const struct buf *b)
-{
-    if (b->max > FIRST_BYTES)
-        return FIRST_BYTES;
-    return b->max ? b->max : 1;
-}
-
 uint8_t *buf_grow(struct buf *b, size_t n)
 {
-    size_t capacity = b->capacity ? b->capacity : first_capacity(b);
+    size_t capacity = b->capacity ? b->capacity : 64;
     uint8_t *at;
 
     if (b->failed || n > b->max || b->n > b->max - n) {
