@@ -31,8 +31,12 @@ struct world_sink {
     bool up, blocked, sick;
     bool ordered; /* the sink keeps the order of keys as they came */
     uint64_t session;
-    uint64_t generation; /* of the token that came last */
-    uint64_t charges;    /* answers that may use up an attempt */
+    uint64_t generation; /* of the token that came last; so the next ones */
+    uint8_t headers[512];
+    size_t header_bytes;
+    char key[32];
+    size_t most_in_flight;
+    uint64_t charges; /* answers that may use up an attempt */
     /* By place in the log, for first deliveries: which event it names (plus 1), and whether a try
      * of it may have arrived without our word. */
     uint16_t named[WORLD_SEQS_MAX];
