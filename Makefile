@@ -27,7 +27,7 @@ CONFORMANCE := $(wildcard tests/conformance/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 # What a suite needs beside its own files. Test programs link only what they have.
 TEST_BINARIES := $(if $(UNIT),$(BUILD)/tests/unit.bin) $(if $(SIM),$(BUILD)/tests/sim.bin) \
-	$(if $(CONFORMANCE),$(BUILD)/tests/conformance.bin) $(TOOLS)
+	$(if $(OOM),$(BUILD)/tests/oom.bin) $(if $(CONFORMANCE),$(BUILD)/tests/conformance.bin) $(TOOLS)
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS := $(patsubst tests/brokers/%.c,$(BUILD)/tests/brokers/%,$(wildcard tests/brokers/*.c))
 LINTED := $(wildcard bridge/*.c bridge/*/*.c bridge/*/*/*.c routes/*.c store/*.c schemas/*.c tests/*.c tests/*/*.c)
@@ -143,7 +143,7 @@ check: ## install what is missing, then run all tests
 	@packaging/install-deps build brokers test fuzz
 	@$(MAKE) --no-print-directory -s -j$(JOBS) test-binaries
 	@$(FUZZ_BUILD)
-	@BUILD=$(BUILD) tests/run-suites unit sim fuzz conformance e2e
+	@BUILD=$(BUILD) BASCULE_OOM_STRIDE=41 tests/run-suites unit sim oom fuzz conformance e2e
 
 test-binaries: all $(TEST_BINARIES)
 
