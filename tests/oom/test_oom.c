@@ -186,6 +186,11 @@ TEST(events_on_their_way_without_memory_are_not_lost)
     try_each(&(struct scenario){ started, some_turns, finish }, OOM_MEMORY);
 }
 
+TEST(events_on_their_way_whose_system_calls_fail_are_not_lost)
+{
+    try_each(&(struct scenario){ started, some_turns, finish }, OOM_CALL);
+}
+
 static struct relay_dead dead;
 static char dead_text[2][64];
 
@@ -217,6 +222,11 @@ static void retry_it(void)
 TEST(a_dead_letter_retried_without_memory_is_there_or_delivered)
 {
     try_each(&(struct scenario){ with_a_dead_letter, retry_it, finish }, OOM_MEMORY);
+}
+
+TEST(a_dead_letter_retried_while_system_calls_fail_is_there_or_delivered)
+{
+    try_each(&(struct scenario){ with_a_dead_letter, retry_it, finish }, OOM_CALL);
 }
 
 /* ---- replay ---- */
@@ -273,4 +283,9 @@ static void finish_replay(void)
 TEST(a_replay_without_memory_is_refused_or_ends)
 {
     try_each(&(struct scenario){ with_a_log, replay_it, finish_replay }, OOM_MEMORY);
+}
+
+TEST(a_replay_whose_system_calls_fail_is_refused_or_ends)
+{
+    try_each(&(struct scenario){ with_a_log, replay_it, finish_replay }, OOM_CALL);
 }
