@@ -223,6 +223,9 @@ mutants: test-binaries ## build deliberate defects one by one; each must be seen
 	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(ALL_CFLAGS) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
 		tests/mutants/run.py $(if $(NO_BROKER),--no-broker) $(ONLY)
 
+soak: ## hours: mutants, oom, sanitizers, valgrind, fuzz, outages, torture, a million seeds (SEEDS, DURATION, KILLS, STEPS="NAME…")
+	@SEEDS=$(SEEDS) DURATION=$(DURATION) KILLS=$(KILLS) STEPS='$(STEPS)' tests/soak
+
 bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
 	@packaging/install-deps build brokers test bench
 	@BUILD=$(BUILD) tests/bench/run.py $(ARGS)
@@ -242,6 +245,6 @@ help: ## this list
 
 .PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit \
 	check-e2e check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help \
-	torture soak-faults soak-store oom FORCE
+	torture soak-faults soak-store oom coverage soak FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

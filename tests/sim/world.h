@@ -55,9 +55,10 @@ struct world {
     bool keep_position; /* like Kafka: goes on from a stored position */
     bool source_up;
     uint32_t source_opens, link_opens;
-    bool refuse_sinks; /* opening one fails: a bridge without memory */
-    bool ids;          /* its publishers give ids */
-    uint32_t hops;     /* that its events have behind them */
+    bool refuse_sinks;    /* opening one fails: a bridge without memory */
+    bool ids;             /* its publishers give ids */
+    uint32_t hops;        /* that its events have behind them */
+    struct bytes headers; /* of all of its events; lent */
     struct world_sink sinks[WORLD_SINKS_MAX];
     size_t sink_count;
 };
