@@ -205,7 +205,7 @@ oom: ## each allocation of start, load, relay, replay, dead letters, each system
 	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/asan \
 		CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
 		$(BUILD)/asan/tests/oom.bin
-	@BUILD=$(BUILD)/asan tests/run-suites oom
+	@BUILD=$(BUILD)/asan SUITE_SECONDS=$(or $(SUITE_SECONDS),36000) tests/run-suites oom
 
 # 90 in 100 lines, which is what this project asks of the two layers that hold the guarantees.
 coverage: ## lines that unit tests and simulation reach: build/coverage/index.html; store/ and routes/ need 90 %

@@ -3,6 +3,7 @@
  *
  *   BASCULE_OOM_STRIDE=N   tries each N-th only (1)
  *   BASCULE_OOM_ONLY=N     tries the N-th alone, in this process */
+#include "routes/config.h"
 #include "tests/harness.h"
 #include "tests/oom/oom.h"
 #include "tests/sim/rig.h"
@@ -10,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define CONFIG "route.yaml"
 #define SETTLE_TURNS 20000
 
 static struct rig g;
@@ -288,4 +290,72 @@ TEST(a_replay_without_memory_is_refused_or_ends)
 TEST(a_replay_whose_system_calls_fail_is_refused_or_ends)
 {
     try_each(&(struct scenario){ with_a_log, replay_it, finish_replay }, OOM_CALL);
+}
+
+/* ---- reload ---- */
+
+/* Another place for one sink, so that it is opened again, and a number for another. */
+static void reload_it(void)
+{
+    g.sinks[1].max_attempts = 9;
+    g.sinks[0].window_events = 64;
+    if (rig_reload(&g, NULL) != 0)
+        check_said(&g.reload_why);
+    for (int i = 0; i < 20; i++)
+        turn_or_restart();
+}
+
+TEST(a_reload_without_memory_is_refused_or_done_and_loses_nothing)
+{
+    try_each(&(struct scenario){ started, reload_it, finish }, OOM_MEMORY);
+}
+
+TEST(a_reload_whose_system_calls_fail_is_refused_or_done_and_loses_nothing)
+{
+    try_each(&(struct scenario){ started, reload_it, finish }, OOM_CALL);
+}
+
+/* ---- configuration ---- */
+
+static void write_config(void)
+{
+    static const char text[] =
+        "connections:\n"
+        "  rabbit: { type: rabbitmq, url: \"amqp://guest:guest@localhost:5672/\" }\n"
+        "  kafka: { type: kafka, brokers: [\"localhost:9092\"], tls: { ca_file: /ca } }\n"
+        "store: { path: ./bascule.db, max_size: 1GiB }\n"
+        "routes:\n"
+        "  - name: orders\n"
+        "    from: { connection: rabbit, queue: orders }\n"
+        "    key: \"${header.customer:-none}\"\n"
+        "    to:\n"
+        "      - { name: copy, connection: kafka, topic: \"o.${address}\", headers: { a: b } }\n";
+    FILE *f = fopen(CONFIG, "w");
+
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void load_config(void)
+{
+    const char *paths[] = { CONFIG };
+    struct config_problems problems = { 0 };
+    struct config *config = NULL;
+
+    if (config_load(paths, 1, &config, &problems) != 0)
+        CHECK(problems.n > 0 && problems.at[0].text[0]);
+    else
+        CHECK(config && config->route_count == 1);
+    config_problems_done(&problems);
+    config_free(config);
+}
+
+static void load_again(void)
+{
+    load_config();
+    (void)remove(CONFIG);
+}
+
+TEST(a_configuration_loaded_without_memory_is_refused_with_a_reason)
+{
+    try_each(&(struct scenario){ write_config, load_config, load_again }, OOM_MEMORY);
 }

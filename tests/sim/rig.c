@@ -170,9 +170,11 @@ static int begin(struct rig *g, const struct relay_reload_ask *ask)
     int result = relay_plan(g->relay, g->next, ask, &plan, &problems);
 
     g->reload_why = (struct fault){ 0 };
-    if (result != 0)
+    if (result != 0 && problems.n > 0)
         (void)fault_set(
             &g->reload_why, FAULT_INPUT, problems.at[0].code, "%s", problems.at[0].text);
+    else if (result != 0) /* not even a problem found room */
+        (void)fault_set(&g->reload_why, FAULT_RETRY, 0, "out of memory");
     relay_plan_done(&plan);
     config_problems_done(&problems);
     return result != 0 ? -1 : relay_reload(g->relay, g->next, ask, &g->reload_why);
