@@ -186,11 +186,11 @@ ubsan: ## unit tests and simulation under the undefined behaviour sanitizer alon
 	@$(SANITIZED) CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' check-unit
 tsan: ## the same under the thread sanitizer
 	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread' check-unit
+# What is only possibly lost is SQLite's: it keeps pointers into the middle of its pages.
+VALGRIND = valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
 valgrind: ## the same under valgrind
 	@packaging/install-deps build valgrind
-	@# What is only possibly lost is SQLite's: it keeps pointers into the middle of its pages.
-	@SUITE_SECONDS=$(or $(SUITE_SECONDS),36000) $(SANITIZED) CFLAGS='-O1 -g' WRAP='valgrind -q --error-exitcode=9 \
-		--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite' check-unit
+	@SUITE_SECONDS=$(or $(SUITE_SECONDS),36000) $(SANITIZED) CFLAGS='-O1 -g' WRAP='$(VALGRIND)' check-unit
 
 ##@ Prove
 fuzz: ## every parser and the store's file: corpora, then FUZZ_SECONDS (5) of new inputs each; ONLY="http…", KEEP=1
