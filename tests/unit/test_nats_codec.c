@@ -459,15 +459,21 @@ TEST(nats_a_consumer_is_made_as_the_options_say)
     struct buf b;
 
     buf_init(&b, 1000);
-    jet_consumer_config(&o, true, 100, &b);
+    jet_consumer_config(&o, true, false, 100, &b);
     CHECK_TEXT(buf_text(&b),
         "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"d\",\"deliver_policy\":"
         "\"by_start_sequence\",\"opt_start_seq\":5,\"ack_policy\":\"explicit\",\"replay_policy\":"
         "\"instant\",\"ack_wait\":2000000000,\"max_ack_pending\":100,\"filter_subject\":"
         "\"a.\\\"x\"}}");
     o.subjects.n = 2;
-    jet_consumer_config(&o, true, 100, &b);
+    jet_consumer_config(&o, true, false, 100, &b);
     CHECK_CONTAINS(buf_text(&b), "\"filter_subjects\":[\"a.\\\"x\",\"b\"]");
+    o.start_sequence = 0;
+    o.start = NATS_START_NEW;
+    jet_consumer_config(&o, false, false, 100, &b);
+    CHECK_CONTAINS(buf_text(&b), "\"deliver_policy\":\"new\"");
+    jet_consumer_config(&o, false, true, 100, &b);
+    CHECK_CONTAINS(buf_text(&b), "\"deliver_policy\":\"all\"");
     CHECK(jet_covers(&o.subjects, text("[\"b\"]")));
     CHECK(!jet_covers(&o.subjects, text("[\"b\",\"c\"]")));
     buf_done(&b);

@@ -31,9 +31,10 @@ enum jet_request {
 void jet_subject(enum jet_request request, const struct nats_link_options *link, const char *stream,
     const char *consumer, struct buf *to);
 void jet_stream_config(const struct nats_source_options *o, struct buf *to);
-/* `filter`: the subjects are fewer than the stream's own. */
-void jet_consumer_config(
-    const struct nats_source_options *o, bool filter, int64_t max_ack_pending, struct buf *to);
+/* `filter`: the subjects are fewer than the stream's own. `again`: there was one before, so that
+ * nothing new is skipped. */
+void jet_consumer_config(const struct nats_source_options *o, bool filter, bool again,
+    int64_t max_ack_pending, struct buf *to);
 void jet_pull(size_t batch, int64_t expires_ms, int64_t heartbeat_ms, struct buf *to);
 /* Do these subjects leave out nothing of a stream with that list of subjects (JSON)? */
 bool jet_covers(const struct option_list *subjects, struct bytes stream_subjects);

@@ -87,22 +87,33 @@ static void start_over(struct stream *t, const char *text)
     t->s.retry_ms = text ? t->s.link->now_ms + RETRY_MS : 0;
 }
 
-/* An epoch's sign stands before the sequences of each stored set. */
-static struct entry_id sign(uint64_t epoch)
+/* Before the sequences of each stored set stand the sign of stream and consumer, and the place of
+ * the newest delivery. */
+enum { ID_SEQUENCE = 0, ID_EPOCH, ID_PLACE, IDS_BEFORE = 2 };
+
+/* Where an earlier process stood: the set that was stored last stays until the next is. */
+static void learn_place(struct stream *t)
 {
-    return (struct entry_id){ epoch, 1 };
+    for (const struct commit *m = t->committed.all; m; m = m->next) {
+        if (m->n < IDS_BEFORE || m->ids[0].ms != t->epoch || m->ids[1].seq != ID_PLACE)
+            continue;
+        t->last_consumer_seq =
+            m->ids[1].ms > t->last_consumer_seq ? m->ids[1].ms : t->last_consumer_seq;
+        for (size_t i = IDS_BEFORE; i < m->n; i++)
+            t->last_seq = m->ids[i].ms > t->last_seq ? m->ids[i].ms : t->last_seq;
+    }
 }
 
-/* Sets of another stream or consumer of these names say nothing of this one's messages. */
+/* Sets of another stream or consumer of these names say nothing of this one's messages, also those
+ * that are not stored yet: a sequence among them would be taken for a message that never came. */
 static bool drop_others(struct stream *t)
 {
     bool any = false;
 
     for (struct commit *m = t->committed.all; m; m = m->next) {
-        bool same = m->n && m->ids[0].seq == 1 && m->ids[0].ms == t->epoch;
-        if (same || !m->stored || m->confirmed)
+        if (m->n && m->ids[0].seq == ID_EPOCH && m->ids[0].ms == t->epoch)
             continue;
-        any = any || m->n > 1;
+        any = any || (m->n > IDS_BEFORE && !m->confirmed);
         m->n = 0;
         m->confirmed = true;
     }
@@ -129,6 +140,8 @@ static void set_epoch(struct stream *t, struct bytes consumer_made)
     /* What is still in hand came from the old one: its sequences mean others now. */
     if (known)
         seqs_done(&t->held);
+    t->last_seq = t->last_consumer_seq = 0;
+    learn_place(t);
     if (drop_others(t) || known)
         note(t, 0,
             "the stream or its consumer is another one than before: what the old one had and was "
@@ -142,11 +155,11 @@ static void set_floor(struct stream *t, uint64_t floor)
 {
     for (struct commit *m = t->committed.all; m; m = m->next) {
         uint64_t most = 0;
-        for (size_t i = 1; i < m->n; i++)
+        for (size_t i = IDS_BEFORE; i < m->n; i++)
             most = m->ids[i].ms > most ? m->ids[i].ms : most;
         if (!m->stored || m->confirmed || most > floor || m->n == 0)
             continue;
-        for (size_t i = 1; i < m->n; i++)
+        for (size_t i = IDS_BEFORE; i < m->n; i++)
             seqs_remove(&t->held, m->ids[i].ms);
         m->confirmed = true;
         ack_job_free(acks_confirmed(&t->acks, m->number));
@@ -186,7 +199,9 @@ static void ask(struct stream *t)
         request(t, JET_CONSUMER_INFO, bytes_text(""));
         break;
     case STAGE_MAKE_CONSUMER:
-        jet_consumer_config(o, t->filtered, t->s.spec.window_events * 2, &t->text);
+        /* One that was there and is gone begins at the oldest: rather repeats than a hole. */
+        jet_consumer_config(o, t->filtered, t->epoch != 0 || t->committed.all,
+            t->s.spec.window_events * 2, &t->text);
         request(t, JET_CONSUMER_CREATE, buf_bytes(&t->text));
         break;
     case STAGE_READING:
@@ -214,22 +229,28 @@ static void learn_stream(struct stream *t, struct bytes body)
     t->stage = STAGE_CONSUMER;
 }
 
-/* Entries between what was delivered last and what the stream begins with now are gone. */
-static void look_for_trim(struct stream *t, uint64_t delivered)
+/* Entries between what was delivered last and what the stream begins with now are gone. The server
+ * itself moves the consumer past them; but if it has given nothing to another since our last one,
+ * they went to nobody. */
+static void look_for_trim(struct stream *t, struct bytes body)
 {
-    uint64_t last = delivered > t->last_seq ? delivered : t->last_seq;
+    uint64_t delivered = answer_unsigned(body, "delivered.stream_seq");
+    uint64_t place = answer_unsigned(body, "delivered.consumer_seq");
+    uint64_t last = t->last_seq && place == t->last_consumer_seq ? t->last_seq : delivered;
 
     if (last && t->first_seq > last + 1 && !t->one_each) {
         note(t, t->filtered ? 0 : t->first_seq - last - 1,
             "messages were removed from the stream before they were read");
         t->last_seq = t->first_seq - 1;
-        t->last_consumer_seq = 0;
+        t->last_consumer_seq = place;
+    } else if (delivered > t->last_seq && t->stage != STAGE_READING) {
+        t->last_seq = delivered;
+        t->last_consumer_seq = place;
     }
 }
 
 static void learn_consumer(struct stream *t, struct bytes body)
 {
-    uint64_t delivered = answer_unsigned(body, "delivered.stream_seq");
     int64_t wait_ms = answer_int(body, "config.ack_wait", 0) / 1000000;
 
     if (bytes_present(answer_find(body, "config.deliver_subject"))) {
@@ -249,11 +270,7 @@ static void learn_consumer(struct stream *t, struct bytes body)
     t->s.lag = answer_int(body, "num_pending", -1);
     set_epoch(t, answer_find(body, "created"));
     set_floor(t, answer_unsigned(body, "ack_floor.stream_seq"));
-    look_for_trim(t, delivered);
-    if (t->stage != STAGE_READING && delivered > t->last_seq) {
-        t->last_seq = delivered;
-        t->last_consumer_seq = answer_unsigned(body, "delivered.consumer_seq");
-    }
+    look_for_trim(t, body);
     t->stage = STAGE_READING;
     t->info_ms = t->heard_ms = t->s.link->now_ms;
     t->s.trouble[0] = 0;
@@ -357,7 +374,7 @@ static void count_delivery(struct stream *t, const struct jet_place *at)
 
 static bool known(struct stream *t, uint64_t seq)
 {
-    struct entry_id id = { seq, 0 };
+    struct entry_id id = { seq, ID_SEQUENCE };
 
     return committed_has(&t->committed, &id);
 }
@@ -642,7 +659,7 @@ static struct batch *stream_receive(struct source *s, size_t limit)
     p = batches_take(&s->batches, limit, &s->spec, false);
     if (!p)
         return NULL;
-    n = p->batch.count + 1;
+    n = p->batch.count + IDS_BEFORE;
     if (n > t->ids_capacity) {
         struct entry_id *ids = realloc(t->ids, n * sizeof *ids);
         if (!ids)
@@ -650,9 +667,10 @@ static struct batch *stream_receive(struct source *s, size_t limit)
         t->ids = ids;
         t->ids_capacity = n;
     }
-    t->ids[0] = sign(t->epoch);
-    for (size_t i = 1; i < n; i++)
-        t->ids[i] = (struct entry_id){ seq_of(p, i - 1), 0 };
+    t->ids[0] = (struct entry_id){ t->epoch, ID_EPOCH };
+    t->ids[1] = (struct entry_id){ t->last_consumer_seq, ID_PLACE };
+    for (size_t i = IDS_BEFORE; i < n; i++)
+        t->ids[i] = (struct entry_id){ seq_of(p, i - IDS_BEFORE), ID_SEQUENCE };
     p->number = committed_add(
         &t->committed, name_of(t), t->ids, n, &p->positions, &p->batch.position_count, &p->text);
     if (p->number == 0)
