@@ -655,6 +655,39 @@ TEST(nats_messages_in_hand_are_not_given_to_another_while_the_store_stands)
     rig_close();
 }
 
+TEST(nats_a_bucket_gets_the_latest_value_and_gives_every_change)
+{
+    static const char *const now[] = { "c.kv_get('box', 'k.1') == b'1'",
+        "c.kv_get('box', 'k.1') == b'2'", "c.kv_get('box', 'k.1') is None" };
+    const struct bytes values[] = { bytes_of("1", 1), bytes_of("2", 1), BYTES_NONE };
+    struct event e = { .id = bytes_text("i") };
+    struct message m = { .ref = 7, .event = &e };
+    struct batch *b = NULL;
+
+    client("c.bucket('box', 5)");
+    g.to.bucket = g.from.bucket = text("box");
+    g.to.bucket_key.text = text("${key}");
+    g.from.durable = text("d");
+    rig_open();
+    sink_open("$", NULL);
+    source_open();
+    m.fields[NATS_SLOT_BUCKET_KEY] = bytes_text("k.1");
+    for (size_t i = 0; i < 3; i++) {
+        m.token = bytes_of("abc" + i, 1);
+        e.body = values[i];
+        UNTIL(c->sink_publish(g.sink, &m, 1) == 1);
+        UNTIL(collected());
+        CHECK_INT(last.fate, FATE_DELIVERED);
+        CHECK(client_says(now[i]));
+        b = receive_events();
+        CHECK_INT(b->count, 1);
+        CHECK(bytes_equal(b->events[0].key, bytes_text("k.1")));
+        CHECK(bytes_equal(b->events[0].body, values[i]));
+        c->source_settle(g.source, b, true);
+    }
+    rig_close();
+}
+
 TEST(nats_subjects_come_with_headers_and_their_reply_subject)
 {
     struct bytes list;

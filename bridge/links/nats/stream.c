@@ -41,7 +41,9 @@ struct pull {
 };
 
 struct stream {
-    struct source s; /* first */
+    struct source s;                /* first */
+    struct nats_source_options own; /* a bucket's stream is named here */
+    char bucket_stream[272], bucket_subject[272];
     struct wire_port *port;
     char inbox[224];
     enum stage stage;
@@ -291,7 +293,7 @@ static void answered(struct stream *t, const struct wire_message *m)
     if (bytes_present(m->headers)) {
         start_over(t, "JetStream does not answer: no responders");
     } else if (t->stage == STAGE_STREAM && failed) {
-        if (number == JET_STREAM_NOT_FOUND && may_create(t))
+        if (number == JET_STREAM_NOT_FOUND && may_create(t) && !t->s.options->bucket)
             t->stage = STAGE_MAKE_STREAM;
         else
             trouble(t, "stream", m->body);
@@ -737,6 +739,17 @@ static void stream_done(struct source *s)
     free(t->ids);
 }
 
+/* A bucket is a stream by convention, and its changes are the stream's messages. */
+static void read_bucket(struct stream *t)
+{
+    t->own = *t->s.options;
+    (void)snprintf(t->bucket_stream, sizeof t->bucket_stream, "KV_%.255s", t->own.bucket);
+    (void)snprintf(t->bucket_subject, sizeof t->bucket_subject, "$KV.%.255s.", t->own.bucket);
+    t->own.stream = t->bucket_stream;
+    t->s.options = &t->own;
+    t->s.bucket = bytes_text(t->bucket_subject);
+}
+
 static int stream_open(
     struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why)
 {
@@ -747,6 +760,8 @@ static int stream_open(
     if (!t)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     source_common(&t->s, &nats_stream_source, l, spec);
+    if (o->bucket)
+        read_bucket(t);
     t->s.wire = l->shared;
     buf_init(&t->text, TEXT_BYTES_MAX);
     buf_init(&t->subject, TEXT_BYTES_MAX);
@@ -757,7 +772,8 @@ static int stream_open(
     (void)snprintf(t->inbox, sizeof t->inbox, "%.200s.r%llu", wire_inbox(l->shared),
         (unsigned long long)spec->route_id);
     (void)snprintf(subject, sizeof subject, "%s.>", t->inbox);
-    if (committed_load(&t->committed, o->stream, spec->positions, spec->position_count, why) == 0 &&
+    if (committed_load(&t->committed, name_of(t), spec->positions, spec->position_count, why) ==
+            0 &&
         committed_sort(&t->committed) == 0)
         t->port = wire_port_open(l->shared, subject, NULL, 0, 0);
     if (!t->port) {
