@@ -8,7 +8,7 @@ endif
 CFLAGS ?= -O2 -g
 JOBS ?= 2
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
-PACKAGES := rdkafka librabbitmq hiredis sqlite3 libzstd yaml-0.1 libmicrohttpd openssl jansson libnats
+PACKAGES := rdkafka librabbitmq hiredis sqlite3 libzstd yaml-0.1 libmicrohttpd openssl jansson libcurl libnats
 
 VERSION := 0.1.0
 # Asked once, and only when something is compiled: `make check` installs pkg-config itself.
@@ -27,6 +27,7 @@ BENCH := $(wildcard tests/bench/*.c)
 # What a suite needs beside its own files. Test programs link only what they have.
 TEST_BINARIES := $(if $(UNIT),$(BUILD)/tests/unit.bin) $(if $(SIM),$(BUILD)/tests/sim.bin) \
 	$(if $(CONFORMANCE),$(BUILD)/tests/conformance.bin) $(TOOLS)
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS := $(patsubst tests/brokers/%.c,$(BUILD)/tests/brokers/%,$(wildcard tests/brokers/*.c))
 LINTED := $(wildcard bridge/*.c bridge/*/*.c bridge/*/*/*.c routes/*.c store/*.c schemas/*.c tests/*.c tests/*/*.c)
 FORMATTED := $(LINTED) $(wildcard bridge/*.h bridge/*/*.h bridge/*/*/*.h routes/*.h store/*.h schemas/*.h tests/*.h tests/*/*.h)
@@ -37,6 +38,10 @@ all: $(BUILD)/bascule ## build the program (build/bascule)
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# What they include as bytes, which the compiler's lists of headers leave out.
+$(BUILD)/store/schema.o: $(wildcard store/sql/*.sql)
+$(BUILD)/tests/unit/old_stores.o: $(wildcard tests/stores/*.zst)
 
 # The list of members is part of it: a source that is gone must go from the archive too. A linker takes the
 # first of two functions of one name in an archive for both, silently.
@@ -58,6 +63,11 @@ $(BUILD)/tests/conformance.bin: $(CONFORMANCE:%.c=$(BUILD)/%.o) $(BUILD)/tests/h
 # Helpers of the tests that are one file each.
 $(TOOLS): $(BUILD)/tests/brokers/%: $(BUILD)/tests/brokers/%.o
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+$(BUILD)/tests/stores/fill: $(BUILD)/tests/stores/fill.o $(BUILD)/tests/unit/store_rig.o $(BUILD)/libbascule.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+# With clang and its fuzzer's flags, see `make fuzz`; the simulation's world stands in for brokers.
+$(FUZZERS): %: %.o $(BUILD)/tests/fuzz/aid.o $(BUILD)/tests/sim/rig.o $(BUILD)/tests/sim/world.o $(BUILD)/libbascule.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 
@@ -77,20 +87,40 @@ ready:
 		  echo "make: $(firstword $(CC)) or one of these is not there: $(PACKAGES)" >&2; exit 1; }
 
 -include $(OBJECTS:.o=.d) $(BUILD)/bridge/cli/main.d $(UNIT:%.c=$(BUILD)/%.d) $(SIM:%.c=$(BUILD)/%.d) \
-	$(CONFORMANCE:%.c=$(BUILD)/%.d) $(BENCH:%.c=$(BUILD)/%.d) $(TOOLS:=.d) $(BUILD)/tests/harness.d
+	$(CONFORMANCE:%.c=$(BUILD)/%.d) $(BENCH:%.c=$(BUILD)/%.d) $(TOOLS:=.d) $(FUZZERS:=.d) $(BUILD)/tests/harness.d
 
 deps: ## install the packages that build, tests, demo and lint need
 	packaging/install-deps
 
-install: all ## install program and examples below DESTDIR/PREFIX
+# Pages, completions and the schema are what the program says of itself.
+manual: $(BUILD)/manual/bascule.1
+$(BUILD)/manual/bascule.1: $(BUILD)/bascule packaging/manual/write $(wildcard packaging/manual/*.in)
+	packaging/manual/write $(BUILD)/bascule $(BUILD)/manual
+
+SHARE = $(DESTDIR)$(PREFIX)/share
+install: all manual ## install program, manual, completions, schema, examples below DESTDIR/PREFIX
 	install -D -m 755 $(BUILD)/bascule $(DESTDIR)$(PREFIX)/bin/bascule
-	install -d $(DESTDIR)$(PREFIX)/share/doc/bascule/examples
-	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/bascule/
-	install -m 644 $(wildcard routes/examples/*.yaml) $(DESTDIR)$(PREFIX)/share/doc/bascule/examples/
+	install -d $(SHARE)/doc/bascule/examples $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7
+	install -m 644 README.md $(SHARE)/doc/bascule/
+	install -m 644 $(wildcard routes/examples/*.yaml) $(SHARE)/doc/bascule/examples/
+	install -m 644 $(BUILD)/manual/bascule.1 $(SHARE)/man/man1/
+	install -m 644 $(BUILD)/manual/bascule.yaml.5 $(BUILD)/manual/bascule-routes.5 $(SHARE)/man/man5/
+	install -m 644 $(BUILD)/manual/bascule-errors.7 $(SHARE)/man/man7/
+	install -D -m 644 $(BUILD)/manual/bascule.bash $(SHARE)/bash-completion/completions/bascule
+	install -D -m 644 $(BUILD)/manual/_bascule $(SHARE)/zsh/vendor-completions/_bascule
+	install -D -m 644 $(BUILD)/manual/bascule.fish $(SHARE)/fish/vendor_completions.d/bascule.fish
+	install -D -m 644 $(BUILD)/manual/bascule.schema.json $(SHARE)/bascule/bascule.schema.json
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/bascule
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/bascule
+	rm -f $(DESTDIR)$(PREFIX)/bin/bascule $(SHARE)/man/man1/bascule.1 $(SHARE)/man/man5/bascule.yaml.5 \
+		$(SHARE)/man/man5/bascule-routes.5 $(SHARE)/man/man7/bascule-errors.7 \
+		$(SHARE)/bash-completion/completions/bascule $(SHARE)/zsh/vendor-completions/_bascule \
+		$(SHARE)/fish/vendor_completions.d/bascule.fish
+	rm -rf $(SHARE)/doc/bascule $(SHARE)/bascule
+
+deb: ## build the Debian package into build/packages
+	@packaging/install-deps build deb
+	@packaging/build-deb $(BUILD)/packages
 
 clean: ## remove what was built
 	rm -rf $(BUILD)
@@ -103,9 +133,10 @@ demo: ## install what is missing, then show a relay with real brokers (KEEP=1 le
 
 ##@ Test
 check: ## install what is missing, then run all tests
-	@packaging/install-deps build brokers test
+	@packaging/install-deps build brokers test fuzz
 	@$(MAKE) --no-print-directory -s -j$(JOBS) test-binaries
-	@BUILD=$(BUILD) tests/run-suites unit sim conformance e2e
+	@$(FUZZ_BUILD)
+	@BUILD=$(BUILD) tests/run-suites unit sim fuzz conformance e2e
 
 test-binaries: all $(TEST_BINARIES)
 
@@ -117,6 +148,19 @@ check-e2e: all $(TOOLS) ## end to end with real brokers; ONLY="PART…" runs tes
 
 check-conformance: test-binaries ## every link against its real broker
 	@BUILD=$(BUILD) tests/run-suites conformance
+
+check-packages: all manual ## build the packages, install them into fresh systems booted with systemd (root)
+	@packaging/install-deps build deb packages
+	@BUILD=$(BUILD) tests/packages/run
+torture: all $(TOOLS) ## kill -9 under load with real brokers, N=1000 times (SEED=1); the oracle judges
+	@packaging/install-deps build brokers test
+	@BUILD=$(BUILD) tests/e2e/torture --kills $(or $(N),100) --seed $(or $(SEED),1)
+
+soak-faults: all $(TOOLS) ## outages that last FAULT_SECONDS=600 each, then torture
+	@packaging/install-deps build brokers test
+	@BUILD=$(BUILD) BASCULE_FAULT_SECONDS=$(or $(FAULT_SECONDS),600) tests/e2e/run -v stopped_until black_hole \
+		burns_no_attempt one_of_three rabbitmq_restarted kafka_killed
+	@BUILD=$(BUILD) tests/e2e/torture --kills $(or $(N),1000) --seed $(or $(SEED),1)
 
 SANITIZED = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/$@
 asan: ## unit tests and simulation under address and undefined behaviour sanitizers
@@ -133,8 +177,23 @@ valgrind: ## the same under valgrind
 	@packaging/install-deps build valgrind
 	@$(SANITIZED) CFLAGS='-O1 -g' WRAP='valgrind -q --error-exitcode=9 --leak-check=full' check-unit
 
-bench: all $(BENCH:%.c=$(BUILD)/%) ## speed against bare client loops; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
-	@packaging/install-deps build brokers test
+##@ Prove
+fuzz: ## every parser and the store's file: corpora, then FUZZ_SECONDS (5) of new inputs each; ONLY="http…", KEEP=1
+	@packaging/install-deps build fuzz
+	@$(FUZZ_BUILD)
+	@BUILD=$(BUILD)/fuzz JOBS=$(JOBS) KEEP=$(KEEP) tests/fuzz/run $(ONLY)
+
+FUZZ_BUILD = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang \
+	CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' \
+	fuzzers
+fuzzers: $(FUZZERS)
+
+mutants: test-binaries ## build deliberate defects one by one; each must be seen by a test (ONLY="NAME…", NO_BROKER=1)
+	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(ALL_CFLAGS) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
+		tests/mutants/run.py $(if $(NO_BROKER),--no-broker) $(ONLY)
+
+bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
+	@packaging/install-deps build brokers test bench
 	@BUILD=$(BUILD) tests/bench/run.py $(ARGS)
 
 ##@ Keep tidy
@@ -150,7 +209,8 @@ help: ## this list
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 22
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
-.PHONY: all ready deps install uninstall clean demo check test-binaries check-unit check-e2e \
-	check-conformance asan asan-e2e ubsan tsan valgrind bench lint format help FORCE
+.PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit \
+	check-e2e check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help \
+	torture soak-faults FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

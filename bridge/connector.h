@@ -14,6 +14,7 @@
 #ifndef BASCULE_CONNECTOR_H
 #define BASCULE_CONNECTOR_H
 
+#include "bridge/base/buf.h"
 #include "bridge/base/event.h"
 #include "bridge/base/fault.h"
 #include "bridge/base/option.h"
@@ -205,6 +206,11 @@ struct connector {
      * and for `status`: "queue orders", "exchange alerts", "topic clicks", "channel alerts.*". */
     void (*source_place)(const void *options, char *ret, size_t n);
     void (*sink_place)(const void *options, char *ret, size_t n);
+
+    /* What it makes at the broker when it connects and finds it missing, a line each: "queue orders
+     * (quorum)"; for `plan`. NULL: never anything. */
+    void (*source_declares)(const void *options, struct buf *to);
+    void (*sink_declares)(const void *options, struct buf *to);
 
     int (*link_open)(const struct link_spec *spec, struct link **ret, struct fault *why);
     void (*link_free)(struct link *l); /* after its sources and sinks are freed */

@@ -3,6 +3,8 @@
 #include "bridge/base/log.h"
 #include "bridge/loop.h"
 #include "bridge/notify.h"
+#include "bridge/reload.h"
+#include "bridge/watchdog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #define READERS 3           /* one of them kept for sinks */
@@ -22,12 +25,20 @@ struct daemon {
     struct loop *loop;
     struct store *store;
     struct relay *relay;
+    struct config *config; /* that runs */
+    struct reload *reload;
     struct api *api;
     struct http *http;
     int64_t now_ms, unix_ms;
     int64_t drain_until_ms; /* 0: not draining */
     int64_t status_at_ms;
+    struct watchdog watchdog;
+    bool told_reloading;
 };
+
+/* By enum config_log_format. */
+static const enum log_format log_formats[] = { LOG_FORMAT_AUTO, LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON,
+    LOG_FORMAT_JOURNAL };
 
 /* ---- start ---- */
 
@@ -72,16 +83,33 @@ static int store_exit(const struct fault *why)
     return why->code == EACCES || why->code == EPERM ? DAEMON_PERMISSION : DAEMON_IO;
 }
 
+static void say_upgrade(const struct store *s)
+{
+    int from, to;
+    const char *copy = store_upgraded(s, &from, &to);
+
+    if (copy)
+        log_say(LOG_LEVEL_WARN, NULL, NULL,
+            "the store was brought from schema version %d to %d; as it was before it stands in %s, "
+            "which may be deleted when this version is to be kept",
+            from, to, copy);
+}
+
 static int start_store(struct daemon *d)
 {
-    const struct config *c = d->spec->config;
+    const struct config *c = d->config;
     struct store_spec spec = { .path = c->store_path,
         .max_size = c->store_max_size,
         .readers = READERS,
         .seed = make_seed(d) };
     struct fault why = { 0 };
+    int opened;
 
-    if (store_open(&spec, d->unix_ms, &d->store, &why) == 0) {
+    watchdog_extend_begin();
+    opened = store_open(&spec, d->unix_ms, &d->store, &why);
+    watchdog_extend_end();
+    if (opened == 0) {
+        say_upgrade(d->store);
         if (!store_was_clean(d->store))
             log_say(LOG_LEVEL_WARN, NULL, NULL,
                 "the last process did not end in order; starting carefully");
@@ -114,7 +142,7 @@ static int watch_relay(struct daemon *d, struct fault *why)
 
 static int start_relay(struct daemon *d)
 {
-    struct relay_spec spec = { .config = d->spec->config, .store = d->store, .seed = make_seed(d) };
+    struct relay_spec spec = { .config = d->config, .store = d->store, .seed = make_seed(d) };
     struct fault why = { 0 };
 
     if (relay_open(&spec, d->now_ms, d->unix_ms, &d->relay, &why) == 0 && watch_relay(d, &why) == 0)
@@ -127,13 +155,18 @@ static int start_relay(struct daemon *d)
 
 static int start_admin(struct daemon *d)
 {
-    const struct config *c = d->spec->config;
-    struct api_spec api = { d->relay, d->store, c, d->unix_ms };
+    const struct config *c = d->config;
+    struct reload_spec reload = { d->spec->path, d->relay, d->store };
+    struct api_spec api = { d->relay, d->store, c, d->unix_ms, NULL };
     struct http_spec http = { .path = d->spec->socket ? d->spec->socket : c->admin_socket,
         .group = c->admin_group,
         .handle = api_handle };
     struct fault why = { 0 };
 
+    if (reload_open(&reload, &d->reload, &why) != 0 ||
+        loop_watch(d->loop, reload_pollfd(d->reload), &why) != 0)
+        goto fail;
+    api.reload = d->reload;
     if (api_open(&api, &d->api, &why) != 0)
         goto fail;
     http.arg = d->api;
@@ -178,17 +211,68 @@ static void begin_drain(struct daemon *d, int signal_number)
     d->drain_until_ms = d->now_ms + d->spec->drain_ms;
 }
 
+static void begin_reload(struct daemon *d)
+{
+    struct reload_ask ask = { .kind = RELOAD_GO, .uid = -1 };
+    struct fault why;
+
+    if (reload_begin(d->reload, &ask, &why) != 0)
+        log_say(LOG_LEVEL_ERROR, NULL, NULL, "SIGHUP: %s", why.text);
+}
+
 static void take_signals(struct daemon *d)
 {
     int number;
 
     while ((number = loop_signal(d->loop)) != 0) {
         if (number == SIGHUP)
-            log_say(LOG_LEVEL_WARN, NULL, NULL,
-                "SIGHUP: a changed configuration is read by a restart only");
+            begin_reload(d);
         else
             begin_drain(d, number);
     }
+}
+
+static void tell_reload(struct daemon *d)
+{
+    bool busy = reload_busy(d->reload);
+    struct timespec now;
+    char text[96];
+
+    if (busy == d->told_reloading || d->drain_until_ms)
+        return;
+    d->told_reloading = busy;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* the manager's own clock, for its own use */
+    (void)snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
+        (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    notify_send(busy ? text : "READY=1");
+}
+
+/* What runs now, after a reload: everybody who looks at the configuration hears of it. */
+static void take_over(struct daemon *d, struct config *old)
+{
+    struct fault why;
+
+    d->config = relay_config(d->relay);
+    log_open((enum log_level)d->config->log_level, log_formats[d->config->log_format]);
+    api_reconfigure(d->api, d->config, d->unix_ms);
+    if (watch_relay(d, &why) != 0)
+        log_say(LOG_LEVEL_ERROR, NULL, NULL, "reload: %s", why.text);
+    config_free(old);
+}
+
+static bool step_reload(struct daemon *d)
+{
+    struct config *old;
+
+    if (!reload_turn(d->reload, d->unix_ms, &old)) {
+        tell_reload(d);
+        return false;
+    }
+    if (old)
+        take_over(d, old);
+    api_reloaded(d->api);
+    tell_reload(d);
+    return true;
 }
 
 static void tell_status(struct daemon *d)
@@ -227,11 +311,15 @@ static int turn(struct daemon *d, int64_t *wake_ms)
         log_say(LOG_LEVEL_ERROR, NULL, NULL, "ending: %s", why.text);
         return why.code == EIO || why.kind == FAULT_BROKEN ? DAEMON_IO : DAEMON_BROKEN;
     }
+    if (step_reload(d))
+        wake = d->now_ms; /* the next turn writes what it leaves in the audit */
     (void)api_turn(d->api, d->now_ms, d->unix_ms);
     wake = earlier(wake, http_step(d->http, d->now_ms));
     if (api_turn(d->api, d->now_ms, d->unix_ms))
         wake = d->now_ms; /* what was asked is done by the next turn */
     tell_status(d);
+    wake = earlier(wake,
+        watchdog_step(&d->watchdog, d->now_ms, store_busy(d->store), store_committed(d->store)));
     *wake_ms = earlier(wake, d->status_at_ms);
     if (!d->drain_until_ms)
         return -1;
@@ -261,17 +349,22 @@ static void stop(struct daemon *d, bool clean)
 {
     http_free(d->http);
     api_free(d->api);
+    reload_free(d->reload);
     relay_free(d->relay);
     if (d->store)
         store_free(d->store, clean);
     loop_free(d->loop);
+    config_free(d->config);
 }
 
 int daemon_run(const struct daemon_spec *spec)
 {
-    struct daemon d = { .spec = spec };
+    struct daemon d = { .spec = spec, .config = spec->config };
     bool clean;
-    int code = start(&d);
+    int code;
+
+    log_open((enum log_level)d.config->log_level, log_formats[d.config->log_format]);
+    code = start(&d);
 
     if (code != 0) {
         /* Nothing was taken from any source: the last process's flag stays true for the next. */
@@ -280,8 +373,9 @@ int daemon_run(const struct daemon_spec *spec)
     }
     log_say(LOG_LEVEL_INFO, NULL, NULL,
         "bascule " BASCULE_VERSION " is up: store %s (%s), %zu routes", store_id(d.store),
-        spec->config->store_path, relay_route_count(d.relay));
+        d.config->store_path, relay_route_count(d.relay));
     notify_send("READY=1\nSTATUS=up");
+    watchdog_init(&d.watchdog, d.now_ms);
     code = turns(&d);
     clean = code == DAEMON_OK && relay_drained(d.relay) && !relay_unsure(d.relay);
     if (code == DAEMON_OK)

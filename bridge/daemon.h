@@ -20,9 +20,10 @@ enum daemon_exit {
 };
 
 struct daemon_spec {
-    const struct config *config; /* kept until daemon_run() returns */
-    const char *socket;          /* NULL: the configuration's */
-    int64_t drain_ms;            /* longest orderly end */
+    struct config *config; /* taken over */
+    const char *path;      /* of its first file, to read it again; kept */
+    const char *socket;    /* NULL: the configuration's */
+    int64_t drain_ms;      /* longest orderly end */
 };
 
 /* Runs until a signal or a fault ends it. Returns the exit code; the reason is in the log. */

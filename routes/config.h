@@ -16,7 +16,10 @@ struct config_connection {
     char *name;
     struct config_place place;
     const struct connector *connector;
-    void *options; /* connector->link_options_bytes */
+    void *options;  /* connector->link_options_bytes */
+    char files[65]; /* hash of what the files hold that it names (certificates, keys), hex; "": it
+                     * names none */
+    bool going;     /* gone from the files: what is going still uses it */
 };
 
 enum config_ordering { CONFIG_ORDER_KEY = 1, CONFIG_ORDER_SOURCE, CONFIG_ORDER_NONE };
@@ -42,6 +45,7 @@ struct config_sink {
     struct config_header *headers;
     size_t header_count;
     bool enabled;
+    bool going;         /* gone from the files: it finishes what it had, then it goes */
     bool fallback_only; /* only: fallback */
     size_t fallback;    /* index into the route's sinks, SIZE_MAX: none */
     enum config_begin begin;
@@ -72,6 +76,8 @@ struct config_route {
     int64_t max_event_bytes;
     struct config_sink *sinks;
     size_t sink_count;
+    size_t gone_count; /* of those that were going: they stand behind the others */
+    bool going;        /* as of a sink */
 };
 
 enum config_log_format {

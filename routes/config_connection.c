@@ -1,5 +1,6 @@
 /* Connections, and what connections and routes share: names, places, a link's own checks. */
 #include "routes/config_build.h"
+#include "routes/config_tables.h"
 #include "routes/memory.h"
 
 #include <stdio.h>
@@ -9,7 +10,7 @@ struct connection_options {
     char *type;
 };
 
-static const struct option connection_table[] = {
+const struct option config_connection_table[] = {
     { .name = "type",
         .type = OPTION_TEXT,
         .offset = offsetof(struct connection_options, type),
@@ -89,7 +90,7 @@ static void connection_read(struct config_build *b, const struct yaml_node *node
     struct config_connection one = { .place = yaml_name_place(b->file, node) };
     struct connection_options own = { 0 };
     struct options in = { b->file, b->problems, "a connection", NULL, false };
-    struct options_part parts[] = { { connection_table, &own, NULL }, { NULL, NULL, NULL } };
+    struct options_part parts[] = { { config_connection_table, &own, NULL }, { NULL, NULL, NULL } };
     const struct yaml_node *type = yaml_get(node, "type");
     char what[80];
     int errors = b->problems->error_count > 0 ? (int)b->problems->error_count : 0;
@@ -106,9 +107,11 @@ static void connection_read(struct config_build *b, const struct yaml_node *node
         parts[1] = (struct options_part){ one.connector->link_options, one.options, NULL };
     }
     options_fill(&in, parts, one.connector ? 2 : 1, node);
-    option_done(connection_table, &own);
+    option_done(config_connection_table, &own);
     if (one.connector && (int)b->problems->error_count == errors)
         config_build_check(b, node, one.connector->link_check, one.options);
+    if (one.connector)
+        config_build_files(&one);
     one.name = memory_text(node->name);
     b->config->connections =
         memory_grow(b->config->connections, b->config->connection_count, sizeof one);
@@ -122,7 +125,7 @@ void config_build_connections(struct config_build *b, const struct yaml_node *ma
             "'connections' takes a mapping of names, not %s", yaml_kind_text(map));
         return;
     }
-    for (size_t i = 0; map && i < map->n; i++) {
+    for (size_t i = 0; map && i < map->n && !memory_failed(); i++) {
         const struct yaml_node *node = map->items[i];
 
         config_build_name(b, yaml_name_place(b->file, node), node->name);

@@ -1,6 +1,7 @@
 /* Files to one configuration: finds, reads and hashes them; top level and connections. */
 #include "routes/check.h"
 #include "routes/config_build.h"
+#include "routes/config_tables.h"
 #include "routes/memory.h"
 
 #include <dirent.h>
@@ -110,7 +111,7 @@ static const struct option log_table[] = {
     { 0 },
 };
 
-static const struct option top_table[] = {
+const struct option config_top_table[] = {
     { .name = "version",
         .type = OPTION_INT,
         .offset = AT(top_options, version),
@@ -173,7 +174,7 @@ static void top_read(struct config_build *b, bool first)
     const struct yaml_node *root = b->file->root;
     struct options in = { b->file, b->problems, "the configuration", NULL, false };
     struct top_options top = { 0 };
-    struct options_part parts[] = { { top_table, &top, NULL }, { hand_table, &top, NULL } };
+    struct options_part parts[] = { { config_top_table, &top, NULL }, { hand_table, &top, NULL } };
 
     if (root && root->kind != YAML_MAP && !yaml_is_null(root)) {
         problem_add(b->problems, PROBLEM_SHAPE, yaml_place(b->file, root),
@@ -182,7 +183,7 @@ static void top_read(struct config_build *b, bool first)
     }
     options_fill(&in, parts, 2, root && root->kind == YAML_MAP ? root : NULL);
     top_keep(b->config, &top, first);
-    option_done(top_table, &top);
+    option_done(config_top_table, &top);
 }
 
 static void twice_check(struct config_build *b, struct yaml_file *const *files, size_t count)
@@ -273,18 +274,20 @@ static void hash_make(struct config *c, struct yaml_file *const *files, size_t c
 static void files_read(struct config_build *b, struct yaml_file **files, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        files[i] = yaml_file_open(b->config->files[i], b->problems);
+        files[i] = memory_failed() ? NULL : yaml_file_open(b->config->files[i], b->problems);
+    if (memory_failed())
+        return;
     hash_make(b->config, files, count);
     for (size_t i = 0; i < count; i++) {
         b->file = files[i];
         top_read(b, i == 0);
     }
     twice_check(b, files, count);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !memory_failed(); i++) {
         b->file = files[i];
         config_build_connections(b, yaml_get(files[i]->root, "connections"));
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !memory_failed(); i++) {
         b->file = files[i];
         config_build_routes(b, yaml_get(files[i]->root, "routes"));
     }
@@ -314,14 +317,12 @@ static void places_keep(struct config *c)
     }
 }
 
-int config_load(
-    const char *const *paths, size_t count, struct config **ret, struct config_problems *problems)
+static struct config *load(const char *const *paths, size_t count, struct config_problems *problems)
 {
     struct config *c = memory_array(1, sizeof *c);
     struct config_build b = { c, problems, NULL };
     struct yaml_file **files;
 
-    *problems = (struct config_problems){ 0 };
     for (size_t i = 0; i < count; i++)
         files_add(c, paths[i]);
     if (count == 1)
@@ -329,11 +330,36 @@ int config_load(
     files = memory_array(c->file_count, sizeof(struct yaml_file *));
     files_read(&b, files, c->file_count);
     places_keep(c);
-    check_config(c, problems);
+    if (!memory_failed())
+        check_config(c, problems);
     problem_finish(problems, files, c->file_count);
     for (size_t i = 0; i < c->file_count; i++)
         yaml_file_free(files[i]);
     free(files);
+    return c;
+}
+
+/* What was found until then may be a consequence only. */
+static void no_memory(const char *path, struct config_problems *problems)
+{
+    config_problems_done(problems);
+    if (memory_begin() == 0)
+        problem_add(problems, PROBLEM_MEMORY, (struct config_place){ path, 0, 0 },
+            "out of memory while the configuration is read");
+    (void)memory_end();
+    problems->error_count = 1;
+}
+
+int config_load(
+    const char *const *paths, size_t count, struct config **ret, struct config_problems *problems)
+{
+    struct config *c = NULL;
+
+    *problems = (struct config_problems){ 0 };
+    if (memory_begin() == 0)
+        c = load(paths, count, problems);
+    if (memory_end() || !c)
+        no_memory(count ? paths[0] : NULL, problems);
     if (problems->error_count > 0) {
         config_free(c);
         return -1;

@@ -1,5 +1,6 @@
 /* Routes and their sinks. */
 #include "routes/config_build.h"
+#include "routes/config_tables.h"
 #include "routes/memory.h"
 
 #include <stdio.h>
@@ -56,7 +57,7 @@ struct route_common {
         .help = h                                                                                  \
     }
 
-static const struct option source_table[] = {
+const struct option config_source_table[] = {
     { .name = "connection",
         .type = OPTION_TEXT,
         .offset = IN(source_common, connection),
@@ -130,7 +131,7 @@ static const char *const orderings[] = { "key", "source", "none", NULL };
 static const char *const onlies[] = { "always", "fallback", NULL };
 static const char *const dedupes[] = { "none", "redelivered", NULL };
 
-static const struct option shared_table[] = {
+const struct option config_shared_table[] = {
     { .name = "key",
         .type = OPTION_TEMPLATE,
         .offset = IN(sink_shared, key),
@@ -163,7 +164,7 @@ static const struct option shared_table[] = {
     { 0 },
 };
 
-static const struct option sink_table[] = {
+const struct option config_sink_table[] = {
     { .name = "name",
         .type = OPTION_TEXT,
         .offset = IN(sink_common, name),
@@ -212,7 +213,7 @@ static const struct option route_retain_table[] = {
     { 0 },
 };
 
-static const struct option route_table[] = {
+const struct option config_route_table[] = {
     { .name = "name",
         .type = OPTION_TEXT,
         .offset = IN(route_common, name),
@@ -301,7 +302,7 @@ static void source_read(
 {
     struct source_common common = { 0 };
     struct options in = { b->file, b->problems, "a source", elsewhere, false };
-    struct options_part parts[] = { { source_table, &common, NULL }, { NULL, NULL, NULL } };
+    struct options_part parts[] = { { config_source_table, &common, NULL }, { NULL, NULL, NULL } };
     const struct connector *c;
     size_t errors = b->problems->error_count;
     char what[80];
@@ -321,7 +322,7 @@ static void source_read(
     r->window_events = common.window_events;
     r->window_bytes = common.window_bytes;
     r->max_event_bytes = common.max_event_bytes;
-    option_done(source_table, &common);
+    option_done(config_source_table, &common);
 }
 
 /* ---- templates ---- */
@@ -449,8 +450,8 @@ static void sink_read(struct config_build *b, struct config_sink *s, const struc
     struct sink_common common = { 0 };
     struct sink_shared shared = { 0 };
     struct options in = { b->file, b->problems, "a sink", elsewhere, false };
-    struct options_part parts[] = { { sink_table, &common, NULL }, { shared_table, &shared, route },
-        { NULL, NULL, NULL } };
+    struct options_part parts[] = { { config_sink_table, &common, NULL },
+        { config_shared_table, &shared, route }, { NULL, NULL, NULL } };
     const struct connector *c;
     size_t errors = b->problems->error_count;
     char what[80];
@@ -479,8 +480,8 @@ static void sink_read(struct config_build *b, struct config_sink *s, const struc
         fields_compile(b, s, c, node);
     headers_compile(b, s, &common.headers, node);
     begin_set(b, s, common.begin, node);
-    option_done(sink_table, &common);
-    option_done(shared_table, &shared);
+    option_done(config_sink_table, &common);
+    option_done(config_shared_table, &shared);
 }
 
 static void sink_name_check(struct config_build *b, const struct config_route *r,
@@ -602,8 +603,8 @@ static void route_read(struct config_build *b, const struct yaml_node *node)
     struct sink_shared shared = { 0 };
     struct config_route r = { .place = yaml_place(b->file, node), .connection = SIZE_MAX };
     struct options in = { b->file, b->problems, "a route", elsewhere, false };
-    struct options_part parts[] = { { route_table, &common, NULL },
-        { shared_table, &shared, NULL } };
+    struct options_part parts[] = { { config_route_table, &common, NULL },
+        { config_shared_table, &shared, NULL } };
     const struct yaml_node *from, *to;
 
     options_fill(&in, parts, 2, node);
@@ -616,8 +617,8 @@ static void route_read(struct config_build *b, const struct yaml_node *node)
         source_read(b, &r, from);
     if (to)
         sinks_read(b, &r, to, node);
-    option_done(route_table, &common);
-    option_done(shared_table, &shared);
+    option_done(config_route_table, &common);
+    option_done(config_shared_table, &shared);
     b->config->routes = memory_grow(b->config->routes, b->config->route_count, sizeof r);
     b->config->routes[b->config->route_count++] = r;
 }
@@ -629,7 +630,7 @@ void config_build_routes(struct config_build *b, const struct yaml_node *list)
             "'routes' takes a list, not %s", yaml_kind_text(list));
         return;
     }
-    for (size_t i = 0; list && i < list->n; i++) {
+    for (size_t i = 0; list && i < list->n && !memory_failed(); i++) {
         const struct yaml_node *node = list->items[i];
 
         if (node->kind == YAML_MAP)
@@ -659,7 +660,7 @@ static void sink_done(struct config_sink *s, const struct config *c)
 
 void config_route_done(struct config_route *r, const struct config *c)
 {
-    for (size_t i = 0; i < r->sink_count; i++)
+    for (size_t i = 0; i < r->sink_count + r->gone_count; i++)
         sink_done(&r->sinks[i], c);
     if (r->source_options)
         option_done(c->connections[r->connection].connector->source_options, r->source_options);

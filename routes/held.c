@@ -201,7 +201,7 @@ struct entry *held_add(struct lane *l, uint64_t seq, uint64_t key_hash, enum hel
         .reason = reason,
         .code = code,
         .attempts = attempts,
-        .unsure = from && from->unsure,
+        .unsure = from ? from->unsure : seq < l->careful_below,
         .first_sent_ms = from ? from->first_sent_ms : 0,
     };
     if (l->kind == LANE_LIVE && o->spec.config->expire_after_ms)
@@ -374,8 +374,11 @@ void held_unload(struct flight *f)
     struct lane *l = f->lane;
     struct entry *e = f->entry;
 
-    e->unsure = f->unsure;
     e->first_sent_ms = f->first_sent_ms;
+    if (f->unsure && !e->unsure) {
+        e->unsure = true;
+        held_write(l, e, NULL); /* an orderly end forgets what only memory knows */
+    }
     lane_flight_done(f);
     held_due(l, e, 0);
 }
@@ -448,7 +451,7 @@ int held_restore(struct outflow *o, struct fault *why)
     if (store_held_load(o->spec.store, o->id, restore_one, &r, why) != 0)
         return -1;
     if (r.failed)
-        return fault_set(why, FAULT_BROKEN, 0, "out of memory for held events of sink '%s'",
+        return fault_set(why, FAULT_RETRY, 0, "out of memory for held events of sink '%s'",
             o->spec.config->name);
     return 0;
 }

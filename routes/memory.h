@@ -1,11 +1,24 @@
-/* Memory while a configuration is read. A file has 1 MiB at most, so what is asked for is small;
- * when even that is not there the process ends, since no part of it could go on. */
+/* Memory while a configuration is read: asking for it never fails in the middle. When there is none
+ * left, a reserve lets the reading come to its end, which is an error then. Each thread has its
+ * own.
+ */
 #ifndef BASCULE_MEMORY_H
 #define BASCULE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-/* Zeroed; never NULL. */
+/* Around all that follows. -1: there is not even the reserve. */
+int memory_begin(void);
+/* The reserve is in use: stop asking for more, what has been read counts for nothing. */
+bool memory_failed(void);
+/* Gives the reserve back. Returns whether it was in use. */
+bool memory_end(void);
+/* For tests: the n-th allocation from now on finds no memory. */
+void memory_fail_in(int64_t n);
+
+/* Zeroed; never NULL. Without memory_begin() the process ends when there is none. */
 void *memory_array(size_t n, size_t size);
 /* Room for one more behind n items of an array that only this function grew (doubling); the new one
  * is zeroed. */

@@ -38,9 +38,11 @@ int outflow_open(const struct outflow_spec *spec, struct store_sink *stored, int
     if (!c->fallback_only) {
         o->live.has_feed = true;
         feed_init(&o->live.feed, spec->asks, spec->tail, spec->route_id, true, stored->frontier);
+        if (spec->careful)
+            o->live.careful_below = stored->frontier + (uint64_t)c->window_events;
+        if (spec->careful && o->live.careful_below < spec->careful_below)
+            o->live.careful_below = spec->careful_below;
     }
-    if (spec->careful)
-        o->live.careful_below = stored->frontier + (uint64_t)c->window_events;
     if (render_open(o, why) != 0)
         goto fail;
     if (spec->link) {
@@ -205,6 +207,12 @@ static bool leg_seek(struct lane *l)
     return true;
 }
 
+/* Where the log ends for its first deliveries. */
+static uint64_t end_of(const struct outflow *o)
+{
+    return o->spec.end_seq ? o->spec.end_seq : o->spec.tail->next_seq;
+}
+
 static size_t read_lane(struct lane *l)
 {
     struct outflow *o = l->o;
@@ -215,7 +223,7 @@ static size_t read_lane(struct lane *l)
         struct event e;
         int got;
 
-        if (l->leg && !leg_seek(l))
+        if (l->leg ? !leg_seek(l) : l->feed.next >= end_of(o))
             break;
         got = feed_next(&l->feed, &e, &block);
         if (got < 0)
@@ -615,22 +623,47 @@ bool outflow_idle(const struct outflow *o)
     return o->in_flight == 0 && !o->dirty;
 }
 
+/* What its predecessor, or the last process, left and nobody has looked for yet. */
+static bool inherited_unsure(const struct outflow *o)
+{
+    const struct lane *l = &o->live;
+
+    return o->spec.careful && (l->held_count || o->retry.held_count ||
+                                  (l->has_feed && l->frontier < l->careful_below &&
+                                      l->frontier < o->spec.tail->next_seq));
+}
+
 bool outflow_unsure(const struct outflow *o)
 {
+    if (inherited_unsure(o))
+        return true;
     for (size_t i = 0; i < o->slot_count; i++)
         if (o->slots[i]->lane && (o->slots[i]->sent || o->slots[i]->unsure))
             return true;
     return false;
 }
 
+uint64_t outflow_careful_below(const struct outflow *o)
+{
+    uint64_t below = o->live.careful_below;
+
+    for (size_t i = 0; i < o->slot_count; i++) {
+        const struct flight *f = o->slots[i];
+
+        if (f->lane == &o->live && (f->sent || f->unsure) && f->seq >= below)
+            below = f->seq + 1;
+    }
+    return below;
+}
+
 uint64_t outflow_needs(const struct outflow *o)
 {
-    return o->live.has_feed ? o->live.feed.next : UINT64_MAX;
+    return o->live.has_feed && o->live.feed.next < end_of(o) ? o->live.feed.next : UINT64_MAX;
 }
 
 size_t outflow_unread(const struct outflow *o)
 {
-    if (!o->sink || o->paused || !o->live.has_feed || o->moved_ms == 0 ||
+    if (!o->sink || o->paused || !o->live.has_feed || o->spec.end_seq || o->moved_ms == 0 ||
         o->now_ms - o->moved_ms > OUTFLOW_MOVES_MS)
         return SIZE_MAX;
     return tail_bytes_from(o->spec.tail, o->live.feed.next);
@@ -641,14 +674,20 @@ uint64_t outflow_pending(const struct outflow *o)
     uint64_t unread = 0;
 
     if (o->live.has_feed)
-        unread = o->spec.tail->next_seq - o->live.frontier - ranges_count(&o->live.above);
+        unread = end_of(o) - o->live.frontier - ranges_count(&o->live.above);
     return unread + o->counts.held;
+}
+
+bool outflow_gone(const struct outflow *o)
+{
+    return o->spec.config->going && outflow_pending(o) == 0 && o->counts.dead == 0 &&
+           o->retry.held_count == 0 && !o->replays && outflow_idle(o);
 }
 
 bool outflow_balanced(const struct outflow *o)
 {
     const struct store_counts *c = &o->counts;
-    uint64_t accepted = o->live.has_feed ? o->spec.tail->next_seq - o->begin_seq : c->accepted;
+    uint64_t accepted = o->live.has_feed ? end_of(o) - o->begin_seq : c->accepted;
     uint64_t dropped = c->dropped_filter + c->dropped_loop + c->dropped_person + c->dropped_discard;
 
     return accepted == c->delivered + outflow_pending(o) + c->dead + dropped + c->diverted;
@@ -720,6 +759,7 @@ void outflow_status(const struct outflow *o, struct relay_sink_status *ret)
         .paused = o->paused,
         .draining = o->draining,
         .fallback_only = c->fallback_only,
+        .going = c->going,
         .paused_since_ms = o->paused_since_ms,
         .breaker = o->breaker.state,
         .breaker_until_ms = o->breaker.until_ms,

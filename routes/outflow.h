@@ -112,7 +112,9 @@ struct outflow_spec {
     struct tail *tail;
     struct random *random;
     uint64_t route_id;
-    bool careful; /* after an unclean start */
+    bool careful;           /* what is not finished may have been sent before */
+    uint64_t careful_below; /* with careful: at least below this seq */
+    uint64_t end_seq;       /* it gets nothing from this one on; 0: no end */
 };
 
 struct outflow {
@@ -173,11 +175,15 @@ int64_t outflow_wake_ms(const struct outflow *o);
 bool outflow_idle(const struct outflow *o);
 /* Something that is not finished may have arrived: the next start must be careful. */
 bool outflow_unsure(const struct outflow *o);
+/* Below it first deliveries may have arrived without anybody having heard of it. */
+uint64_t outflow_careful_below(const struct outflow *o);
 /* Finished or held: the live lane reads on from here. */
 uint64_t outflow_needs(const struct outflow *o);
 /* Bytes that it has not read yet, while it moves and reads from memory alone; else SIZE_MAX. */
 size_t outflow_unread(const struct outflow *o);
 uint64_t outflow_pending(const struct outflow *o);
+/* A going one that has nothing left, not even dead letters. */
+bool outflow_gone(const struct outflow *o);
 /* Compares the two independent sides of the conservation sum. */
 bool outflow_balanced(const struct outflow *o);
 void outflow_status(const struct outflow *o, struct relay_sink_status *ret);

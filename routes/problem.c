@@ -50,6 +50,17 @@ const struct problem_entry problem_table[] = {
     { PROBLEM_LOOP, true, "A route writes what it reads itself; events may go round." },
     { PROBLEM_UNUSED, true, "It is configured, but nothing uses it." },
     { PROBLEM_NO_EFFECT, true, "The setting has no effect here." },
+    { PROBLEM_RESTART, false, "A reload cannot change this key; restart the daemon." },
+    { PROBLEM_GONE, false,
+        "A route or sink is gone from the configuration and something of it is not finished. Say "
+        "what becomes of it: --drain NAME, --discard NAME, or was: in the YAML." },
+    { PROBLEM_GONE_NAME, false,
+        "--discard and --drain take ROUTE or ROUTE/SINK, of what is gone from the configuration." },
+    { PROBLEM_ROLE, false,
+        "A sink cannot begin or cease to be `only: fallback`; give it another name." },
+    { PROBLEM_DRAIN, false,
+        "Dead letters and replays do not drain: retry, drop or cancel them, or --discard." },
+    { PROBLEM_MEMORY, false, "There was not enough memory to read the configuration." },
     { 0 },
 };
 
@@ -140,7 +151,7 @@ static size_t file_index(const char *path, struct yaml_file *const *files, size_
 {
     size_t i = 0;
 
-    while (i < count && strcmp(files[i]->path, path) != 0)
+    while (i < count && (!files[i] || strcmp(files[i]->path, path) != 0))
         i++;
     return i;
 }

@@ -42,6 +42,12 @@ enum problem_code {
     PROBLEM_LOOP = 143,
     PROBLEM_UNUSED = 144,
     PROBLEM_NO_EFFECT = 145,
+    PROBLEM_RESTART = 150,
+    PROBLEM_GONE = 151,
+    PROBLEM_GONE_NAME = 152,
+    PROBLEM_ROLE = 153,
+    PROBLEM_DRAIN = 154,
+    PROBLEM_MEMORY = 155,
 };
 
 struct problem_entry {

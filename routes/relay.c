@@ -1,4 +1,4 @@
-/* Opening all parts of a configuration, and the turn that moves events through them. */
+/* The turn that moves events through all parts of the relay. */
 #include "routes/relay_inside.h"
 
 #include "bridge/base/log.h"
@@ -7,304 +7,6 @@
 #include <stdio.h>
 #include <malloc.h>
 #include <stdlib.h>
-
-/* ---- opening ---- */
-
-static int open_links(struct relay *r, struct fault *why)
-{
-    const struct config *c = r->spec.config;
-
-    for (size_t i = 0; i < c->connection_count; i++) {
-        struct relay_link *l = &r->links[i];
-        struct link_spec spec = {
-            .name = c->connections[i].name,
-            .options = c->connections[i].options,
-            .store_id = store_id(r->spec.store),
-            .seed = random_next(&r->random),
-        };
-
-        l->config = &c->connections[i];
-        if (l->config->connector->link_open(&spec, &l->link, why) != 0)
-            return fault_prefix(why, "connection '%s'", spec.name);
-    }
-    return 0;
-}
-
-static int open_sink(struct relay_route *route, size_t i, struct fault *why)
-{
-    struct relay *r = route->relay;
-    const struct config_sink *c = &route->config->sinks[i];
-    struct relay_link *l = &r->links[c->connection];
-    struct store_sink stored = { 0 };
-    struct outflow_spec spec = {
-        .route = route->config,
-        .config = c,
-        .connector = l->config->connector,
-        .link = route->config->enabled && c->enabled ? l->link : NULL,
-        .store = r->spec.store,
-        .asks = &r->asks,
-        .tail = &route->tail,
-        .random = &r->random,
-        .route_id = route->id,
-        .careful = !store_was_clean(r->spec.store),
-    };
-    enum store_begin begin = c->begin == CONFIG_BEGIN_OLDEST ? STORE_BEGIN_OLDEST
-                             : c->begin == CONFIG_BEGIN_TIME ? STORE_BEGIN_TIME
-                                                             : STORE_BEGIN_NOW;
-    int result;
-
-    if (store_sink_open(
-            r->spec.store, route->id, c->name, c->was, begin, c->begin_ms, &stored, why) != 0)
-        return -1;
-    if (store_sink_fallback(r->spec.store, stored.id, c->fallback_only, why) != 0) {
-        ranges_done(&stored.above);
-        return -1;
-    }
-    result = outflow_open(&spec, &stored, r->now_ms, r->unix_ms, &route->outflows[i], why);
-    ranges_done(&stored.above);
-    return result;
-}
-
-static int open_intake(
-    struct relay_route *route, const struct store_route *stored, struct fault *why)
-{
-    struct relay *r = route->relay;
-    struct relay_link *l = &r->links[route->config->connection];
-    struct store_position *positions = NULL;
-    size_t count = 0;
-    struct intake_spec spec = {
-        .config = route->config,
-        .connection = l->config->name,
-        .connector = l->config->connector,
-        .link = route->config->enabled ? l->link : NULL,
-        .store = r->spec.store,
-        .asks = &r->asks,
-        .tail = &route->tail,
-        .route_id = route->id,
-        .clean_start = store_was_clean(r->spec.store),
-    };
-    int result;
-
-    if (store_positions(r->spec.store, route->id, spec.connection, &positions, &count, why) != 0)
-        return -1;
-    result = intake_open(&spec, stored, positions, count, &route->intake, why);
-    store_positions_free(positions, count);
-    return result;
-}
-
-static int open_route(struct relay *r, size_t i, struct fault *why)
-{
-    struct relay_route *route = &r->routes[i];
-    const struct config_route *c = &r->spec.config->routes[i];
-    struct store_route stored;
-
-    route->relay = r;
-    route->config = c;
-    if (store_route_open(r->spec.store, c->name, c->was, &stored, why) != 0)
-        return -1;
-    route->id = stored.id;
-    route->first_seq = stored.first_seq;
-    tail_init(&route->tail, stored.next_seq);
-    store_route_retain(r->spec.store, route->id,
-        c->retain_age_ms >= 0 ? c->retain_age_ms : r->spec.config->retain_age_ms,
-        c->retain_bytes >= 0 ? c->retain_bytes : r->spec.config->retain_bytes);
-    route->outflows = calloc(c->sink_count ? c->sink_count : 1, sizeof(struct outflow *));
-    if (!route->outflows)
-        return fault_set(why, FAULT_RETRY, 0, "out of memory");
-    for (size_t s = 0; s < c->sink_count; s++)
-        if (open_sink(route, s, why) != 0)
-            return -1;
-    for (size_t s = 0; s < c->sink_count; s++)
-        if (c->sinks[s].fallback < c->sink_count)
-            route->outflows[s]->fallback = route->outflows[c->sinks[s].fallback];
-    return open_intake(route, &stored, why);
-}
-
-static int restore_jobs(struct relay *r, struct fault *why)
-{
-    struct store_job *jobs = NULL;
-    size_t count = 0;
-    int result = 0;
-
-    if (store_jobs_load(r->spec.store, &jobs, &count, why) != 0)
-        return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (result == 0)
-            result = relay_job_add(r, &jobs[i], why);
-        store_job_done(&jobs[i]);
-    }
-    free(jobs);
-    return result;
-}
-
-static void restore_pause(struct relay *r, const struct store_pause *p)
-{
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *route = &r->routes[i];
-
-        if (route->id != p->route_id)
-            continue;
-        if (p->sink_id == 0) {
-            route->paused = true;
-            route->paused_since_ms = p->since_ms;
-            memcpy(route->paused_by, p->who, sizeof route->paused_by);
-        }
-        for (size_t s = 0; s < route->config->sink_count; s++) {
-            struct outflow *o = route->outflows[s];
-
-            if (p->sink_id != 0 && o->id != p->sink_id)
-                continue;
-            o->paused = true;
-            o->paused_since_ms = p->since_ms;
-            memcpy(o->paused_by, p->who, sizeof o->paused_by);
-        }
-    }
-}
-
-static int restore_pauses(struct relay *r, struct fault *why)
-{
-    struct store_pause *pauses = NULL;
-    size_t count = 0;
-
-    if (store_pauses(r->spec.store, &pauses, &count, why) != 0)
-        return -1;
-    for (size_t i = 0; i < count; i++)
-        restore_pause(r, &pauses[i]);
-    free(pauses);
-    return 0;
-}
-
-static bool configured(const struct relay *r, const struct store_known *k)
-{
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        const struct relay_route *route = &r->routes[i];
-
-        if (route->id != k->route_id)
-            continue;
-        if (k->sink_id == 0)
-            return true;
-        for (size_t s = 0; s < route->config->sink_count; s++)
-            if (route->outflows[s]->id == k->sink_id)
-                return true;
-    }
-    return false;
-}
-
-/* What the store holds and nobody runs: kept, and said. */
-static int find_orphans(struct relay *r, struct fault *why)
-{
-    size_t count = 0, n = 0;
-
-    if (store_known(r->spec.store, &r->orphans, &count, why) != 0)
-        return -1;
-    for (size_t i = 0; i < count; i++)
-        if (!configured(r, &r->orphans[i]))
-            r->orphans[n++] = r->orphans[i];
-    r->orphan_count = n;
-    for (size_t i = 0; i < n; i++) {
-        const struct store_known *k = &r->orphans[i];
-
-        if (k->pending + k->held + k->dead + k->jobs)
-            log_say(LOG_LEVEL_WARN, k->route, k->sink_id ? k->sink : NULL,
-                "orphaned: not in the configuration, but the store holds %" PRIu64
-                " pending, %" PRIu64 " held and %" PRIu64 " dead letters of it",
-                k->pending, k->held, k->dead);
-    }
-    return 0;
-}
-
-static int open_all(struct relay *r, struct fault *why)
-{
-    const struct config *c = r->spec.config;
-
-    r->links = calloc(c->connection_count + 1, sizeof *r->links);
-    r->routes = calloc(c->route_count + 1, sizeof *r->routes);
-    if (!r->links || !r->routes)
-        return fault_set(why, FAULT_RETRY, 0, "out of memory");
-    if (open_links(r, why) != 0)
-        return -1;
-    for (size_t i = 0; i < c->route_count; i++)
-        if (open_route(r, i, why) != 0)
-            return -1;
-    if (restore_jobs(r, why) != 0)
-        return -1;
-    for (size_t i = 0; i < c->route_count; i++)
-        for (size_t s = 0; s < c->routes[i].sink_count; s++)
-            if (held_restore(r->routes[i].outflows[s], why) != 0)
-                return -1;
-    return restore_pauses(r, why) != 0 || find_orphans(r, why) != 0 ? -1 : 0;
-}
-
-int relay_open(const struct relay_spec *spec, int64_t now_ms, int64_t unix_ms, struct relay **ret,
-    struct fault *why)
-{
-    struct relay *r = calloc(1, sizeof *r);
-
-    if (!r)
-        return fault_set(why, FAULT_RETRY, 0, "out of memory");
-    r->spec = *spec;
-    r->random.state = spec->seed;
-    r->now_ms = now_ms;
-    r->unix_ms = unix_ms;
-    r->clock_base_ms = unix_ms - now_ms;
-    asks_init(&r->asks, spec->store);
-    if (open_all(r, why) != 0) {
-        relay_free(r);
-        return -1;
-    }
-    *ret = r;
-    return 0;
-}
-
-static void route_free(struct relay_route *route)
-{
-    intake_free(route->intake);
-    for (size_t s = 0; route->outflows && s < route->config->sink_count; s++)
-        outflow_free(route->outflows[s]);
-    free(route->outflows);
-    tail_done(&route->tail);
-}
-
-void relay_free(struct relay *r)
-{
-    if (!r)
-        return;
-    while (r->replays) {
-        struct replay *next = r->replays->next;
-
-        replay_free(r->replays);
-        r->replays = next;
-    }
-    for (size_t i = 0; r->routes && i < r->spec.config->route_count; i++)
-        if (r->routes[i].config)
-            route_free(&r->routes[i]);
-    for (size_t i = 0; r->links && i < r->spec.config->connection_count; i++)
-        if (r->links[i].link)
-            r->links[i].config->connector->link_free(r->links[i].link);
-    asks_done(&r->asks);
-    free(r->links);
-    free(r->routes);
-    free(r->touched);
-    free(r->orphans);
-    free(r);
-}
-
-size_t relay_pollfds(const struct relay *r, int *ret, size_t limit)
-{
-    size_t n = 0;
-    int fd = store_pollfd(r->spec.store);
-
-    if (fd >= 0 && n++ < limit)
-        ret[n - 1] = fd;
-    for (size_t i = 0; i < r->spec.config->connection_count; i++) {
-        if (!r->links[i].link)
-            continue;
-        fd = r->links[i].config->connector->link_pollfd(r->links[i].link);
-        if (fd >= 0 && n++ < limit)
-            ret[n - 1] = fd;
-    }
-    return n;
-}
 
 /* ---- once a second ---- */
 
@@ -326,7 +28,8 @@ static uint64_t slowest(const struct relay_route *route)
     for (size_t s = 0; s < route->config->sink_count; s++) {
         const struct outflow *o = route->outflows[s];
 
-        if (o->live.has_feed && o->live.frontier < seq)
+        if (o->live.has_feed && o->live.frontier < seq &&
+            !(o->spec.end_seq && outflow_pending(o) == 0))
             seq = o->live.frontier;
     }
     return seq;
@@ -374,7 +77,9 @@ static void hold_back(struct relay_route *route, bool store_full)
 
     if (route->held_back)
         limit = limit / 100 * RELAY_RESUME_PERCENT;
-    if (store_full)
+    if (route->config->going)
+        why = "it is gone from the configuration; it goes when its sinks are through";
+    else if (store_full)
         why = "the store is full";
     else if (backlog_of(route) >= limit)
         why = "its backlog is over its share of the store (max_backlog)";
@@ -468,12 +173,13 @@ static void each_second(struct relay *r)
     int64_t drift = r->unix_ms - r->now_ms - r->clock_base_ms;
     bool clock_ok = drift < 3600000 && drift > -3600000;
 
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        ask_backlog(&r->routes[i]);
-        hold_back(&r->routes[i], full);
-        check_sums(&r->routes[i]);
-        say_links(&r->routes[i]);
+    for (size_t i = 0; i < r->route_count; i++) {
+        ask_backlog(r->routes[i]);
+        hold_back(r->routes[i], full);
+        check_sums(r->routes[i]);
+        say_links(r->routes[i]);
     }
+    relay_going_leave(r);
     store_housekeep(r->spec.store, r->unix_ms, clock_ok);
     give_memory_back(r);
     r->second_ms = r->now_ms;
@@ -534,6 +240,10 @@ static size_t receive_route(struct relay_route *route)
     bool hold = route->paused || route->held_back || store_full(r->spec.store) || near_limit(route);
     size_t before = route->intake->waiting_bytes, bytes = may_receive(route), n;
 
+    if (route->leaving) {
+        intake_pause(route->intake, true);
+        return 0;
+    }
     intake_pause(route->intake, hold);
     route->ahead = bytes == 0;
     n = intake_receive(route->intake, bytes, r->now_ms);
@@ -564,15 +274,16 @@ static bool must_submit(const struct relay *r)
     for (const struct replay *j = r->replays; j; j = j->next)
         if (j->urgent)
             return true;
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        const struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
 
         if (intake_waiting(route->intake))
             return true;
         for (size_t s = 0; s < route->config->sink_count; s++) {
             const struct outflow *o = route->outflows[s];
 
-            if (o->dirty && (r->draining || r->now_ms - o->dirty_since_ms >= RELAY_CURSOR_MS))
+            if (o->dirty &&
+                (r->draining || route->leaving || r->now_ms - o->dirty_since_ms >= RELAY_CURSOR_MS))
                 return true;
         }
     }
@@ -583,8 +294,8 @@ static bool must_submit(const struct relay *r)
  * counts, new events and their positions. */
 static int submit(struct relay *r, struct fault *why)
 {
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        struct relay_route *route = r->routes[i];
 
         if (intake_flush(route->intake, r->unix_ms, why) != 0)
             return -1;
@@ -618,8 +329,10 @@ static int64_t next_wake(const struct relay *r, int64_t wake)
     int64_t at = r->second_ms + RELAY_SECOND_MS;
 
     wake = at < wake ? at : wake;
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        const struct relay_route *route = &r->routes[i];
+    at = relay_reload_wake(r);
+    wake = at < wake ? at : wake;
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
 
         if (route->ahead)
             wake = r->now_ms + OUTFLOW_MOVES_MS < wake ? r->now_ms + OUTFLOW_MOVES_MS : wake;
@@ -638,8 +351,8 @@ static int64_t next_wake(const struct relay *r, int64_t wake)
 
 static void drain_sources(struct relay *r)
 {
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        struct relay_route *route = r->routes[i];
 
         if (!route->draining && !r->draining)
             continue;
@@ -661,8 +374,8 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
     if (store_collect(r->spec.store, why) != 0)
         return -1;
     moved += asks_dispatch(&r->asks);
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        struct relay_route *route = r->routes[i];
 
         moved += intake_settle(route->intake);
         for (size_t s = 0; s < route->config->sink_count; s++)
@@ -672,9 +385,12 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
     turn_jobs(r);
     if (!store_busy(r->spec.store) && must_submit(r) && submit(r, why) != 0)
         return -1;
-    for (size_t i = 0; i < r->spec.config->route_count && !r->draining; i++)
-        moved += feed_sinks(&r->routes[i]);
+    for (size_t i = 0; i < r->route_count && !r->draining; i++)
+        if (!r->routes[i]->leaving)
+            moved += feed_sinks(r->routes[i]);
     drain_sources(r);
+    if (relay_reload_turn(r, why) != 0)
+        return -1;
     if (now_ms - r->second_ms >= RELAY_SECOND_MS)
         each_second(r);
     return moved ? now_ms : next_wake(r, wake);
@@ -682,17 +398,18 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
 
 void relay_drain(struct relay *r)
 {
+    relay_reload_drop(r);
     r->draining = true;
-    for (size_t i = 0; i < r->spec.config->route_count; i++)
-        for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
-            r->routes[i].outflows[s]->draining = true;
+    for (size_t i = 0; i < r->route_count; i++)
+        for (size_t s = 0; s < r->routes[i]->config->sink_count; s++)
+            r->routes[i]->outflows[s]->draining = true;
 }
 
 bool relay_unsure(const struct relay *r)
 {
-    for (size_t i = 0; i < r->spec.config->route_count; i++)
-        for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
-            if (outflow_unsure(r->routes[i].outflows[s]))
+    for (size_t i = 0; i < r->route_count; i++)
+        for (size_t s = 0; s < r->routes[i]->config->sink_count; s++)
+            if (outflow_unsure(r->routes[i]->outflows[s]))
                 return true;
     return false;
 }
@@ -701,8 +418,8 @@ bool relay_drained(const struct relay *r)
 {
     if (store_busy(r->spec.store) || !store_empty(r->spec.store))
         return false;
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        const struct relay_route *route = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
 
         if (!route->drained)
             return false;

@@ -11,8 +11,8 @@
 struct relay;
 
 struct relay_spec {
-    const struct config *config; /* kept, and its connectors' options with it */
-    struct store *store;         /* kept; the relay is the only one to put and submit */
+    struct config *config; /* kept; a reload moves what stays from it into the next one */
+    struct store *store;   /* kept; the relay is the only one to put and submit */
     uint64_t seed;
 };
 
@@ -23,8 +23,11 @@ int relay_open(const struct relay_spec *spec, int64_t now_ms, int64_t unix_ms, s
     struct fault *why);
 void relay_free(struct relay *r);
 
+/* The one that runs. */
+struct config *relay_config(const struct relay *r);
+
 /* Descriptors to poll: at most `limit` are written, the number of all is returned. They stay the
- * same while the relay lives. */
+ * same until a reload is done. */
 size_t relay_pollfds(const struct relay *r, int *ret, size_t limit);
 /* One turn (design, section 3). Returns when to call it again at the latest (monotonic ms; now_ms
  * when there is more to do), or -1 with FAULT_BROKEN: the process must end. */
@@ -51,6 +54,7 @@ struct relay_sink_status {
     char place[128];               /* "topic orders" */
     struct link_status link;
     bool enabled, paused, draining, fallback_only;
+    bool going;              /* gone from the configuration: it finishes what it has and goes */
     int64_t paused_since_ms; /* unix ms */
     char paused_by[128];
     enum relay_breaker breaker;
@@ -71,7 +75,7 @@ struct relay_route_status {
     const char *name, *connection;
     char place[128];
     struct link_status link;
-    bool enabled, paused;
+    bool enabled, paused, going; /* going: as of a sink */
     int64_t paused_since_ms;
     char paused_by[128];
     char held_back[128]; /* why the source is not read though not paused by a person:
@@ -94,6 +98,70 @@ void relay_sink_status(
 void relay_connection_status(const struct relay *r, size_t connection, struct link_status *ret);
 /* What the store holds under names that the configuration does not have. */
 size_t relay_orphans(const struct relay *r, const struct store_known **ret);
+
+/* ---- another configuration while it runs ---- */
+
+enum relay_change_of {
+    RELAY_CHANGE_OF_NONE = 0,
+    RELAY_CONNECTION,
+    RELAY_ROUTE,
+    RELAY_SINK,
+    RELAY_DAEMON, /* what belongs to none of them: store, log */
+};
+enum relay_change_kind {
+    RELAY_CHANGE_NONE = 0,
+    RELAY_ADDED,
+    RELAY_REMOVED,
+    RELAY_CHANGED,  /* its parts are opened anew */
+    RELAY_SETTINGS, /* changed in what it takes over while it runs */
+    RELAY_ORPHANED, /* gone since before: only asked for by name */
+};
+
+/* One thing that differs, and what the store holds of it. */
+struct relay_change {
+    enum relay_change_of of;
+    enum relay_change_kind kind;
+    char name[136]; /* "orders", "orders/live" */
+    char was[136];  /* another name that it has until now, else "" */
+    char *keys;     /* that differ, one a line; "" none; owned */
+    char *declares; /* what it makes at its brokers where that is missing, as keys; NULL: none */
+    uint64_t route_id, sink_id; /* 0: not yet known */
+    uint64_t pending, held, dead, jobs;
+    bool discard, drain; /* asked for */
+};
+
+struct relay_plan {
+    struct relay_change *at; /* owned */
+    size_t n;
+};
+void relay_plan_done(struct relay_plan *p);
+
+/* What may be lost (discard) or shall be finished before it goes (drain): "ROUTE", "ROUTE/SINK". */
+struct relay_reload_ask {
+    const char *const *discard, *const *drain;
+    size_t discard_count, drain_count;
+};
+
+/* What relay_reload() would do. Blocking, as a start is. Returns 0, or -1 when it would be refused:
+ * every reason is added to *problems; *ret is filled either way. */
+int relay_plan(struct relay *r, const struct config *next, const struct relay_reload_ask *ask,
+    struct relay_plan *ret, struct config_problems *problems);
+/* Begins to go over to `next`, which relay_plan() has allowed in this turn. What did not change
+ * never notices; what did stops reading, waits for its broker's answers a bounded time, then lets
+ * go of them, and goes on from the log. -1: nothing was begun. */
+int relay_reload(
+    struct relay *r, struct config *next, const struct relay_reload_ask *ask, struct fault *why);
+
+enum relay_reload_state {
+    RELAY_RELOAD_NONE = 0,
+    RELAY_RELOAD_RUNNING,
+    RELAY_RELOAD_DONE,   /* said once; *ret is the configuration from before, the caller's again */
+    RELAY_RELOAD_FAILED, /* said once; *ret is `next`, and everything is as before */
+};
+enum relay_reload_state relay_reload_state(struct relay *r, struct config **ret, struct fault *why);
+/* The relay is about to be freed: undoes what is in progress. Returns the configuration that is the
+ * caller's then (as relay_reload_state() would), NULL when there is none. */
+struct config *relay_reload_forget(struct relay *r);
 
 /* ---- what a person asks for; `sink` NULL: the whole route. All take effect with the next commits.
  * FAULT_INPUT names what is not there. ---- */
@@ -152,5 +220,7 @@ int relay_replay_do(struct relay *r, uint64_t number, enum relay_replay_verb ver
     struct fault *why);
 /* NULL when it is neither planned nor unfinished (then the store's query has it). */
 const struct store_job *relay_replay_find(const struct relay *r, uint64_t number);
+/* Why that leg of it cannot move as things are configured; NULL: nothing hinders it. */
+const char *relay_replay_trouble(const struct relay *r, uint64_t number, size_t leg);
 
 #endif

@@ -10,10 +10,10 @@ struct outflow *relay_outflow_by_id(void *arg, uint64_t sink_id)
 {
     struct relay *r = arg;
 
-    for (size_t i = 0; i < r->spec.config->route_count; i++)
-        for (size_t s = 0; s < r->routes[i].config->sink_count; s++)
-            if (r->routes[i].outflows[s]->id == sink_id)
-                return r->routes[i].outflows[s];
+    for (size_t i = 0; i < r->route_count; i++)
+        for (size_t s = 0; s < r->routes[i]->config->sink_count; s++)
+            if (r->routes[i]->outflows[s]->id == sink_id)
+                return r->routes[i]->outflows[s];
     return NULL;
 }
 
@@ -21,11 +21,11 @@ struct tail *relay_tail_by_id(void *arg, uint64_t route_id, const char **name)
 {
     struct relay *r = arg;
 
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        if (r->routes[i].id != route_id)
+    for (size_t i = 0; i < r->route_count; i++) {
+        if (r->routes[i]->id != route_id)
             continue;
-        *name = r->routes[i].config->name;
-        return &r->routes[i].tail;
+        *name = r->routes[i]->config->name;
+        return &r->routes[i]->tail;
     }
     return NULL;
 }
@@ -34,12 +34,15 @@ int relay_find(struct relay *r, const char *route, const char *sink, struct rela
     struct outflow **ret_sink, struct fault *why)
 {
     *ret_sink = NULL;
-    for (size_t i = 0; i < r->spec.config->route_count; i++) {
-        struct relay_route *at = &r->routes[i];
+    for (size_t i = 0; i < r->route_count; i++) {
+        struct relay_route *at = r->routes[i];
 
         if (strcmp(at->config->name, route) != 0)
             continue;
         *ret_route = at;
+        /* What is put now would not be seen by what takes its place. */
+        if (at->leaving)
+            return fault_set(why, FAULT_RETRY, 0, "route '%s' is just being changed", route);
         if (!sink)
             return 0;
         for (size_t s = 0; s < at->config->sink_count; s++) {
@@ -58,7 +61,7 @@ static void pause_sink(
 {
     o->paused = paused;
     if (!paused)
-        o->draining = route->draining;
+        o->draining = route->draining && !route->config->going;
     o->paused_since_ms = paused ? unix_ms : 0;
     (void)snprintf(o->paused_by, sizeof o->paused_by, "%s", paused ? who : "");
 }
@@ -80,7 +83,7 @@ int relay_pause(struct relay *r, const char *name, const char *sink, bool paused
     route->paused_since_ms = paused ? unix_ms : 0;
     (void)snprintf(route->paused_by, sizeof route->paused_by, "%s", paused ? who : "");
     if (!paused)
-        route->draining = route->intake->stopped = false;
+        route->draining = route->intake->stopped = route->config->going;
     for (size_t s = 0; s < route->config->sink_count; s++) {
         pause_sink(route, route->outflows[s], paused, who, unix_ms);
         if (!paused)
@@ -355,4 +358,11 @@ const struct store_job *relay_replay_find(const struct relay *r, uint64_t number
     const struct replay *j = job_find(r, number);
 
     return j ? &j->job : NULL;
+}
+
+const char *relay_replay_trouble(const struct relay *r, uint64_t number, size_t leg)
+{
+    const struct replay *j = job_find(r, number);
+
+    return j && leg < j->job.leg_count ? replay_stuck(j, leg) : NULL;
 }

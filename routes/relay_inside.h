@@ -1,5 +1,6 @@
-/* What the files of the relay share: relay.c opens and turns, relay_status.c tells, relay_ask.c
- * does what people ask for. */
+/* What the files of the relay share: relay_open.c opens, relay.c turns, relay_status.c tells,
+ * relay_ask.c does what people ask for, relay_plan.c compares with another configuration and
+ * relay_reload.c changes to it. */
 #ifndef BASCULE_RELAY_INSIDE_H
 #define BASCULE_RELAY_INSIDE_H
 
@@ -27,7 +28,7 @@ struct relay_link {
 
 struct relay_route {
     struct relay *relay;
-    const struct config_route *config;
+    struct config_route *config;
     uint64_t id, first_seq;
     struct tail tail;
     struct intake *intake;
@@ -41,6 +42,7 @@ struct relay_route {
     bool backlog_asked, drained;
     enum link_state link_state; /* of its source, as last said in the log */
     bool ahead;                 /* its source waits for its fastest sink */
+    bool leaving; /* a reload replaces or removes it: it takes and sends nothing any more */
 };
 
 struct relay_touched {
@@ -51,9 +53,12 @@ struct relay {
     struct relay_spec spec;
     struct asks asks;
     struct random random;
-    struct relay_link *links; /* by the config's connections */
-    struct relay_route *routes;
+    struct relay_link *links;    /* by the config's connections */
+    struct relay_route **routes; /* by the config's routes; each stays where it is, sinks and
+                                  * replays point at its tail */
+    size_t route_count;
     struct replay *replays;
+    struct relay_reload *reload;   /* NULL: none is in progress */
     struct relay_touched *touched; /* what people did to dead letters and is not on disk yet */
     size_t touched_n;
     struct store_known *orphans;
@@ -64,6 +69,57 @@ struct relay {
     int64_t clock_base_ms; /* unix minus monotonic when it was last believed */
     int64_t now_ms, unix_ms;
 };
+
+/* relay_open.c. `keep`: the route whose place it takes; its tail goes on. */
+struct relay_opening {
+    struct config *config;
+    struct relay_link *links; /* by its connections */
+    struct relay_route *keep;
+};
+int relay_link_open(
+    struct relay *r, const struct config_connection *config, struct link **ret, struct fault *why);
+/* Route i of the configuration. */
+int relay_route_open(struct relay *r, const struct relay_opening *how, size_t i,
+    struct relay_route **ret, struct fault *why);
+/* Another intake in the place of the one it has, from where the store says. */
+int relay_intake_open_again(
+    const struct relay_opening *how, struct relay_route *route, struct fault *why);
+/* What people paused, for those of `fresh` that take no place of a running one. */
+int relay_restore_pauses(struct relay *r, struct relay_route *const *fresh,
+    struct relay_route *const *running, size_t count, struct fault *why);
+void relay_route_retain(const struct relay_route *route, const struct config *config);
+void relay_route_free(struct relay_route *route);
+/* Fills r->orphans anew. */
+int relay_find_orphans(struct relay *r, struct fault *why);
+
+/* relay_plan.c: by name, else by `was`; SIZE_MAX when it is not there. */
+size_t relay_match_connection(const struct config *in, const char *name);
+/* Which of the configuration's routes the running one becomes, and the other way. */
+size_t relay_match_new(const struct relay_route *route, const struct config *next);
+size_t relay_match_old(const struct relay *r, const struct config_route *c);
+/* It has to be opened anew for the configuration's route. */
+bool relay_must_swap(const struct relay_route *route, const struct config *next, size_t i);
+bool relay_connection_stays(const struct relay *r, const struct config *next, size_t i);
+
+/* relay_going.c: what is gone from the files and finishes first (--drain). */
+/* Room in `next` for all that may have to be kept. */
+int relay_going_reserve(const struct relay *r, struct config *next, struct fault *why);
+/* The sinks behind those of their routes, to be opened with them; and back. */
+void relay_going_sinks(
+    struct relay *r, const struct relay_plan *plan, struct config *next, struct relay_link *links);
+void relay_going_sinks_undo(struct config *next);
+/* What they are made of moves into `next`, with the routes that nothing of `routes` is and that
+ * were not freed. After the old sinks are freed; the arrays have room. */
+void relay_going_adopt(
+    struct relay *r, struct config *next, struct relay_link *links, struct relay_route **routes);
+/* Once a second: those that are through go. */
+void relay_going_leave(struct relay *r);
+bool relay_drains(const struct relay_plan *plan, uint64_t route_id, uint64_t sink_id);
+
+/* relay_reload.c. -1: FAULT_BROKEN. */
+int relay_reload_turn(struct relay *r, struct fault *why);
+int64_t relay_reload_wake(const struct relay *r);
+void relay_reload_drop(struct relay *r);
 
 struct outflow *relay_outflow_by_id(void *relay, uint64_t sink_id);
 struct tail *relay_tail_by_id(void *relay, uint64_t route_id, const char **name);

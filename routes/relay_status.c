@@ -4,12 +4,12 @@
 
 size_t relay_route_count(const struct relay *r)
 {
-    return r->spec.config->route_count;
+    return r->route_count;
 }
 
 void relay_route_status(const struct relay *r, size_t index, struct relay_route_status *ret)
 {
-    const struct relay_route *route = &r->routes[index];
+    const struct relay_route *route = r->routes[index];
     const struct config_route *c = route->config;
     const struct intake *i = route->intake;
 
@@ -18,6 +18,7 @@ void relay_route_status(const struct relay *r, size_t index, struct relay_route_
         .connection = i->spec.connection,
         .enabled = i->source != NULL,
         .paused = route->paused,
+        .going = c->going,
         .paused_since_ms = route->paused_since_ms,
         .accepted = route->tail.next_seq - 1,
         .gaps = i->gaps,
@@ -46,7 +47,7 @@ void relay_route_status(const struct relay *r, size_t index, struct relay_route_
 void relay_sink_status(
     const struct relay *r, size_t route, size_t sink, struct relay_sink_status *ret)
 {
-    const struct relay_route *at = &r->routes[route];
+    const struct relay_route *at = r->routes[route];
     const struct config_sink *c = &at->config->sinks[sink];
 
     outflow_status(at->outflows[sink], ret);

@@ -1,5 +1,7 @@
 #include "routes/replay.h"
 
+#include "bridge/base/log.h"
+
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -56,19 +58,22 @@ static int lane_for(struct replay *r, struct store_leg *leg, const struct replay
     return 0;
 }
 
-static void lane_end(struct replay *r, size_t leg)
+static void lane_drop(struct lane *l)
 {
-    struct lane *l = r->lanes[leg];
     struct lane **at;
 
-    if (!l)
-        return;
     for (at = &l->o->replays; *at && *at != l; at = &(*at)->next)
         ;
     if (*at)
         *at = l->next;
     lane_done(l);
     free(l);
+}
+
+static void lane_end(struct replay *r, size_t leg)
+{
+    if (r->lanes[leg])
+        lane_drop(r->lanes[leg]);
     r->lanes[leg] = NULL;
 }
 
@@ -80,7 +85,10 @@ int replay_open(struct store_job *from, const struct replay_world *world, struct
     if (!r)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     r->lanes = calloc(from->leg_count ? from->leg_count : 1, sizeof(struct lane *));
-    if (!r->lanes) {
+    r->fresh = calloc(from->leg_count ? from->leg_count : 1, sizeof(struct lane *));
+    if (!r->lanes || !r->fresh) {
+        free(r->lanes);
+        free(r->fresh);
         free(r);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
@@ -106,21 +114,27 @@ void replay_free(struct replay *r)
         lane_end(r, i);
     store_job_done(&r->job);
     free(r->lanes);
+    free(r->fresh);
     free(r);
+}
+
+static int remember_leg(struct lane *l)
+{
+    struct ranges above;
+
+    if (ranges_copy(&l->above, &above) != 0)
+        return -1;
+    ranges_done(&l->leg->above);
+    l->leg->above = above;
+    l->leg->frontier = l->frontier;
+    return 0;
 }
 
 static void remember(struct replay *r)
 {
-    for (size_t i = 0; i < r->job.leg_count; i++) {
-        struct lane *l = r->lanes[i];
-        struct ranges above;
-
-        if (!l || ranges_copy(&l->above, &above) != 0)
-            continue;
-        ranges_done(&l->leg->above);
-        l->leg->above = above;
-        l->leg->frontier = l->frontier;
-    }
+    for (size_t i = 0; i < r->job.leg_count; i++)
+        if (r->lanes[i])
+            (void)remember_leg(r->lanes[i]);
 }
 
 /* Lets go of what a cancelled job still has; what is in flight comes back as reports first. */
@@ -146,6 +160,46 @@ static bool leg_through(struct lane *l)
     return lane_complete(l) && l->frontier > l->leg->set.at[l->leg->set.n - 1].last;
 }
 
+bool replay_leg_open(const struct replay *r, size_t leg)
+{
+    const struct store_leg *l = &r->job.legs[leg];
+
+    return r->lanes[leg] || (l->set.n && l->frontier <= l->set.at[l->set.n - 1].last);
+}
+
+const char *replay_stuck(const struct replay *r, size_t leg)
+{
+    const struct lane *l = r->lanes[leg];
+
+    if (!replay_leg_open(r, leg))
+        return NULL;
+    if (!l)
+        return "its sink or its route is not in the configuration";
+    return l->o->sink ? NULL : "its sink is disabled";
+}
+
+static const char *any_stuck(const struct replay *r)
+{
+    const char *why = NULL;
+
+    for (size_t i = 0; i < r->job.leg_count && !why; i++)
+        why = replay_stuck(r, i);
+    return why;
+}
+
+/* Better paused where a person sees it than running for ever. */
+static void pause_stuck(struct replay *r, int64_t unix_ms)
+{
+    const char *why = r->job.state == JOB_RUNNING ? any_stuck(r) : NULL;
+
+    if (!why)
+        return;
+    log_say(LOG_LEVEL_WARN, NULL, NULL, "replay %" PRIu64 " is paused: %s", r->job.number, why);
+    r->job.state = JOB_PAUSED;
+    r->job.changed_ms = unix_ms;
+    r->urgent = true;
+}
+
 bool replay_turn(struct replay *r, struct store *store, int64_t now_ms, int64_t unix_ms)
 {
     bool alive = false, missing = false;
@@ -165,10 +219,9 @@ bool replay_turn(struct replay *r, struct store *store, int64_t now_ms, int64_t 
             lane_end(r, i);
         }
         alive = alive || r->lanes[i];
-        missing = missing || (!l && r->job.legs[i].set.n &&
-                                 r->job.legs[i].frontier <=
-                                     r->job.legs[i].set.at[r->job.legs[i].set.n - 1].last);
+        missing = missing || (!l && replay_leg_open(r, i));
     }
+    pause_stuck(r, unix_ms);
     if (alive || (missing && r->job.state != JOB_CANCELLED))
         return true;
     if (r->job.state != JOB_CANCELLED)
@@ -197,6 +250,66 @@ void replay_flush(struct replay *r, struct store *store, int64_t now_ms)
     r->put_ms = now_ms;
 }
 
+/* ---- reload ---- */
+
+int replay_prepare(struct replay *r, const struct replay_world *world, struct fault *why)
+{
+    for (size_t i = 0; i < r->job.leg_count; i++) {
+        struct lane *l = r->lanes[i];
+        struct outflow *o = world->outflow_of(world->arg, r->job.legs[i].sink_id);
+
+        if (!o || (l && l->o == o) || !replay_leg_open(r, i))
+            continue;
+        if (l && remember_leg(l) != 0)
+            return fault_set(why, FAULT_RETRY, 0, "out of memory");
+        if (lane_for(r, &r->job.legs[i], world, &r->fresh[i], why) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+void replay_commit(struct replay *r, const struct replay_world *world)
+{
+    for (size_t i = 0; i < r->job.leg_count; i++) {
+        struct store_leg *leg = &r->job.legs[i];
+        struct outflow *o = world->outflow_of(world->arg, leg->sink_id);
+        const char *name = NULL;
+
+        if (r->fresh[i] || (r->lanes[i] && r->lanes[i]->o != o))
+            lane_end(r, i);
+        if (r->fresh[i])
+            r->lanes[i] = r->fresh[i];
+        r->fresh[i] = NULL;
+        if (r->lanes[i] && world->tail_of(world->arg, leg->route_id, &name))
+            r->lanes[i]->route = name;
+    }
+    r->urgent = true;
+}
+
+void replay_undo(struct replay *r)
+{
+    for (size_t i = 0; i < r->job.leg_count; i++) {
+        if (r->fresh[i])
+            lane_drop(r->fresh[i]);
+        r->fresh[i] = NULL;
+    }
+}
+
+void replay_give_up(struct replay *r, uint64_t route_id, uint64_t sink_id)
+{
+    for (size_t i = 0; i < r->job.leg_count; i++) {
+        struct store_leg *l = &r->job.legs[i];
+
+        if (r->lanes[i] || !replay_leg_open(r, i) ||
+            (sink_id ? l->sink_id != sink_id : l->route_id != route_id))
+            continue;
+        l->dropped = l->selected - l->delivered - l->dead;
+        l->frontier = l->set.at[l->set.n - 1].last + 1;
+        ranges_done(&l->above);
+        r->urgent = true;
+    }
+}
+
 int replay_do(struct replay *r, enum relay_replay_verb verb, int64_t unix_ms, struct fault *why)
 {
     static const char *const states[] = { "unknown", "planned", "running", "paused", "done",
@@ -211,6 +324,9 @@ int replay_do(struct replay *r, enum relay_replay_verb verb, int64_t unix_ms, st
         to = JOB_RUNNING;
     else if (verb == RELAY_REPLAY_CANCEL && from != JOB_DONE && from != JOB_CANCELLED)
         to = JOB_CANCELLED;
+    if (to == JOB_RUNNING && any_stuck(r))
+        return fault_set(why, FAULT_INPUT, 0, "replay %" PRIu64 " cannot go on: %s", r->job.number,
+            any_stuck(r));
     if (to == JOB_NONE)
         return fault_set(
             why, FAULT_INPUT, 0, "replay %" PRIu64 " is %s", r->job.number, states[from]);

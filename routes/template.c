@@ -132,13 +132,31 @@ int template_open(const char *text, struct template **ret, struct fault *why)
 void template_free(struct template *t)
 {
     for (size_t i = 0; t && i < t->n; i++) {
-        free(t->parts[i].text);
+        memory_wipe(t->parts[i].text); /* loaded values stand in it */
         free(t->parts[i].header);
-        free(t->parts[i].missing);
+        memory_wipe(t->parts[i].missing);
     }
     if (t)
         free(t->parts);
     free(t);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool template_same(const struct template *a, const struct template *b)
+{
+    bool same = a && b ? a->n == b->n : a == b;
+
+    for (size_t i = 0; same && a && i < a->n; i++) {
+        const struct part *x = &a->parts[i], *y = &b->parts[i];
+
+        same = x->kind == y->kind && same_text(x->text, y->text) &&
+               same_text(x->header, y->header) && same_text(x->missing, y->missing);
+    }
+    return same;
 }
 
 bool template_fixed(const struct template *t)

@@ -12,6 +12,8 @@ struct template;
  */
 int template_open(const char *text, struct template **ret, struct fault *why);
 void template_free(struct template *t);
+/* The same texts and values; two NULLs are the same. */
+bool template_same(const struct template *a, const struct template *b);
 /* It names no value of the event. */
 bool template_fixed(const struct template *t);
 /* Appends to *to. Returns 0; 1 when a value without a default is missing (*to then holds part of

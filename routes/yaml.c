@@ -287,7 +287,7 @@ static void parse(struct yaml_file *f, struct config_problems *problems)
             syntax_problem(&r);
             break;
         }
-        end = event_take(&r, &event);
+        end = memory_failed() ? -1 : event_take(&r, &event);
         yaml_event_delete(&event);
     }
     yaml_parser_delete(&r.parser);

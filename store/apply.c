@@ -20,7 +20,7 @@ static int apply_append(struct store *s, const struct op *op, struct fault *why)
         "INSERT INTO chunk (id, count, received_ms, last_ms, raw_bytes, before_bytes, stored_bytes,"
         " filter, frame) VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8)",
         why);
-    if (st && chunk_frame(s->zstd, b, &frame, why) == 0) {
+    if (st && writer_frame(s, route, b, &frame, why) == 0) {
         int64_t stored = (int64_t)(frame.n + filter.n);
 
         db_bind_int(st, 1, CHUNK_ID(b->route_id, b->first_seq));

@@ -1,6 +1,9 @@
 /* Is everything that the store says of itself true? Reads only. */
 #include "store/inside.h"
 
+#include "store/schema.h"
+#include "store/wal.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -123,6 +126,18 @@ static int check_sinks(struct check *c, struct fault *why)
     return got;
 }
 
+int check_wal(const char *path, struct fault *why)
+{
+    struct fault busy;
+    int fd, result;
+
+    if (store_lock_file(path, &fd, &busy) != 0)
+        return 0;
+    result = wal_judge(path, NULL, why);
+    (void)close(fd);
+    return result;
+}
+
 int store_check_file(const char *path, store_say *say, void *arg, struct fault *why)
 {
     struct check c = { .say = say, .arg = arg };
@@ -130,8 +145,15 @@ int store_check_file(const char *path, store_say *say, void *arg, struct fault *
 
     if (access(path, R_OK) != 0)
         return fault_set(why, FAULT_INPUT, 0, "there is no store at %s that can be read", path);
+    /* First: opening it makes an empty WAL where there is none. */
+    if (check_wal(path, why) != 0)
+        report(&c, 2, "%s", why->text);
     if (db_open(path, DB_READ, NULL, &c.db, why) != 0)
         return -1;
+    if (schema_read(c.db, path, why) != 0) {
+        db_close(c.db);
+        return -1;
+    }
     integrity = db_integrity(c.db, integrity_line, &c, why);
     if (integrity >= 0 && (check_chunks(&c, why) < 0 || check_sinks(&c, why) < 0)) {
         report(&c, 2, "%s", why->text);

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <zstd.h>
 
-#define ZSTD_LEVEL 1
 #define VARINT_MAX 10
 #define FILTER_BITS 10
 #define FILTER_PROBES 4
@@ -156,17 +155,21 @@ int chunk_event_get(struct bytes *from, struct event *ret)
     return 0;
 }
 
-int chunk_frame(void *context, const struct block *b, struct buf *to, struct fault *why)
+int chunk_frame(void *context, const struct block *b, struct chunk_dictionary with, struct buf *to,
+    struct fault *why)
 {
     ZSTD_CCtx *z = context;
     size_t bound = ZSTD_compressBound(b->bytes), n;
     uint8_t *at;
 
-    buf_put_byte(to, CHUNK_VERSION);
+    buf_put_byte(to, with.number ? CHUNK_VERSION_DICTIONARY : CHUNK_VERSION);
+    if (with.number)
+        buf_put_varint(to, with.number);
     at = buf_reserve(to, bound);
     if (!at)
         return fault_set(why, FAULT_RETRY, 0, "out of memory for a frame of %zu bytes", bound);
-    (void)ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, ZSTD_LEVEL);
+    (void)ZSTD_CCtx_refCDict(z, with.made);
+    (void)ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, CHUNK_LEVEL);
     (void)ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
     n = ZSTD_compress2(z, at, bound, b->data, b->bytes);
     if (ZSTD_isError(n))
@@ -175,19 +178,60 @@ int chunk_frame(void *context, const struct block *b, struct buf *to, struct fau
     return 0;
 }
 
-int chunk_unframe(struct bytes frame, size_t raw_bytes, uint8_t **ret, struct fault *why)
+/* What stands before the zstd frame, off *frame. */
+static int get_head(struct bytes *frame, uint64_t *dictionary)
 {
+    uint8_t version = frame->n ? frame->at[0] : 0;
+
+    *dictionary = 0;
+    if (version != CHUNK_VERSION && version != CHUNK_VERSION_DICTIONARY)
+        return -1;
+    *frame = bytes_of(frame->at + 1, frame->n - 1);
+    if (version == CHUNK_VERSION)
+        return 0;
+    return bytes_get_varint(frame, dictionary) != 0 || *dictionary == 0 ? -1 : 0;
+}
+
+uint64_t chunk_frame_dictionary(struct bytes frame)
+{
+    uint64_t number;
+
+    return get_head(&frame, &number) == 0 ? number : 0;
+}
+
+static size_t expand(struct bytes frame, const void *dictionary, uint8_t *to, size_t n)
+{
+    ZSTD_DCtx *z;
+    size_t got;
+
+    if (!dictionary)
+        return ZSTD_decompress(to, n, frame.at, frame.n);
+    z = ZSTD_createDCtx();
+    if (!z)
+        return 0;
+    got = ZSTD_decompress_usingDDict(z, to, n, frame.at, frame.n, dictionary);
+    (void)ZSTD_freeDCtx(z);
+    return got;
+}
+
+int chunk_unframe(struct bytes frame, size_t raw_bytes, struct chunk_dictionary with, uint8_t **ret,
+    struct fault *why)
+{
+    uint64_t number;
     uint8_t *data;
     size_t n;
 
-    if (frame.n < 1 || frame.at[0] != CHUNK_VERSION)
+    if (get_head(&frame, &number) != 0)
         return fault_set(why, FAULT_BROKEN, 0, "its format version is unknown");
+    if (number != with.number)
+        return fault_set(
+            why, FAULT_BROKEN, 0, "its dictionary %llu is missing", (unsigned long long)number);
     if (raw_bytes > CHUNK_BYTES_MAX)
         return fault_set(why, FAULT_BROKEN, 0, "its length of %zu bytes cannot be", raw_bytes);
     data = malloc(raw_bytes ? raw_bytes : 1);
     if (!data)
         return fault_set(why, FAULT_RETRY, 0, "out of memory for a chunk of %zu bytes", raw_bytes);
-    n = ZSTD_decompress(data, raw_bytes, frame.at + 1, frame.n - 1);
+    n = expand(frame, with.made, data, raw_bytes);
     if (ZSTD_isError(n) || n != raw_bytes) {
         free(data);
         return fault_set(why, FAULT_BROKEN, 0, "its frame is damaged: %s",

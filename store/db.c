@@ -2,27 +2,17 @@
 
 #include "store/rows.h"
 
-#include <fcntl.h>
-#include <libgen.h>
+#include <errno.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
-#define APPLICATION_ID 0x62617363 /* "basc" */
-#define SCHEMA_VERSION 1
 #define STATEMENTS_MAX 128
 #define PROGRESS_STEPS 4000
 #define SETTLE_MS 5000 /* for readers of other processes to end */
-
-__asm__(".section .rodata\n"
-        ".global db_schema_001\n"
-        "db_schema_001:\n"
-        ".incbin \"store/sql/001.sql\"\n"
-        ".byte 0\n"
-        ".previous\n");
-extern const char db_schema_001[];
 
 struct statement {
     struct db *db;
@@ -32,10 +22,13 @@ struct statement {
 
 struct db {
     sqlite3 *sqlite;
+    const char *vfs;
     struct statement statements[STATEMENTS_MAX];
     size_t n;
     int64_t deadline_ms;
     int64_t wal_pages, page_bytes;
+    void *kept;
+    void (*free_kept)(void *thing);
 };
 
 /* What an SQLite code asks of us: only a full disk, and being asked to stop, are not the end. */
@@ -48,6 +41,12 @@ static int db_fault(struct db *d, const char *doing, struct fault *why)
     switch (code & 0xff) {
     case SQLITE_FULL:
         kind = FAULT_FULL;
+        break;
+    case SQLITE_IOERR:
+        /* The one for the WAL's index that says nothing else: it is grown before anything is
+         * written, and ENOSPC is all that can hinder that short of a sick disk. */
+        if (code == SQLITE_IOERR_SHMSIZE && sqlite3_system_errno(d->sqlite) == ENOSPC)
+            kind = FAULT_FULL;
         break;
     case SQLITE_INTERRUPT:
     case SQLITE_BUSY:
@@ -85,9 +84,12 @@ static int committed(void *arg, sqlite3 *sqlite, const char *name, int pages)
     return SQLITE_OK;
 }
 
-static const char write_pragmas[] = "PRAGMA auto_vacuum=INCREMENTAL;"
-                                    "PRAGMA page_size=8192;"
-                                    "PRAGMA journal_mode=WAL;"
+/* Of a new file only: the second is a write each time, and nothing may be written before an old one
+ * was judged and settled. Page size first, the second makes the file. 4 KiB, since each commit
+ * writes whole pages. */
+static const char new_pragmas[] = "PRAGMA page_size=4096;"
+                                  "PRAGMA auto_vacuum=INCREMENTAL;";
+static const char write_pragmas[] = "PRAGMA journal_mode=WAL;"
                                     "PRAGMA synchronous=FULL;"
                                     "PRAGMA wal_autocheckpoint=0;"
                                     "PRAGMA secure_delete=OFF;"
@@ -97,50 +99,6 @@ static const char write_pragmas[] = "PRAGMA auto_vacuum=INCREMENTAL;"
 static const char read_pragmas[] = "PRAGMA query_only=ON;"
                                    "PRAGMA cache_size=-2048;"
                                    "PRAGMA temp_store=MEMORY;";
-
-int db_open(
-    const char *path, enum db_mode mode, const char *vfs, struct db **ret, struct fault *why)
-{
-    struct db *d = calloc(1, sizeof *d);
-    int flags =
-        mode == DB_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
-
-    if (!d)
-        return fault_set(why, FAULT_RETRY, 0, "out of memory");
-    if (sqlite3_open_v2(path, &d->sqlite, flags | SQLITE_OPEN_NOMUTEX, vfs) != SQLITE_OK) {
-        (void)db_fault(d, path, why);
-        db_close(d);
-        return -1;
-    }
-    (void)sqlite3_extended_result_codes(d->sqlite, 1);
-    (void)sqlite3_busy_timeout(d->sqlite, mode == DB_READ ? 5000 : 0);
-    sqlite3_progress_handler(d->sqlite, PROGRESS_STEPS, progress, d);
-    if (db_exec(d, mode == DB_WRITE ? write_pragmas : read_pragmas, why) != 0) {
-        (void)fault_prefix(why, "%s", path);
-        db_close(d);
-        return -1;
-    }
-    (void)sqlite3_wal_hook(d->sqlite, committed, d);
-    *ret = d;
-    return 0;
-}
-
-void db_close(struct db *d)
-{
-    if (!d)
-        return;
-    for (size_t i = 0; i < d->n; i++)
-        (void)sqlite3_finalize(d->statements[i].stmt);
-    (void)sqlite3_close(d->sqlite);
-    free(d);
-}
-
-int db_exec(struct db *d, const char *sql, struct fault *why)
-{
-    if (sqlite3_exec(d->sqlite, sql, NULL, NULL, NULL) == SQLITE_OK)
-        return 0;
-    return db_fault(d, "cannot be read or written", why);
-}
 
 static int pragma_int(struct db *d, const char *sql, int64_t *ret, struct fault *why)
 {
@@ -153,41 +111,92 @@ static int pragma_int(struct db *d, const char *sql, int64_t *ret, struct fault 
     return 0;
 }
 
-static int make_schema(struct db *d, struct fault *why)
+static bool is_empty(struct db *d)
 {
-    char version[160];
+    int64_t pages = 1;
 
-    (void)snprintf(version, sizeof version, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
-        APPLICATION_ID, SCHEMA_VERSION);
-    if (db_exec(d, "BEGIN IMMEDIATE", why) != 0)
-        return -1;
-    if (db_exec(d, db_schema_001, why) == 0 && db_exec(d, version, why) == 0 &&
-        db_exec(d, "COMMIT", why) == 0)
-        return 0;
-    (void)db_exec(d, "ROLLBACK", NULL);
-    return -1;
+    return pragma_int(d, "PRAGMA page_count", &pages, NULL) == 0 && pages == 0;
 }
 
-int db_migrate(struct db *d, bool *made, struct fault *why)
+/* As a URI, in which SQLite takes options. */
+static void immutable_uri(const char *path, char *ret, size_t n)
 {
-    int64_t application, version, tables;
+    size_t at = (size_t)snprintf(ret, n, "file:");
 
-    *made = false;
-    if (pragma_int(d, "PRAGMA application_id", &application, why) != 0 ||
-        pragma_int(d, "PRAGMA user_version", &version, why) != 0 ||
-        pragma_int(d, "SELECT count(*) FROM sqlite_schema", &tables, why) != 0)
-        return -1;
-    if (application == 0 && version == 0 && tables == 0) {
-        *made = true;
-        return make_schema(d, why);
+    for (; *path && at + 20 < n; path++) {
+        if (strchr("%?#", *path))
+            at += (size_t)snprintf(ret + at, n - at, "%%%02x", (unsigned)(uint8_t)*path);
+        else
+            ret[at++] = *path;
     }
-    if (application != APPLICATION_ID)
-        return fault_set(why, FAULT_INPUT, 0, "store: this is not a store of Bascule");
-    if (version != SCHEMA_VERSION)
-        return fault_set(why, FAULT_INPUT, 0,
-            "store: its schema has version %lld, this program knows %d: it was made by a newer one",
-            (long long)version, SCHEMA_VERSION);
+    (void)snprintf(ret + at, n - at, "?immutable=1");
+}
+
+static int open_sqlite(const char *path, enum db_mode mode, const char *vfs, sqlite3 **ret)
+{
+    int flags = SQLITE_OPEN_NOMUTEX | (mode == DB_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+                                                        : SQLITE_OPEN_READONLY);
+    char uri[3 * PATH_MAX + 32];
+
+    if (mode != DB_ALONE)
+        return sqlite3_open_v2(path, ret, flags, vfs);
+    immutable_uri(path, uri, sizeof uri);
+    return sqlite3_open_v2(uri, ret, flags | SQLITE_OPEN_URI, vfs);
+}
+
+int db_open(
+    const char *path, enum db_mode mode, const char *vfs, struct db **ret, struct fault *why)
+{
+    struct db *d = calloc(1, sizeof *d);
+    int keep = 1;
+
+    if (!d)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    if (open_sqlite(path, mode, vfs, &d->sqlite) != SQLITE_OK) {
+        (void)db_fault(d, path, why);
+        db_close(d);
+        return -1;
+    }
+    d->vfs = vfs;
+    (void)sqlite3_extended_result_codes(d->sqlite, 1);
+    (void)sqlite3_busy_timeout(d->sqlite, mode == DB_READ ? 5000 : 0);
+    sqlite3_progress_handler(d->sqlite, PROGRESS_STEPS, progress, d);
+    (void)sqlite3_file_control(d->sqlite, NULL, SQLITE_FCNTL_PERSIST_WAL, &keep);
+    if ((mode == DB_WRITE && is_empty(d) && db_exec(d, new_pragmas, why) != 0) ||
+        db_exec(d, mode == DB_WRITE ? write_pragmas : read_pragmas, why) != 0) {
+        (void)fault_prefix(why, "%s", path);
+        db_close(d);
+        return -1;
+    }
+    (void)sqlite3_wal_hook(d->sqlite, committed, d);
+    *ret = d;
     return 0;
+}
+
+void db_last_close(struct db *d)
+{
+    int keep = 0;
+
+    (void)sqlite3_file_control(d->sqlite, NULL, SQLITE_FCNTL_PERSIST_WAL, &keep);
+}
+
+void db_close(struct db *d)
+{
+    if (!d)
+        return;
+    for (size_t i = 0; i < d->n; i++)
+        (void)sqlite3_finalize(d->statements[i].stmt);
+    (void)sqlite3_close(d->sqlite);
+    if (d->kept)
+        d->free_kept(d->kept);
+    free(d);
+}
+
+int db_exec(struct db *d, const char *sql, struct fault *why)
+{
+    if (sqlite3_exec(d->sqlite, sql, NULL, NULL, NULL) == SQLITE_OK)
+        return 0;
+    return db_fault(d, "cannot be read or written", why);
 }
 
 int64_t db_wal_pages(const struct db *d)
@@ -223,6 +232,39 @@ int db_checkpoint(struct db *d, bool *whole, struct fault *why)
     if (code == SQLITE_OK || code == SQLITE_BUSY)
         return 0;
     return db_fault(d, "checkpoint", why);
+}
+
+static int rewrite(sqlite3_file *f, uint8_t *piece, int piece_bytes)
+{
+    sqlite3_int64 size;
+    int code = f->pMethods->xFileSize(f, &size);
+
+    for (sqlite3_int64 at = 0; code == SQLITE_OK && at < size; at += piece_bytes) {
+        int n = size - at < piece_bytes ? (int)(size - at) : piece_bytes;
+
+        code = f->pMethods->xRead(f, piece, n, at);
+        if (code == SQLITE_OK)
+            code = f->pMethods->xWrite(f, piece, n, at);
+    }
+    return code == SQLITE_OK && size > 0 ? f->pMethods->xSync(f, SQLITE_SYNC_FULL) : code;
+}
+
+int db_rewrite_wal(struct db *d, struct fault *why)
+{
+    enum { PIECE = 1 << 16 }; /* its unix VFS takes 128 KiB at most */
+    sqlite3_file *file = NULL;
+    uint8_t *piece = malloc(PIECE);
+    int code = sqlite3_file_control(d->sqlite, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &file);
+
+    if (!piece)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    if (code == SQLITE_OK && file && file->pMethods)
+        code = rewrite(file, piece, PIECE);
+    free(piece);
+    if (code != SQLITE_OK)
+        return fault_set(why, FAULT_BROKEN, code, "store: writing the WAL again: %s (%d)",
+            sqlite3_errstr(code), code);
+    return 0;
 }
 
 int db_settle(struct db *d, struct fault *why)
@@ -387,6 +429,22 @@ void db_copy_value(struct statement *from, int column, struct statement *to, int
     (void)sqlite3_bind_value(to->stmt, at, sqlite3_column_value(from->stmt, column));
 }
 
+struct db *db_of(const struct statement *s)
+{
+    return s->db;
+}
+
+void db_keep(struct db *d, void *thing, void (*free_thing)(void *thing))
+{
+    d->kept = thing;
+    d->free_kept = free_thing;
+}
+
+void *db_kept(const struct db *d)
+{
+    return d->kept;
+}
+
 int64_t db_changes(struct db *d)
 {
     return sqlite3_changes64(d->sqlite);
@@ -410,12 +468,12 @@ int db_copy_start(struct db *from, const char *to_path, struct db_copy **ret, st
 
     if (!c)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
-    if (sqlite3_open_v2(to_path, &c->to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
+    if (sqlite3_open_v2(to_path, &c->to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, from->vfs) !=
             SQLITE_OK ||
         !(c->backup = sqlite3_backup_init(c->to, "main", from->sqlite, "main"))) {
         (void)fault_set(why, FAULT_INPUT, sqlite3_errcode(c->to), "backup to %s: %s", to_path,
             sqlite3_errmsg(c->to));
-        db_copy_end(c);
+        (void)db_copy_end(c, NULL, NULL);
         return -1;
     }
     *ret = c;
@@ -435,12 +493,19 @@ int db_copy_step(struct db_copy *c, int pages, int *left, int *total, struct fau
     return fault_set(why, FAULT_INPUT, code, "backup: %s", sqlite3_errstr(code));
 }
 
-void db_copy_end(struct db_copy *c)
+int db_copy_end(struct db_copy *c, const char *then, struct fault *why)
 {
+    int code = SQLITE_OK;
+
     if (!c)
-        return;
+        return 0;
     if (c->backup)
-        (void)sqlite3_backup_finish(c->backup);
+        code = sqlite3_backup_finish(c->backup);
+    if (code == SQLITE_OK && then)
+        code = sqlite3_exec(c->to, then, NULL, NULL, NULL);
+    if (code != SQLITE_OK)
+        (void)fault_set(why, FAULT_INPUT, code, "backup: %s", sqlite3_errmsg(c->to));
     (void)sqlite3_close(c->to);
     free(c);
+    return code == SQLITE_OK ? 0 : -1;
 }

@@ -8,20 +8,24 @@
 struct db;
 struct statement; /* prepared once per connection and text, kept by the connection */
 
-enum db_mode { DB_NONE = 0, DB_WRITE, DB_READ };
+/* DB_ALONE: reads the file as if it had no WAL and nobody changed it. */
+enum db_mode { DB_NONE = 0, DB_WRITE, DB_READ, DB_ALONE };
 
 /* DB_WRITE creates the file when it is not there. vfs NULL: the default. FAULT_BROKEN: no database,
- * or damaged; FAULT_INPUT: made by a newer version. */
+ * or damaged. */
 int db_open(
     const char *path, enum db_mode mode, const char *vfs, struct db **ret, struct fault *why);
+/* A writing one leaves its WAL where it is, unless db_last_close() was said before. */
 void db_close(struct db *d);
-/* Brings the schema to this version. *made: the file was new. */
-int db_migrate(struct db *d, bool *made, struct fault *why);
+void db_last_close(struct db *d);
 /* Several statements of plain SQL. */
 int db_exec(struct db *d, const char *sql, struct fault *why);
 /* Copies the whole WAL into the database and syncs it; false in *whole when a reader was in the
  * way. */
 int db_checkpoint(struct db *d, bool *whole, struct fault *why);
+/* At start, before anything rests on the WAL: writes all of it again and syncs it. After a sync
+ * that failed, what it should have written may only be in memory, marked as written. */
+int db_rewrite_wal(struct db *d, struct fault *why);
 /* At start: all of the WAL is in the database, and that is synced through SQLite's own descriptor.
  */
 int db_settle(struct db *d, struct fault *why);
@@ -59,6 +63,10 @@ void db_copy_cell(struct statement *s, int column, struct rows *to);
 /* Binds the column's value, as what it is, to a statement of another connection; lent until run. */
 void db_copy_value(struct statement *from, int column, struct statement *to, int at);
 int64_t db_changes(struct db *d);
+struct db *db_of(const struct statement *s);
+/* One thing that goes with the connection, for whom it belongs to; taken over. */
+void db_keep(struct db *d, void *thing, void (*free_thing)(void *thing));
+void *db_kept(const struct db *d);
 int64_t db_last_id(struct db *d);
 
 /* Online copy, a step at a time on the connection that writes. */
@@ -66,6 +74,7 @@ struct db_copy;
 int db_copy_start(struct db *from, const char *to_path, struct db_copy **ret, struct fault *why);
 /* 1 more to do, 0 done, -1. */
 int db_copy_step(struct db_copy *c, int pages, int *left, int *total, struct fault *why);
-void db_copy_end(struct db_copy *c);
+/* `then` (NULL: nothing) is done on the copy once it is whole. */
+int db_copy_end(struct db_copy *c, const char *then, struct fault *why);
 
 #endif

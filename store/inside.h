@@ -3,9 +3,11 @@
 #define BASCULE_STORE_INSIDE_H
 
 #include "store/db.h"
+#include "store/dictionary.h"
 #include "store/query.h"
 #include "store/store.h"
 
+#include <limits.h>
 #include <pthread.h>
 
 /* seq fits 40 bits: 10^12 events a route. */
@@ -122,6 +124,7 @@ struct known_route {
     int64_t retain_age_ms, retain_bytes;
     int64_t stored_bytes; /* of all chunks ever, for before_bytes */
     int64_t merge_from;   /* id of the first chunk that may still be joined */
+    struct dictionary_state dictionary;
 };
 
 struct store {
@@ -130,8 +133,11 @@ struct store {
     char id[17];
     int lock_fd, event_fd;
     bool was_clean, stop;
+    int upgraded_from; /* schema version; 0: it was today's */
+    char upgrade_copy[PATH_MAX];
     struct db *db; /* the writer's; other threads only while it is idle, under db_mutex */
     pthread_mutex_t db_mutex;
+    bool changing; /* loop thread: it holds db_mutex, a transaction is open */
     void *zstd;
 
     /* Loop side. */
@@ -163,8 +169,12 @@ struct store {
     size_t waiting_n;
     struct known_route *routes;
     size_t route_n;
-    int64_t commit_us; /* how long the last one took */
+    int64_t commit_us;     /* how long the last one took */
+    uint64_t discarded_at; /* the route that is looked at next for having been discarded */
+    size_t house_at;       /* the route whose housekeeping is next */
+    bool reserve_given;    /* to a full disk; taken again when there is room */
     struct db_copy *copy;
+    char copy_path[PATH_MAX];
     bool copying; /* under mutex, as the next two */
     int copy_progress;
     struct fault copy_why;
@@ -175,6 +185,9 @@ struct store {
     struct questions taken_reads, taken_queries; /* loop: answers to hand out */
 };
 
+/* writer.c: compresses a chunk of the route, with its dictionary where that helps */
+int writer_frame(struct store *s, struct known_route *r, const struct block *b, struct buf *to,
+    struct fault *why);
 /* txn.c */
 struct txn *txn_open(void);
 void txn_free(struct txn *t);
@@ -187,13 +200,23 @@ void writer_stop(struct store *s);
 void writer_work(struct store *s);
 struct known_route *writer_route(struct store *s, uint64_t route_id);
 void store_signal(struct store *s);
+/* Gives what is kept for a full disk back to it; false: there was none. */
+bool writer_give_reserve(struct store *s);
 /* apply.c: one op on the writer's connection */
 int apply_op(struct store *s, const struct txn *t, const struct op *op, struct fault *why);
-/* merge.c: joins one run of neighbouring small chunks of the route that are older than `older_ms`;
- * a transaction of its own. */
-int merge_step(struct store *s, struct known_route *r, int64_t older_ms, struct fault *why);
-/* retain.c */
-int retain_step(struct store *s, int64_t unix_ms, bool clock_ok, struct fault *why);
+/* merge.c: joins one run of neighbouring small chunks of the route that are old enough; a
+ * transaction of its own. 1: it did, and there may be more to join. */
+int merge_step(struct store *s, struct known_route *r, int64_t unix_ms, struct fault *why);
+/* retain.c: one step for one route; one for the log of a discarded route */
+int retain_step(struct store *s, const struct known_route *r, int64_t unix_ms, bool clock_ok,
+    struct fault *why);
+int retain_discarded(struct store *s, struct fault *why);
+/* age.c: rows that go by their own age; as above, and once for the store */
+int age_step_route(
+    struct store *s, const struct known_route *r, int64_t unix_ms, struct fault *why);
+int age_step_audit(struct store *s, int64_t unix_ms, struct fault *why);
+/* Looks at one route that has chunks, another one each time; what a discarded one left goes. */
+int age_step_discarded(struct store *s, int64_t unix_ms, struct fault *why);
 /* reader.c */
 int readers_start(struct store *s, struct fault *why);
 void readers_stop(struct store *s);
@@ -203,11 +226,18 @@ void question_put(struct questions *to, struct question *q);
 void question_free(struct question *q);
 /* The block of a chunk row: id, count, received_ms, raw_bytes, frame in columns 0-4. */
 int read_chunk(struct statement *row, struct block **ret, struct fault *why);
+/* change.c: takes and gives back the writer's connection */
+void store_db_lock(struct store *s);
+void store_db_unlock(struct store *s);
+/* names.c: where the route's log begins and ends */
+int store_route_seqs(struct store *s, struct store_route *r, struct fault *why);
 /* names.c: unfinished jobs with their legs */
 int job_legs_decode(struct bytes from, struct store_job *j);
 int jobs_load(struct db *db, struct store_job **ret, size_t *count, struct fault *why);
 /* store.c */
 int store_lock_file(const char *path, int *ret, struct fault *why);
+/* check.c: wal_judge() on a file that nobody has open; 0 also when somebody has */
+int check_wal(const char *path, struct fault *why);
 /* query.c */
 void query_run(struct db *db, const struct query_spec *spec, struct query_answer *ret);
 

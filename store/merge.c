@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+/* By then the in-memory tail has let go of a chunk, and so have most sinks. */
+#define MERGE_AGE_MS 60000
 #define SMALL_BYTES 65536   /* a chunk of more stays as it is */
 #define TARGET_BYTES 262144 /* raw bytes of a joined one */
 #define CHUNKS_MAX 256      /* in one step */
@@ -114,8 +116,8 @@ static int join(const struct merge *m, struct block **ret, struct fault *why)
     return -1;
 }
 
-static int put_joined(
-    struct store *s, const struct merge *m, const struct block *b, struct fault *why)
+static int put_joined(struct store *s, struct known_route *r, const struct merge *m,
+    const struct block *b, struct fault *why)
 {
     struct statement *st = db_prepare(s->db,
         "INSERT INTO chunk (id, count, received_ms, last_ms, raw_bytes, before_bytes, stored_bytes,"
@@ -127,7 +129,7 @@ static int put_joined(
     buf_init(&frame, CHUNK_BYTES_MAX);
     buf_init(&filter, CHUNK_BYTES_MAX);
     chunk_filter(b, &filter);
-    if (st && chunk_frame(s->zstd, b, &frame, why) == 0) {
+    if (st && writer_frame(s, r, b, &frame, why) == 0) {
         db_bind_int(st, 1, m->parts[0].id);
         db_bind_int(st, 2, b->count);
         db_bind_int(st, 3, b->received_ms);
@@ -145,7 +147,8 @@ static int put_joined(
     return result;
 }
 
-static int replace(struct store *s, const struct merge *m, const struct block *b, struct fault *why)
+static int replace(struct store *s, struct known_route *r, const struct merge *m,
+    const struct block *b, struct fault *why)
 {
     struct statement *st = db_prepare(s->db, "DELETE FROM chunk WHERE id BETWEEN ?1 AND ?2", why);
 
@@ -153,29 +156,52 @@ static int replace(struct store *s, const struct merge *m, const struct block *b
         return -1;
     db_bind_int(st, 1, m->parts[0].id);
     db_bind_int(st, 2, m->parts[m->n - 1].id);
-    if (db_run(st, why) == 0 && put_joined(s, m, b, why) == 0 && db_exec(s->db, "COMMIT", why) == 0)
+    if (db_run(st, why) == 0 && put_joined(s, r, m, b, why) == 0 &&
+        db_exec(s->db, "COMMIT", why) == 0)
         return 0;
     (void)db_exec(s->db, "ROLLBACK", NULL);
     return -1;
 }
 
-int merge_step(struct store *s, struct known_route *r, int64_t older_ms, struct fault *why)
+/* Where chunks begin that can have what is learnt now. Without it, those after all others. */
+static uint64_t next_seq(struct store *s, uint64_t route_id)
+{
+    struct statement *st = db_prepare(
+        s->db, "SELECT id, count FROM chunk WHERE id < ?1 ORDER BY id DESC LIMIT 1", NULL);
+    uint64_t next = ((uint64_t)1 << CHUNK_SEQ_BITS) - 1;
+
+    if (!st)
+        return next;
+    db_bind_int(st, 1, CHUNK_ID(route_id + 1, 0));
+    if (db_step(st, NULL) == 1 && CHUNK_ROUTE(db_int(st, 0)) == route_id)
+        next = CHUNK_SEQ(db_int(st, 0)) + (uint64_t)db_int(st, 1);
+    db_reset(st);
+    return next;
+}
+
+int merge_step(struct store *s, struct known_route *r, int64_t unix_ms, struct fault *why)
 {
     struct merge *m = calloc(1, sizeof *m);
     struct block *b = NULL;
+    bool joins;
     int result;
 
     if (!m)
         return 0; /* another time */
-    result = find_run(s, r, older_ms, m, why);
-    if (result == 0 && m->n > 1 && (m->closed || m->n >= CHUNKS_MIN)) {
+    result = find_run(s, r, unix_ms - MERGE_AGE_MS, m, why);
+    joins = result == 0 && m->n > 1 && (m->closed || m->n >= CHUNKS_MIN);
+    if (joins) {
         result = join(m, &b, why);
         if (result == 0)
-            result = replace(s, m, b, why);
+            result = replace(s, r, m, b, why);
+        if (result == 0)
+            result = dictionary_learn(s->db, b, next_seq(s, r->id), unix_ms, &r->dictionary, why);
     }
     /* A run that may grow is begun with again; the joined one may be its first part. */
     if (result == 0 && m->closed)
         r->merge_from = m->parts[0].id + (int64_t)m->events;
+    if (result == 0 && joins && m->closed)
+        result = 1;
     block_unref(b);
     merge_done(m);
     return result;

@@ -7,16 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void lock(struct store *s)
-{
-    (void)pthread_mutex_lock(&s->db_mutex);
-}
-
-static void unlock(struct store *s)
-{
-    (void)pthread_mutex_unlock(&s->db_mutex);
-}
-
 /* The id under `name`, or under `was` after renaming it; 0 none, -1 fault. owner 0: a route. */
 static int64_t find_name(
     struct store *s, uint64_t owner, const char *name, const char *was, struct fault *why)
@@ -56,7 +46,7 @@ static int64_t find_name(
     return 0;
 }
 
-static int route_seqs(struct store *s, struct store_route *r, struct fault *why)
+int store_route_seqs(struct store *s, struct store_route *r, struct fault *why)
 {
     struct statement *st = db_prepare(s->db,
         "SELECT (SELECT id FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1), id, count,"
@@ -112,7 +102,7 @@ static int open_route(
         id = db_last_id(s->db);
     }
     ret->id = (uint64_t)id;
-    return route_seqs(s, ret, why);
+    return store_route_seqs(s, ret, why);
 }
 
 int store_route_open(
@@ -120,9 +110,9 @@ int store_route_open(
 {
     int result;
 
-    lock(s);
+    store_db_lock(s);
     result = open_route(s, name, was, ret, why);
-    unlock(s);
+    store_db_unlock(s);
     return result;
 }
 
@@ -130,16 +120,18 @@ static int begin_seq(struct store *s, uint64_t route_id, enum store_begin begin,
     uint64_t *ret, struct fault *why)
 {
     struct store_route route = { .id = route_id };
+    struct block *b = NULL;
     struct statement *st;
     int got;
 
-    if (route_seqs(s, &route, why) != 0)
+    if (store_route_seqs(s, &route, why) != 0)
         return -1;
     *ret = begin == STORE_BEGIN_OLDEST ? route.first_seq : route.next_seq;
     if (begin != STORE_BEGIN_TIME)
         return 0;
     st = db_prepare(s->db,
-        "SELECT id FROM chunk WHERE id >= ?1 AND id < ?2 AND received_ms >= ?3 ORDER BY id LIMIT 1",
+        "SELECT id, count, received_ms, raw_bytes, frame FROM chunk WHERE id >= ?1 AND id < ?2 AND"
+        " last_ms >= ?3 ORDER BY id LIMIT 1",
         why);
     if (!st)
         return -1;
@@ -147,9 +139,18 @@ static int begin_seq(struct store *s, uint64_t route_id, enum store_begin begin,
     db_bind_int(st, 2, CHUNK_ID(route_id + 1, 0));
     db_bind_int(st, 3, begin_ms);
     got = db_step(st, why);
-    if (got == 1)
-        *ret = CHUNK_SEQ(db_int(st, 0));
+    if (got == 1 && read_chunk(st, &b, why) != 0)
+        got = -1;
     db_reset(st);
+    for (uint32_t i = 0; b && i < b->count; i++) {
+        struct event e;
+
+        block_event(b, i, &e);
+        *ret = e.seq;
+        if (e.received_ms >= begin_ms)
+            break;
+    }
+    block_unref(b);
     return got < 0 ? -1 : 0;
 }
 
@@ -229,9 +230,9 @@ int store_sink_open(struct store *s, uint64_t route_id, const char *name, const 
 {
     int result;
 
-    lock(s);
+    store_db_lock(s);
     result = open_sink(s, route_id, name, was, begin, begin_ms, ret, why);
-    unlock(s);
+    store_db_unlock(s);
     return result;
 }
 
@@ -240,14 +241,14 @@ int store_sink_fallback(struct store *s, uint64_t sink_id, bool fallback, struct
     struct statement *st;
     int result = -1;
 
-    lock(s);
+    store_db_lock(s);
     st = db_prepare(s->db, "UPDATE sink SET fallback = ?2 WHERE id = ?1 AND fallback <> ?2", why);
     if (st) {
         db_bind_int(st, 1, (int64_t)sink_id);
         db_bind_int(st, 2, fallback);
         result = db_run(st, why);
     }
-    unlock(s);
+    store_db_unlock(s);
     return result;
 }
 
@@ -255,121 +256,13 @@ void store_route_retain(struct store *s, uint64_t route_id, int64_t age_ms, int6
 {
     struct known_route *r;
 
-    lock(s);
+    store_db_lock(s);
     r = writer_route(s, route_id);
     if (r) {
         r->retain_age_ms = age_ms;
         r->retain_bytes = bytes;
     }
-    unlock(s);
-}
-
-static int known_row(
-    struct store *s, struct statement *st, struct store_known *k, struct fault *why)
-{
-    struct store_route route = { .id = (uint64_t)db_int(st, 0) };
-    int64_t frontier = db_int(st, 4);
-
-    *k = (struct store_known){
-        .route_id = route.id,
-        .sink_id = (uint64_t)db_int(st, 1),
-        .held = (uint64_t)db_int(st, 5),
-        .dead = (uint64_t)db_int(st, 6),
-    };
-    (void)snprintf(k->route, sizeof k->route, "%s", db_text(st, 2));
-    (void)snprintf(k->sink, sizeof k->sink, "%s", db_text(st, 3) ? db_text(st, 3) : "");
-    if (k->sink_id == 0)
-        return 0;
-    if (route_seqs(s, &route, why) != 0)
-        return -1;
-    k->pending = route.next_seq > (uint64_t)frontier && frontier > 0
-                     ? route.next_seq - (uint64_t)frontier
-                     : 0;
-    return 0;
-}
-
-static int load_known(struct store *s, struct store_known **ret, size_t *count, struct fault *why)
-{
-    struct statement *st = db_prepare(s->db,
-        "SELECT r.id, 0, r.name, NULL, 0, 0, 0 FROM route r UNION ALL"
-        " SELECT r.id, k.id, r.name, k.name, iif(k.fallback, 0, k.frontier), k.held, k.dead"
-        " FROM sink k JOIN route r ON r.id = k.route_id ORDER BY 1, 2",
-        why);
-    int got;
-
-    if (!st)
-        return -1;
-    while ((got = db_step(st, why)) == 1) {
-        struct store_known *at = realloc(*ret, (*count + 1) * sizeof *at);
-
-        if (!at) {
-            got = fault_set(why, FAULT_RETRY, 0, "out of memory");
-            break;
-        }
-        *ret = at;
-        if (known_row(s, st, &at[*count], why) != 0) {
-            got = -1;
-            break;
-        }
-        ++*count;
-    }
-    db_reset(st);
-    return got < 0 ? -1 : 0;
-}
-
-int store_known(struct store *s, struct store_known **ret, size_t *count, struct fault *why)
-{
-    int result;
-
-    *ret = NULL;
-    *count = 0;
-    lock(s);
-    result = load_known(s, ret, count, why);
-    unlock(s);
-    return result;
-}
-
-static int run_ids(
-    struct store *s, const char *sql, uint64_t route_id, uint64_t sink_id, struct fault *why)
-{
-    struct statement *st = db_prepare(s->db, sql, why);
-
-    if (!st)
-        return -1;
-    db_bind_int(st, 1, (int64_t)route_id);
-    db_bind_int(st, 2, (int64_t)sink_id);
-    return db_run(st, why);
-}
-
-static int discard(struct store *s, uint64_t route_id, uint64_t sink_id, struct fault *why)
-{
-    static const char *const steps[] = {
-        ("DELETE FROM held WHERE sink_id IN"
-         " (SELECT id FROM sink WHERE route_id = ?1 AND ?2 IN (0, id))"),
-        "DELETE FROM pause WHERE route_id = ?1 AND ?2 IN (0, sink_id)",
-        "DELETE FROM sink WHERE route_id = ?1 AND ?2 IN (0, id)",
-        "DELETE FROM position WHERE route_id = ?1 AND ?2 = 0",
-        "DELETE FROM route WHERE id = ?1 AND ?2 = 0",
-    };
-
-    if (db_exec(s->db, "BEGIN IMMEDIATE", why) != 0)
-        return -1;
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
-        if (run_ids(s, steps[i], route_id, sink_id, why) != 0) {
-            (void)db_exec(s->db, "ROLLBACK", NULL);
-            return -1;
-        }
-    return db_exec(s->db, "COMMIT", why);
-}
-
-int store_discard(struct store *s, uint64_t route_id, uint64_t sink_id, struct fault *why)
-{
-    int result;
-
-    lock(s);
-    result = discard(s, route_id, sink_id, why);
-    unlock(s);
-    return result;
+    store_db_unlock(s);
 }
 
 /* ---- positions ---- */
@@ -403,7 +296,7 @@ int store_positions(struct store *s, uint64_t route_id, const char *connection,
 
     *ret = NULL;
     *count = 0;
-    lock(s);
+    store_db_lock(s);
     st = db_prepare(s->db,
         "SELECT name, value FROM position WHERE route_id = ?1 AND connection = ?2 ORDER BY name",
         why);
@@ -422,7 +315,7 @@ int store_positions(struct store *s, uint64_t route_id, const char *connection,
         }
         db_reset(st);
     }
-    unlock(s);
+    store_db_unlock(s);
     return got < 0 ? -1 : 0;
 }
 
@@ -439,7 +332,7 @@ int store_held_load(struct store *s, uint64_t sink_id,
     struct statement *st;
     int got = -1;
 
-    lock(s);
+    store_db_lock(s);
     st = db_prepare(s->db,
         "SELECT number, route_id, seq, job, state, reason, code, text, attempts, generation, "
         "due_in_ms,"
@@ -473,7 +366,7 @@ int store_held_load(struct store *s, uint64_t sink_id,
         }
         db_reset(st);
     }
-    unlock(s);
+    store_db_unlock(s);
     return got < 0 ? -1 : 0;
 }
 
@@ -484,7 +377,7 @@ int store_pauses(struct store *s, struct store_pause **ret, size_t *count, struc
 
     *ret = NULL;
     *count = 0;
-    lock(s);
+    store_db_lock(s);
     st = db_prepare(s->db, "SELECT route_id, sink_id, since_ms, who FROM pause ORDER BY 1, 2", why);
     while (st && (got = db_step(st, why)) == 1) {
         struct store_pause *at = realloc(*ret, (*count + 1) * sizeof *at);
@@ -501,7 +394,7 @@ int store_pauses(struct store *s, struct store_pause **ret, size_t *count, struc
     }
     if (st)
         db_reset(st);
-    unlock(s);
+    store_db_unlock(s);
     return got < 0 ? -1 : 0;
 }
 
@@ -608,8 +501,8 @@ int store_jobs_load(struct store *s, struct store_job **ret, size_t *count, stru
 {
     int result;
 
-    lock(s);
+    store_db_lock(s);
     result = jobs_load(s->db, ret, count, why);
-    unlock(s);
+    store_db_unlock(s);
     return result;
 }

@@ -5,6 +5,7 @@
 #include "store/rows.h"
 
 #include "store/chunk.h"
+#include "store/schema.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -439,6 +440,10 @@ int store_query_file(
     *ret = (struct query_answer){ 0 };
     if (db_open(path, DB_READ, NULL, &db, why) != 0)
         return -1;
+    if (schema_read(db, path, why) != 0) {
+        db_close(db);
+        return -1;
+    }
     query_run(db, spec, ret);
     db_close(db);
     if (ret->failed)

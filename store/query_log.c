@@ -250,11 +250,20 @@ static int scan_block(struct scan *s, const struct block *b)
     return got;
 }
 
+/* A place past the bits that a chunk's id has for it would name the next route's chunks. */
+static int64_t chunk_place(const struct scan *s, uint64_t seq)
+{
+    uint64_t max = ((uint64_t)1 << CHUNK_SEQ_BITS) - 1;
+
+    return CHUNK_ID(s->route_id, seq < max ? seq : max);
+}
+
 static int scan_route(struct scan *s, struct fault *why)
 {
     const struct selection *w = &s->q->where;
     struct statement *st = db_prepare(s->db,
-        "SELECT id, count, received_ms, raw_bytes, frame, filter FROM chunk WHERE id >= ?1 AND id "
+        "SELECT id, count, received_ms, raw_bytes, frame, " CHUNK_FILTER_USABLE
+        " FROM chunk WHERE id >= ?1 AND id "
         "<= ?2"
         " AND (?3 = 0 OR last_ms >= ?3) AND (?4 = 0 OR received_ms < ?4) AND id + count > ?5"
         " ORDER BY id",
@@ -263,16 +272,16 @@ static int scan_route(struct scan *s, struct fault *why)
     uint64_t from =
         s->q->kind == QUERY_EVENTS && s->q->after >= w->first_seq ? s->q->after + 1 : w->first_seq;
     uint64_t first = from > BLOCK_EVENTS_MAX ? from - BLOCK_EVENTS_MAX : 0;
-    uint64_t last = w->last_seq ? w->last_seq : ((uint64_t)1 << CHUNK_SEQ_BITS) - 1;
+    uint64_t last = w->last_seq ? w->last_seq : UINT64_MAX;
     int got, result = 0;
 
     if (!st)
         return -1;
-    db_bind_int(st, 1, CHUNK_ID(s->route_id, first));
-    db_bind_int(st, 2, CHUNK_ID(s->route_id, last));
+    db_bind_int(st, 1, chunk_place(s, first));
+    db_bind_int(st, 2, chunk_place(s, last));
     db_bind_int(st, 3, w->since_ms);
     db_bind_int(st, 4, w->until_ms);
-    db_bind_int(st, 5, CHUNK_ID(s->route_id, from));
+    db_bind_int(st, 5, chunk_place(s, from));
     while (result == 0 && (got = db_step(st, why)) != 0) {
         struct block *b;
 

@@ -2,6 +2,7 @@
 #include "store/inside.h"
 
 #include "store/chunk.h"
+#include "store/dictionary.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,12 +207,15 @@ bool store_query_next(struct store *s, struct query_answer *ret)
 int read_chunk(struct statement *row, struct block **ret, struct fault *why)
 {
     int64_t id = db_int(row, 0), count = db_int(row, 1);
+    struct chunk_dictionary with = { .number = chunk_frame_dictionary(db_bytes(row, 4)) };
     size_t raw = (size_t)db_int(row, 3);
     uint8_t *data = NULL;
 
-    if (count < 1 || count > BLOCK_EVENTS_MAX) {
+    if (with.number && !(with.made = dictionary_to_expand(db_of(row), with.number, why))) {
+        /* Named below. */
+    } else if (count < 1 || count > BLOCK_EVENTS_MAX) {
         (void)fault_set(why, FAULT_BROKEN, 0, "it says that it has %lld events", (long long)count);
-    } else if (chunk_unframe(db_bytes(row, 4), raw, &data, why) == 0) {
+    } else if (chunk_unframe(db_bytes(row, 4), raw, with, &data, why) == 0) {
         if (block_from_data(CHUNK_ROUTE(id), CHUNK_SEQ(id), db_int(row, 2), (uint32_t)count, data,
                 raw, ret, why) == 0)
             return 0;
@@ -374,7 +378,7 @@ static bool may_have(const struct question *q, struct bytes filter)
 static int work_ids(struct db *db, struct question *q, struct fault *why)
 {
     struct statement *st = db_prepare(db,
-        "SELECT id, count, received_ms, raw_bytes, frame, filter FROM chunk"
+        "SELECT id, count, received_ms, raw_bytes, frame, " CHUNK_FILTER_USABLE " FROM chunk"
         " WHERE id >= ?1 AND id < ?2 ORDER BY id DESC",
         why);
     size_t left = q->number_count;
@@ -464,6 +468,7 @@ static void *reader_main(void *arg)
     struct store *s = r->store;
     struct question *q;
 
+    (void)pthread_setname_np(pthread_self(), r->for_sinks ? "store-feeder" : "store-reader");
     (void)pthread_mutex_lock(&s->mutex);
     while ((q = next_question(r)) != NULL) {
         (void)pthread_mutex_unlock(&s->mutex);

@@ -57,8 +57,10 @@ static int64_t stored_bytes(struct store *s, uint64_t route_id)
     return bytes;
 }
 
-/* What describes events below `seq` goes with them. */
-static int forget_below(struct store *s, uint64_t route_id, uint64_t seq, struct fault *why)
+/* What describes events below `seq` goes with them. Dead letters that are done with go by their own
+ * age (age.c) where there is one, unless it is for the size. */
+static int forget_below(
+    struct store *s, uint64_t route_id, uint64_t seq, bool dead_too, struct fault *why)
 {
     static const char *const steps[] = {
         "DELETE FROM outcome WHERE sink_id IN (SELECT id FROM sink WHERE route_id = ?1) AND "
@@ -72,7 +74,7 @@ static int forget_below(struct store *s, uint64_t route_id, uint64_t seq, struct
         "DELETE FROM held WHERE route_id = ?1 AND seq < ?2 AND state IN (5, 6)",
     };
 
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    for (size_t i = 0; i < sizeof steps / sizeof *steps - !dead_too; i++) {
         struct statement *st = db_prepare(s->db, steps[i], why);
 
         if (!st)
@@ -113,6 +115,7 @@ static int remove_old(struct store *s, const struct known_route *r, int64_t unix
         why);
     int64_t over = r->retain_bytes > 0 ? stored_bytes(s, r->id) - r->retain_bytes : 0;
     uint64_t needed, end = 0;
+    bool for_size = false;
     int64_t end_ms = 0;
 
     if (!find || needed_seq(s, r->id, unix_ms, &needed, why) != 0)
@@ -140,6 +143,7 @@ static int remove_old(struct store *s, const struct known_route *r, int64_t unix
             db_reset(find);
             break;
         }
+        for_size = for_size || !old;
         end = CHUNK_SEQ(id) + (uint64_t)db_int(find, 1);
         end_ms = db_int(find, 2);
         db_reset(find);
@@ -154,27 +158,86 @@ static int remove_old(struct store *s, const struct known_route *r, int64_t unix
     db_reset(find);
     if (end == 0)
         return 0;
-    return keep_end(s, r->id, end, end_ms, why) != 0 || forget_below(s, r->id, end, why) != 0 ? -1
-                                                                                              : 0;
+    if (dictionary_forget(s->db, r->id, end, why) != 0)
+        return -1;
+    return keep_end(s, r->id, end, end_ms, why) != 0 ||
+                   forget_below(s, r->id, end, for_size, why) != 0
+               ? -1
+               : 0;
 }
 
-int retain_step(struct store *s, int64_t unix_ms, bool clock_ok, struct fault *why)
+/* The first route from `from` on whose chunks are here, 0 none. */
+static int64_t route_with_chunks(struct store *s, int64_t from, struct fault *why)
 {
-    for (size_t i = 0; i < s->route_n; i++) {
-        struct known_route route = s->routes[i];
-        int removed = 0;
+    struct statement *st =
+        db_prepare(s->db, "SELECT id FROM chunk WHERE id >= ?1 ORDER BY id LIMIT 1", why);
+    int64_t route = 0;
+    int got;
 
-        if (route.retain_age_ms < 0 && route.retain_bytes <= 0)
+    if (!st)
+        return -1;
+    db_bind_int(st, 1, CHUNK_ID(from, 0));
+    got = db_step(st, why);
+    if (got == 1)
+        route = (int64_t)CHUNK_ROUTE(db_int(st, 0));
+    db_reset(st);
+    return got < 0 ? -1 : route;
+}
+
+static int run_one(struct store *s, const char *sql, int64_t value, struct fault *why)
+{
+    struct statement *st = db_prepare(s->db, sql, why);
+
+    if (!st)
+        return -1;
+    db_bind_int(st, 1, value);
+    return db_run(st, why);
+}
+
+int retain_discarded(struct store *s, struct fault *why)
+{
+    int64_t route = 0;
+
+    while ((route = route_with_chunks(s, route + 1, why)) > 0) {
+        struct statement *st = db_prepare(s->db, "SELECT 1 FROM route WHERE id = ?1", why);
+        int got;
+
+        if (!st)
+            return -1;
+        db_bind_int(st, 1, route);
+        got = db_step(st, why);
+        db_reset(st);
+        if (got < 0)
+            return -1;
+        if (got == 1)
             continue;
-        if (db_exec(s->db, "BEGIN IMMEDIATE", why) != 0)
+        if (run_one(s,
+                "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE id >= ?1 << 40 ORDER BY "
+                "id LIMIT 64) AND id < (?1 + 1) << 40",
+                route, why) != 0 ||
+            run_one(s,
+                "DELETE FROM dictionary WHERE route_id = ?1 AND NOT EXISTS (SELECT 1 FROM chunk"
+                " WHERE id >= ?1 << 40 AND id < (?1 + 1) << 40)",
+                route, why) != 0)
             return -1;
-        if (remove_old(s, &route, unix_ms, clock_ok, &removed, why) != 0 ||
-            db_exec(s->db, "COMMIT", why) != 0) {
-            (void)db_exec(s->db, "ROLLBACK", NULL);
-            return -1;
-        }
-        if (removed && db_exec(s->db, "PRAGMA incremental_vacuum(256)", why) != 0)
-            return -1;
+        return db_exec(s->db, "PRAGMA incremental_vacuum(256)", why);
     }
-    return 0;
+    return route < 0 ? -1 : 0;
+}
+
+int retain_step(
+    struct store *s, const struct known_route *r, int64_t unix_ms, bool clock_ok, struct fault *why)
+{
+    int removed = 0;
+
+    if (r->retain_age_ms < 0 && r->retain_bytes <= 0)
+        return 0;
+    if (db_exec(s->db, "BEGIN IMMEDIATE", why) != 0)
+        return -1;
+    if (remove_old(s, r, unix_ms, clock_ok, &removed, why) != 0 ||
+        db_exec(s->db, "COMMIT", why) != 0) {
+        (void)db_exec(s->db, "ROLLBACK", NULL);
+        return -1;
+    }
+    return removed ? db_exec(s->db, "PRAGMA incremental_vacuum(256)", why) : 0;
 }

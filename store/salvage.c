@@ -1,6 +1,9 @@
 /* Saves what can be read of a damaged store into a new one, and says what cannot. */
 #include "store/inside.h"
 
+#include "store/schema.h"
+#include "store/wal.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -67,7 +70,7 @@ static void copy_chunks(struct salvage *v)
     while (in_a_row < 1000) {
         struct statement *st = db_prepare(v->from,
             "SELECT id, count, received_ms, raw_bytes, frame, before_bytes, stored_bytes, filter, "
-            "last_ms"
+            "last_ms, filter_format"
             " FROM chunk WHERE id > ?1 ORDER BY id LIMIT 1",
             &why);
         struct block *b = NULL;
@@ -87,8 +90,8 @@ static void copy_chunks(struct salvage *v)
             copy_row(v, st,
                 "INSERT INTO chunk (id, count, received_ms, raw_bytes, frame, before_bytes, "
                 "stored_bytes,"
-                " filter, last_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                9) == 0) {
+                " filter, last_ms, filter_format) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                10) == 0) {
             saved += b->count;
             in_a_row = 0;
         } else {
@@ -118,6 +121,7 @@ static int new_identity(struct salvage *v, struct fault *why)
         " FROM held) + 1, coalesce((SELECT value FROM meta WHERE name = 'next_held'), 1)) + 1000",
         "UPDATE meta SET value = value + 1000 WHERE name IN ('next_generation', 'next_job')",
         "INSERT OR REPLACE INTO meta (name, value) VALUES ('clean', 0)",
+        WAL_DISCLAIM,
     };
     uint64_t id = 0;
     char text[17];
@@ -138,9 +142,7 @@ static int new_identity(struct salvage *v, struct fault *why)
 
 static int copy_all(struct salvage *v, struct fault *why)
 {
-    bool made;
-
-    if (db_migrate(v->to, &made, why) != 0 || db_exec(v->to, "BEGIN IMMEDIATE", why) != 0)
+    if (schema_make(v->to, "", why) != 0 || db_exec(v->to, "BEGIN IMMEDIATE", why) != 0)
         return -1;
     copy_table(v, "meta", "SELECT name, value FROM meta",
         "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", 2);
@@ -159,6 +161,11 @@ static int copy_all(struct salvage *v, struct fault *why)
         " retries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "
         "?17, ?18)",
         18);
+    copy_table(v, "dictionaries",
+        "SELECT number, route_id, first_seq, made_ms, bytes FROM dictionary",
+        "INSERT INTO dictionary (number, route_id, first_seq, made_ms, bytes)"
+        " VALUES (?1, ?2, ?3, ?4, ?5)",
+        5);
     copy_chunks(v);
     copy_table(v, "positions", "SELECT route_id, connection, name, value FROM position",
         "INSERT INTO position (route_id, connection, name, value) VALUES (?1, ?2, ?3, ?4)", 4);
@@ -203,19 +210,37 @@ static int copy_all(struct salvage *v, struct fault *why)
     return db_exec(v->to, "COMMIT", why);
 }
 
+/* A version that cannot be read is part of the damage; one that is too new is not. */
+static int read_version(struct salvage *v, const char *path, struct fault *why)
+{
+    if (schema_read(v->from, path, why) == 0)
+        return 0;
+    if (why->kind == FAULT_INPUT)
+        return -1;
+    lost(v, why->text);
+    return 0;
+}
+
 int store_salvage_file(
     const char *path, const char *new_path, store_say *say, void *arg, struct fault *why)
 {
     struct salvage v = { .say = say, .arg = arg };
-    bool whole;
+    bool whole, foreign = false;
     int result = -1;
 
     if (access(new_path, F_OK) == 0)
         return fault_set(why, FAULT_INPUT, EEXIST, "%s is there already", new_path);
-    if (db_open(path, DB_READ, NULL, &v.from, why) == 0 &&
-        db_open(new_path, DB_WRITE, NULL, &v.to, why) == 0 && copy_all(&v, why) == 0 &&
-        db_checkpoint(v.to, &whole, why) == 0)
+    if (check_wal(path, why) != 0) {
+        lost(&v, why->text);
+        foreign = why->code == WAL_FOREIGN;
+    }
+    if (db_open(path, foreign ? DB_ALONE : DB_READ, NULL, &v.from, why) == 0 &&
+        read_version(&v, path, why) == 0 && db_open(new_path, DB_WRITE, NULL, &v.to, why) == 0 &&
+        copy_all(&v, why) == 0 && db_checkpoint(v.to, &whole, why) == 0 &&
+        schema_sync_directory(new_path, why) == 0) {
+        db_last_close(v.to);
         result = v.damages;
+    }
     db_close(v.from);
     db_close(v.to);
     return result;

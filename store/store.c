@@ -2,10 +2,11 @@
 #include "store/inside.h"
 
 #include "store/chunk.h"
+#include "store/schema.h"
+#include "store/wal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,25 +51,6 @@ int store_lock_file(const char *path, int *ret, struct fault *why)
     return 0;
 }
 
-/* A new file's name must survive a power cut too. */
-static int sync_directory(const char *path, struct fault *why)
-{
-    char copy[PATH_MAX];
-    int fd, result;
-
-    (void)snprintf(copy, sizeof copy, "%s", path);
-    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return fault_set(
-            why, FAULT_BROKEN, errno, "store: directory of %s: %s", path, strerror(errno));
-    result = fsync(fd);
-    (void)close(fd);
-    if (result != 0)
-        return fault_set(why, FAULT_BROKEN, errno, "store: sync of the directory of %s: %s", path,
-            strerror(errno));
-    return 0;
-}
-
 /* ---- meta ---- */
 
 static int64_t meta_int(struct store *s, const char *name, int64_t otherwise)
@@ -103,14 +85,8 @@ static int meta_put(
 
 static int load_meta(struct store *s, bool made, struct fault *why)
 {
-    struct statement *st;
+    struct statement *st = db_prepare(s->db, "SELECT value FROM meta WHERE name = 'id'", why);
 
-    if (made) {
-        (void)snprintf(s->id, sizeof s->id, "%016llx", (unsigned long long)s->spec.seed);
-        if (meta_put(s, "id", s->id, 0, why) != 0)
-            return -1;
-    }
-    st = db_prepare(s->db, "SELECT value FROM meta WHERE name = 'id'", why);
     if (!st || db_step(st, why) != 1)
         return fault_set(why, FAULT_BROKEN, 0, "store: it has no id");
     (void)snprintf(s->id, sizeof s->id, "%s", db_text(st, 0));
@@ -119,23 +95,61 @@ static int load_meta(struct store *s, bool made, struct fault *why)
     s->next_held = (uint64_t)meta_int(s, "next_held", 1);
     s->next_generation = (uint64_t)meta_int(s, "next_generation", 1);
     s->next_job = (uint64_t)meta_int(s, "next_job", 1);
-    return meta_put(s, "clean", NULL, 0, why);
+    return meta_put(s, "clean", NULL, 0, why) != 0 ? -1 : wal_claim(s->db, s->path, why);
 }
 
 /* ---- open ---- */
 
-/* Nothing may rest on frames whose own sync failed: the WAL is copied whole and synced before the
+static int make_or_upgrade(struct store *s, enum schema_state state, int version, struct fault *why)
+{
+    char id[17];
+
+    switch (state) {
+    case SCHEMA_EMPTY:
+        (void)snprintf(id, sizeof id, "%016llx", (unsigned long long)s->spec.seed);
+        return schema_make(s->db, id, why);
+    case SCHEMA_OLD:
+        s->upgraded_from = version;
+        return schema_upgrade(
+            s->db, s->path, version, s->upgrade_copy, sizeof s->upgrade_copy, why);
+    default:
+        return 0;
+    }
+}
+
+/* The directory first: a rollback journal that SQLite deleted just now (it makes a new file with
+ * one) must not come back after a power cut, when the file has gone on: it would be rolled back.
+ * Nor may anything rest on WAL frames whose own sync failed. So the WAL is written again (or a cut
+ * while it is copied could leave half of a transaction in the database that the WAL on the disk
+ * does not have), and copied whole and synced before an upgrade copies the file, and before the
  * first acknowledgement. */
 static int open_file(struct store *s, struct fault *why)
 {
-    bool made = false;
+    enum schema_state state;
+    int version;
 
-    if (db_open(s->path, DB_WRITE, s->spec.vfs, &s->db, why) != 0 ||
-        db_migrate(s->db, &made, why) != 0 || db_settle(s->db, why) != 0)
+    if (wal_judge(s->path, s->spec.vfs, why) != 0 ||
+        db_open(s->path, DB_WRITE, s->spec.vfs, &s->db, why) != 0 ||
+        schema_state(s->db, s->path, &state, &version, why) != 0 ||
+        schema_sync_directory(s->path, why) != 0 || db_rewrite_wal(s->db, why) != 0 ||
+        db_settle(s->db, why) != 0)
         return -1;
-    if (made && sync_directory(s->path, why) != 0)
+    if (state != SCHEMA_TODAY &&
+        (make_or_upgrade(s, state, version, why) != 0 || db_settle(s->db, why) != 0))
         return -1;
-    return load_meta(s, made, why);
+    return load_meta(s, state == SCHEMA_EMPTY, why);
+}
+
+/* On a full disk not even what an open writes may fit: then what was kept for that goes. */
+static int open_file_at_last(struct store *s, struct fault *why)
+{
+    if (open_file(s, why) == 0)
+        return 0;
+    if (why->kind != FAULT_FULL || !writer_give_reserve(s))
+        return -1;
+    db_close(s->db);
+    s->db = NULL;
+    return open_file(s, why);
 }
 
 static int check_tails(struct store *s, struct fault *why)
@@ -189,7 +203,7 @@ int store_open(
         (void)fault_set(why, FAULT_RETRY, errno, "store: eventfd: %s", strerror(errno));
         goto fail;
     }
-    if (store_lock_file(spec->path, &s->lock_fd, why) != 0 || open_file(s, why) != 0 ||
+    if (store_lock_file(spec->path, &s->lock_fd, why) != 0 || open_file_at_last(s, why) != 0 ||
         check_tails(s, why) != 0 || writer_start(s, why) != 0 || readers_start(s, why) != 0)
         goto fail;
     *ret = s;
@@ -205,12 +219,12 @@ void store_free(struct store *s, bool clean)
         return;
     writer_stop(s);
     readers_stop(s);
-    if (clean && !s->broken)
-        (void)meta_put(s, "clean", NULL, 1, NULL);
-    if (clean && !s->broken) {
-        bool whole;
+    if (clean && !s->broken && meta_put(s, "clean", NULL, 1, NULL) == 0 &&
+        db_exec(s->db, WAL_DISCLAIM, NULL) == 0) {
+        bool whole = false;
 
-        (void)db_checkpoint(s->db, &whole, NULL);
+        if (db_checkpoint(s->db, &whole, NULL) == 0 && whole)
+            db_last_close(s->db);
     }
     db_close(s->db);
     txn_free(s->filling);
@@ -232,6 +246,13 @@ void store_free(struct store *s, bool clean)
 const char *store_id(const struct store *s)
 {
     return s->id;
+}
+
+const char *store_upgraded(const struct store *s, int *from, int *to)
+{
+    *from = s->upgraded_from;
+    *to = SCHEMA_VERSION;
+    return s->upgraded_from ? s->upgrade_copy : NULL;
 }
 
 bool store_was_clean(const struct store *s)
@@ -397,6 +418,8 @@ int store_backup_start(struct store *s, const char *new_path, struct fault *why)
     (void)pthread_mutex_lock(&s->db_mutex);
     result = s->copy ? fault_set(why, FAULT_RETRY, 0, "a backup is running already")
                      : db_copy_start(s->db, new_path, &s->copy, why);
+    if (result == 0)
+        (void)snprintf(s->copy_path, sizeof s->copy_path, "%s", new_path);
     /* Before the writer can step it. */
     (void)pthread_mutex_lock(&s->mutex);
     if (result == 0) {

@@ -27,14 +27,17 @@ struct store_spec {
 };
 
 /* Blocking. Takes the lock file (a held one: FAULT_INPUT naming the holder's pid), creates or
- * migrates, checkpoints the WAL fully and syncs, loads. A damaged file: FAULT_BROKEN saying what is
- * damaged. */
+ * upgrades, checkpoints the WAL fully and syncs, loads. A damaged file: FAULT_BROKEN saying what is
+ * damaged. One of a newer version, or no room for the copy before an upgrade: FAULT_INPUT. */
 int store_open(
     const struct store_spec *spec, int64_t unix_ms, struct store **ret, struct fault *why);
 /* Blocking. Ends the threads. What was not submitted and committed is gone. `clean`: everything was
  * drained, so the next start need not be careful. */
 void store_free(struct store *s, bool clean);
 const char *store_id(const struct store *s); /* 16 hex digits */
+/* The copy that was made of the file before it was brought from schema version *from to *to by this
+ * open; NULL: it was today's already. */
+const char *store_upgraded(const struct store *s, int *from, int *to);
 bool store_was_clean(const struct store *s); /* the last process ended with clean = true */
 
 /* ---- names: blocking, at start and reload ---- */
@@ -77,19 +80,28 @@ int store_sink_open(struct store *s, uint64_t route_id, const char *name, const 
 /* True for an `only: fallback` sink: it lives on held rows, so its frontier holds nothing back from
  * retention and nothing of the log is pending for it. */
 int store_sink_fallback(struct store *s, uint64_t sink_id, bool fallback, struct fault *why);
+/* Another max_size. */
+void store_limit(struct store *s, int64_t max_size);
 /* For retention; ages and sizes below 0: no limit. */
 void store_route_retain(struct store *s, uint64_t route_id, int64_t age_ms, int64_t bytes);
 
 /* Everything known by name, for comparing with the configuration. */
 struct store_known {
-    uint64_t route_id, sink_id; /* sink_id 0: the route itself */
-    char route[64], sink[64];
+    uint64_t route_id, sink_id;         /* sink_id 0: the route itself */
+    char route[65], sink[65];           /* names have 64 characters at most */
     uint64_t pending, held, dead, jobs; /* what would be lost with it */
 };
 /* Blocking. *ret is an array of *count, to be freed by free(). */
 int store_known(struct store *s, struct store_known **ret, size_t *count, struct fault *why);
-/* Blocking. Gives up what is pending, held and dead (as dropped: discard) and forgets the name. */
+/* Blocking. Gives up what is pending, held and dead (as dropped: discard) and forgets the name.
+ * sink_id 0: the route with all its sinks; its log goes in small steps afterwards. */
 int store_discard(struct store *s, uint64_t route_id, uint64_t sink_id, struct fault *why);
+
+/* Blocking. What the calls above (and those that load) do between begin and commit or undo is one
+ * transaction. No other transaction is written meanwhile: end it within the same turn. */
+int store_change_begin(struct store *s, struct fault *why);
+int store_change_commit(struct store *s, struct fault *why);
+void store_change_undo(struct store *s);
 
 /* ---- positions ---- */
 

@@ -1,10 +1,16 @@
 /* The writer: the only connection that changes the file, and the only one to checkpoint it. */
 #include "store/inside.h"
 
+#include "store/chunk.h"
+#include "store/schema.h"
+#include "store/wal.h"
+
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,8 +20,9 @@
 /* Deleted when even finishing has no room left, so that finishing goes on on a full disk: enough to
  * copy a whole WAL into the database, which then is written from its start again. */
 #define RESERVE_BYTES (WAL_BYTES + 4194304)
-/* By then the in-memory tail has let go of a chunk, and so have most sinks. */
-#define MERGE_AGE_MS 60000
+
+/* Of one route in one round. */
+#define MERGES_MAX 16
 
 void store_signal(struct store *s)
 {
@@ -69,6 +76,24 @@ static void forget_sums(struct store *s)
             s->routes[i] = kept;
         }
     }
+}
+
+int writer_frame(struct store *s, struct known_route *r, const struct block *b, struct buf *to,
+    struct fault *why)
+{
+    struct chunk_dictionary with = { 0 };
+    struct fault damage;
+
+    if (b->bytes <= DICTIONARY_CHUNK_BYTES) {
+        if (dictionary_load(s->db, r->id, &r->dictionary, why) != 0)
+            return -1;
+        with.number = r->dictionary.number;
+    }
+    /* One that is damaged is named by whoever reads a chunk made with it. New ones do without, and
+     * another one is learnt. */
+    if (with.number && !(with.made = dictionary_to_compress(s->db, with.number, &damage)))
+        with.number = r->dictionary.number = 0;
+    return chunk_frame(s->zstd, b, with, to, why);
 }
 
 static bool waits_when_full(const struct op *op)
@@ -185,12 +210,26 @@ static bool reserve_make(const struct store *s)
     return made;
 }
 
-static void reserve_free(const struct store *s)
+bool writer_give_reserve(struct store *s)
 {
     char path[4200];
 
     reserve_path(s, path, sizeof path);
-    (void)unlink(path);
+    if (unlink(path) != 0)
+        return false;
+    s->reserve_given = true;
+    return true;
+}
+
+/* For the reserve, and for a WAL beside it: or the next commit would want it back. */
+static bool has_room(const struct store *s)
+{
+    char copy[PATH_MAX];
+    struct statvfs fs;
+
+    (void)snprintf(copy, sizeof copy, "%s", s->path);
+    return statvfs(dirname(copy), &fs) == 0 &&
+           (int64_t)fs.f_bavail * (int64_t)fs.f_frsize > RESERVE_BYTES + WAL_BYTES;
 }
 
 static void waiting_done(struct store *s)
@@ -221,7 +260,7 @@ static int commit_rest(struct store *s, struct txn *t, struct fault *why)
     rollback(s);
     if (why->kind != FAULT_FULL)
         return -1;
-    reserve_free(s);
+    (void)writer_give_reserve(s);
     if (db_checkpoint(s->db, &whole, why) != 0 && why->kind != FAULT_FULL)
         return -1;
     if (try_rest(s, t, why) == 0)
@@ -278,6 +317,7 @@ static int retry_waiting(struct store *s, struct fault *why)
     /* The reserve first: what finishing needs goes before new events. */
     if (!reserve_make(s))
         return 0;
+    s->reserve_given = false;
     if (try_all(s, NULL, why) == 0) {
         waiting_done(s);
         return 0;
@@ -294,11 +334,15 @@ static void copy_step(struct store *s)
     if (!s->copy)
         return;
     got = db_copy_step(s->copy, 256, &left, &total, &why);
-    progress = got < 0 ? -1 : got == 0 ? 1001 : total ? 1000 * (total - left) / total : 0;
     if (got <= 0) {
-        db_copy_end(s->copy);
+        if (db_copy_end(s->copy, got == 0 ? WAL_DISCLAIM : NULL, got == 0 ? &why : NULL) != 0)
+            got = -1;
         s->copy = NULL;
     }
+    /* Its name, and that its journal is gone: one that came back would undo the copy. */
+    if (got == 0 && schema_sync_directory(s->copy_path, &why) != 0)
+        got = -1;
+    progress = got < 0 ? -1 : got == 0 ? 1001 : total ? 1000 * (total - left) / total : 0;
     (void)pthread_mutex_lock(&s->mutex);
     s->copy_progress = progress;
     s->copying = got > 0;
@@ -307,14 +351,57 @@ static void copy_step(struct store *s)
     (void)pthread_mutex_unlock(&s->mutex);
 }
 
-static int housekeep(struct store *s, int64_t unix_ms, bool clock_ok, struct fault *why)
+static bool is_queued(struct store *s)
 {
-    if (retain_step(s, unix_ms, clock_ok, why) != 0 && why->kind != FAULT_FULL)
+    bool queued;
+
+    (void)pthread_mutex_lock(&s->mutex);
+    queued = s->queued != NULL;
+    (void)pthread_mutex_unlock(&s->mutex);
+    return queued;
+}
+
+static int keep_route(
+    struct store *s, struct known_route *r, int64_t unix_ms, bool clock_ok, struct fault *why)
+{
+    if (retain_step(s, r, unix_ms, clock_ok, why) != 0 && why->kind != FAULT_FULL)
         return -1;
-    for (size_t i = 0; i < s->route_n; i++)
-        if (merge_step(s, &s->routes[i], unix_ms - MERGE_AGE_MS, why) != 0 &&
-            why->kind != FAULT_FULL)
+    if (clock_ok && age_step_route(s, r, unix_ms, why) != 0 && why->kind != FAULT_FULL)
+        return -1;
+    /* A route of many small chunks a second must not run away from it. */
+    for (int i = 0; i < MERGES_MAX; i++) {
+        int joined = is_queued(s) ? 0 : merge_step(s, r, unix_ms, why);
+
+        if (joined < 0 && why->kind != FAULT_FULL)
             return -1;
+        if (joined <= 0)
+            return 0;
+    }
+    return 0;
+}
+
+/* One small step for each route in turn, or for as many as can be done before somebody wants to
+ * commit; then *again, and it goes on where it was. */
+static int housekeep(
+    struct store *s, int64_t unix_ms, bool clock_ok, bool *again, struct fault *why)
+{
+    for (; s->house_at < s->route_n; s->house_at++) {
+        if (is_queued(s)) {
+            *again = true;
+            return retry_waiting(s, why);
+        }
+        if (keep_route(s, &s->routes[s->house_at], unix_ms, clock_ok, why) != 0)
+            return -1;
+    }
+    s->house_at = 0;
+    if (retain_discarded(s, why) != 0 && why->kind != FAULT_FULL)
+        return -1;
+    if (clock_ok && age_step_audit(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)
+        return -1;
+    if (clock_ok && age_step_discarded(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)
+        return -1;
+    if (s->reserve_given && has_room(s))
+        s->reserve_given = !reserve_make(s);
     return retry_waiting(s, why);
 }
 
@@ -356,7 +443,7 @@ void writer_work(struct store *s)
 {
     struct fault why = { 0 };
     struct txn *t;
-    bool keep, clock_ok, copying, kept = false;
+    bool keep, clock_ok, copying, kept = false, again = false;
     int64_t unix_ms;
     int result = 0;
 
@@ -395,11 +482,16 @@ void writer_work(struct store *s)
         t = NULL;
     }
     if (result == 0 && keep)
-        result = housekeep(s, unix_ms, clock_ok, &why);
+        result = housekeep(s, unix_ms, clock_ok, &again, &why);
     if (result == 0)
         result = checkpoint(s, &why);
     copy_step(s);
     (void)pthread_mutex_unlock(&s->db_mutex);
+    if (again) {
+        (void)pthread_mutex_lock(&s->mutex);
+        s->housekeep = true;
+        (void)pthread_mutex_unlock(&s->mutex);
+    }
     if (keep || result != 0)
         tell(s, NULL, false, result, &why);
 }
@@ -408,6 +500,7 @@ static void *writer_main(void *arg)
 {
     struct store *s = arg;
 
+    (void)pthread_setname_np(pthread_self(), "store-writer");
     for (;;) {
         bool stop;
 
@@ -424,7 +517,8 @@ static void *writer_main(void *arg)
 
 int writer_start(struct store *s, struct fault *why)
 {
-    (void)reserve_make(s);
+    if (!s->reserve_given)
+        (void)reserve_make(s);
     if (s->spec.inline_io)
         return 0;
     if (pthread_create(&s->writer, NULL, writer_main, s) != 0)
@@ -444,7 +538,7 @@ void writer_stop(struct store *s)
         s->writer_started = false;
     }
     if (s->copy)
-        db_copy_end(s->copy);
+        (void)db_copy_end(s->copy, NULL, NULL);
     s->copy = NULL;
     txn_free(s->stuck);
     s->stuck = NULL;

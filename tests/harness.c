@@ -1,5 +1,6 @@
-/* Runs all tests linked in, or those whose name contains an argument. Usage: BINARY [-v] [PART…].
- * Last line: "N passed, N failed, N skipped". */
+/* Runs all tests linked in, or those whose name contains an argument. Usage: BINARY [-v] [-x]
+ * [PART…]; -v: names and output of all, -x: ends after the first failure. Last line: "N passed, N
+ * failed, N skipped". */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -128,12 +129,16 @@ static int run_one(const struct harness_test *t, bool verbose)
 int main(int argc, char **argv)
 {
     int passed = 0, failed = 0, skipped = 0;
-    bool verbose = argc > 1 && strcmp(argv[1], "-v") == 0;
+    bool verbose = false, one = false;
 
-    for (const struct harness_test *t = tests; t; t = t->next) {
+    for (; argc > 1 && argv[1][0] == '-'; argv++, argc--) {
+        verbose = verbose || strcmp(argv[1], "-v") == 0;
+        one = one || strcmp(argv[1], "-x") == 0;
+    }
+    for (const struct harness_test *t = tests; t && !(one && failed); t = t->next) {
         int code;
 
-        if (!wanted(t, argv + 1 + verbose))
+        if (!wanted(t, argv + 1))
             continue;
         code = run_one(t, verbose);
         passed += code == 0;

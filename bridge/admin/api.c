@@ -1,5 +1,6 @@
 #include "bridge/admin/call.h"
 #include "bridge/admin/endpoints.h"
+#include "bridge/base/log.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -14,7 +15,7 @@ struct api {
     struct store_known *known;
     size_t known_count;
     uint64_t next_tag;
-    int64_t now_ms, unix_ms;
+    int64_t now_ms, unix_ms, configured_ms;
     bool changed;
 };
 
@@ -29,6 +30,7 @@ int api_open(const struct api_spec *spec, struct api **ret, struct fault *why)
     if (!a)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     a->spec = *spec;
+    a->configured_ms = spec->started_ms;
     if (store_known(spec->store, &a->known, &a->known_count, why) != 0) {
         free(a);
         return -1;
@@ -124,6 +126,7 @@ void api_handle(void *arg, struct http_request *q)
         .relay = a->spec.relay,
         .store = a->spec.store,
         .config = a->spec.config,
+        .reload = a->spec.reload,
         .now_ms = a->now_ms,
         .unix_ms = a->unix_ms };
     e = find(c, &path_known);
@@ -179,6 +182,26 @@ bool call_flag(struct call *c, const char *name)
 
     return json_is_true(json_object_get(c->body, name)) ||
            (text && (strcmp(text, "true") == 0 || strcmp(text, "1") == 0));
+}
+
+int call_texts(struct call *c, const char *name, const char **ret, size_t limit)
+{
+    json_t *list = json_object_get(c->body, name), *item;
+    size_t i;
+
+    if (!list)
+        return 0;
+    json_array_foreach(list, i, item)
+    {
+        if (i < limit)
+            ret[i] = json_string_value(item);
+        if (i >= limit || !ret[i])
+            break;
+    }
+    if (json_is_array(list) && i == json_array_size(list))
+        return (int)i;
+    call_fail(c, 400, "bad_request", "%s is not a list of at most %zu texts", name, limit);
+    return -1;
 }
 
 int call_selection(struct call *c, struct selection *ret)
@@ -239,6 +262,14 @@ void call_reply(struct call *c, json_t *json)
     reply(c, 200, json);
 }
 
+void call_refuse(
+    struct call *c, unsigned status, const char *code, const char *message, json_t *details)
+{
+    reply(c, status,
+        json_pack("{s:s, s:o, s:o}", "code", code, "message", view_bytes(bytes_text(message)),
+            "details", details));
+}
+
 void call_fail(struct call *c, unsigned status, const char *code, const char *format, ...)
 {
     char text[600];
@@ -287,22 +318,65 @@ void call_reply_rows(struct call *c, struct query_answer *a)
     call_reply(c, view_rows(&a->rows));
 }
 
-static void answer(struct api *a, struct query_answer *answer)
+void call_hold(struct call *c, void (*then)(struct call *c, struct query_answer *a))
 {
-    struct call **at = &a->waiting, *c;
+    c->then = then;
+    c->tag = 0;
+    c->next = c->api->waiting;
+    c->api->waiting = c;
+}
 
-    while (*at && (*at)->tag != answer->tag)
-        at = &(*at)->next;
-    c = *at;
-    if (!c)
-        return;
+static void resume(struct api *a, struct call **at, struct query_answer *answer)
+{
+    struct call *c = *at;
+
     *at = c->next;
     c->now_ms = a->now_ms;
     c->unix_ms = a->unix_ms;
-    if (answer->failed)
+    c->config = a->spec.config;
+    if (answer && answer->failed)
         call_fault(c, &answer->why);
     else
         c->then(c, answer);
+}
+
+void api_reloaded(struct api *a)
+{
+    struct call **at = &a->waiting;
+
+    while (*at)
+        if ((*at)->tag == 0)
+            resume(a, at, NULL);
+        else
+            at = &(*at)->next;
+}
+
+void api_reconfigure(struct api *a, const struct config *config, int64_t unix_ms)
+{
+    struct store_known *known = NULL;
+    struct fault why;
+    size_t count = 0;
+
+    a->spec.config = config;
+    a->configured_ms = unix_ms;
+    if (store_known(a->spec.store, &known, &count, &why) != 0) {
+        log_say(LOG_LEVEL_WARN, NULL, NULL, "reload: names for replays: %s", why.text);
+        free(known);
+        return;
+    }
+    free(a->known);
+    a->known = known;
+    a->known_count = count;
+}
+
+static void answer(struct api *a, struct query_answer *answer)
+{
+    struct call **at = &a->waiting;
+
+    while (*at && (*at)->tag != answer->tag)
+        at = &(*at)->next;
+    if (*at)
+        resume(a, at, answer);
 }
 
 bool api_turn(struct api *a, int64_t now_ms, int64_t unix_ms)
@@ -352,6 +426,11 @@ const char *call_sink_name(const struct call *c, uint64_t sink_id, const char **
         }
     *route = "";
     return "";
+}
+
+int64_t call_configured_ms(const struct call *c)
+{
+    return c->api->configured_ms;
 }
 
 int64_t call_started_ms(const struct call *c)

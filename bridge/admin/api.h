@@ -4,7 +4,7 @@
 #define BASCULE_API_H
 
 #include "bridge/admin/http.h"
-#include "routes/relay.h"
+#include "bridge/reload.h"
 
 struct api;
 struct call;
@@ -13,7 +13,8 @@ struct api_spec {
     struct relay *relay; /* kept, as the next ones */
     struct store *store;
     const struct config *config;
-    int64_t started_ms; /* unix ms */
+    int64_t started_ms;    /* unix ms */
+    struct reload *reload; /* kept; NULL: none */
 };
 
 struct api_endpoint {
@@ -31,6 +32,11 @@ void api_handle(void *arg, struct http_request *q);
  * see the times of the last turn. Returns true when a person asked for something that the next turn
  * does. */
 bool api_turn(struct api *a, int64_t now_ms, int64_t unix_ms);
+
+/* Another configuration runs since this moment. */
+void api_reconfigure(struct api *a, const struct config *config, int64_t unix_ms);
+/* A plan or reload has ended: who asked for it is answered. */
+void api_reloaded(struct api *a);
 
 /* Fills values[] (malloced, at most `limit`) when path fits the pattern; their count, -1 when not.
  */

@@ -16,10 +16,11 @@ static json_t *legs_json(const struct call *c, const struct store_job *j)
         const char *to_route, *to_sink = call_sink_name(c, l->sink_id, &to_route);
 
         json_array_append_new(ret,
-            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "route",
+            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s?}", "route",
                 call_route_name(c, l->route_id), "to_route", to_route, "to_sink", to_sink,
                 "selected", view_unsigned(l->selected), "delivered", view_unsigned(l->delivered),
-                "dead", view_unsigned(l->dead), "dropped", view_unsigned(l->dropped)));
+                "dead", view_unsigned(l->dead), "dropped", view_unsigned(l->dropped), "trouble",
+                relay_replay_trouble(c->relay, j->number, i)));
     }
     return ret;
 }
@@ -27,21 +28,25 @@ static json_t *legs_json(const struct call *c, const struct store_job *j)
 static json_t *job_json(const struct call *c, const struct store_job *j)
 {
     uint64_t selected = 0, delivered = 0, dead = 0, dropped = 0;
+    const char *trouble = NULL;
 
     for (size_t i = 0; i < j->leg_count; i++) {
+        if (!trouble)
+            trouble = relay_replay_trouble(c->relay, j->number, i);
         selected += j->legs[i].selected;
         delivered += j->legs[i].delivered;
         dead += j->legs[i].dead;
         dropped += j->legs[i].dropped;
     }
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:o, s:o}",
+    return json_pack(
+        "{s:o, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:o, s:o, s:s?}",
         "number", view_unsigned(j->number), "state", job_states[j->state], "selected",
         view_unsigned(selected), "delivered", view_unsigned(delivered), "dead", view_unsigned(dead),
         "dropped", view_unsigned(dropped), "created_ms", (json_int_t)j->created_ms, "changed_ms",
         (json_int_t)j->changed_ms, "expires_ms", (json_int_t)j->expires_ms, "rate",
         (json_int_t)j->rate, "raw", j->raw, "uid", (json_int_t)j->uid, "bytes",
         (json_int_t)j->bytes, "selection", view_bytes(bytes_text(j->selection)), "legs",
-        legs_json(c, j));
+        legs_json(c, j), "trouble", trouble);
 }
 
 void api_replay_list(struct call *c)

@@ -54,6 +54,7 @@ static json_t *sink_json(const struct call *c, size_t route, size_t sink, uint64
     if (!ret)
         return NULL;
     set_pause(ret, s.paused, s.paused_since_ms, s.paused_by);
+    json_object_set_new(ret, "going", json_boolean(s.going));
     json_object_set_new(ret, "breaker", json_string(breaker_states[s.breaker]));
     json_object_set_new(ret, "breaker_open_for_ms", json_integer(open_for));
     if (!s.fallback_only)
@@ -87,6 +88,7 @@ static json_t *route_json(const struct call *c, size_t route)
     if (!ret)
         return NULL;
     set_pause(ret, s.paused, s.paused_since_ms, s.paused_by);
+    json_object_set_new(ret, "going", json_boolean(s.going));
     json_object_set_new(ret, "held_back", view_bytes(bytes_text(s.held_back)));
     json_object_set_new(ret, "accepted", view_unsigned(s.accepted));
     json_object_set_new(ret, "duplicates", view_unsigned(s.duplicates));
@@ -145,17 +147,33 @@ static json_t *connections_json(const struct call *c)
     return ret;
 }
 
+/* How the last reload ended; null when there was none. */
+static json_t *reload_json(const struct call *c)
+{
+    enum reload_outcome outcome = RELOAD_OUTCOME_NONE;
+    const char *text = NULL;
+    int64_t unix_ms = 0;
+
+    if (c->reload)
+        reload_last_go(c->reload, &outcome, &unix_ms, &text);
+    if (outcome == RELOAD_OUTCOME_NONE)
+        return json_null();
+    return json_pack("{s:s, s:I, s:o}", "result", reload_outcome_text(outcome), "time_ms",
+        (json_int_t)unix_ms, "text", view_bytes(bytes_text(text)));
+}
+
 void api_status(struct call *c)
 {
     json_t *routes = json_array();
 
     for (size_t i = 0; i < relay_route_count(c->relay); i++)
         json_array_append_new(routes, route_json(c, i));
-    call_reply(
-        c, json_pack("{s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:o}", "version", BASCULE_VERSION,
-               "now_ms", (json_int_t)c->unix_ms, "started_ms", (json_int_t)call_started_ms(c),
-               "config_hash", c->config->hash, "store", usage_json(c), "connections",
-               connections_json(c), "routes", routes, "orphans", orphans_json(c)));
+    call_reply(c,
+        json_pack("{s:s, s:I, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "version", BASCULE_VERSION,
+            "now_ms", (json_int_t)c->unix_ms, "started_ms", (json_int_t)call_started_ms(c),
+            "config_hash", c->config->hash, "config_loaded_ms", (json_int_t)call_configured_ms(c),
+            "last_reload", reload_json(c), "store", usage_json(c), "connections",
+            connections_json(c), "routes", routes, "orphans", orphans_json(c)));
 }
 
 void api_route(struct call *c)

@@ -17,6 +17,7 @@ struct call {
     struct relay *relay;
     struct store *store;
     const struct config *config;
+    struct reload *reload;
     int64_t now_ms, unix_ms;       /* of this turn */
     char *values[CALL_VALUES_MAX]; /* from the path */
     json_t *body;                  /* NULL: none */
@@ -37,15 +38,23 @@ int call_selection(struct call *c, struct selection *ret);
 /* after and limit; -1 after an error reply. */
 int call_page(struct call *c, struct query_spec *spec);
 
+/* The texts of a list in the body, at most `limit`; their count, -1 after an error reply. */
+int call_texts(struct call *c, const char *name, const char **ret, size_t limit);
+
 /* Exactly one of these ends the call: it is gone afterwards. */
 void call_reply(struct call *c, json_t *json); /* takes json */
 void call_fail(struct call *c, unsigned status, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void call_fault(struct call *c, const struct fault *why);
+/* As call_fail(), with details (taken). */
+void call_refuse(
+    struct call *c, unsigned status, const char *code, const char *message, json_t *details);
 
 /* Asks the store; `then` gets the answer, unless it failed, which is replied. */
 void call_ask(struct call *c, const struct query_spec *spec,
     void (*then)(struct call *c, struct query_answer *a));
+/* Waits for something else than an answer of the store: `then` gets NULL from call_resume(). */
+void call_hold(struct call *c, void (*then)(struct call *c, struct query_answer *a));
 /* A `then` that replies the rows as they are. */
 void call_reply_rows(struct call *c, struct query_answer *a);
 
@@ -56,12 +65,15 @@ void call_audit(
 const char *call_route_name(const struct call *c, uint64_t route_id);
 const char *call_sink_name(const struct call *c, uint64_t sink_id, const char **route);
 int64_t call_started_ms(const struct call *c);
+int64_t call_configured_ms(const struct call *c);
 const char *call_who(struct call *c, char ret[128]);
 
 /* Endpoints. */
 void api_status(struct call *c);
 void api_route(struct call *c);
 void api_version(struct call *c);
+void api_plan(struct call *c);
+void api_reload(struct call *c);
 void api_pause(struct call *c);
 void api_resume(struct call *c);
 void api_drain(struct call *c);

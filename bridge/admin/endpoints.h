@@ -7,6 +7,8 @@
 #define API_ENDPOINTS(X) \
     X("GET", "/v1/version", api_version) \
     X("GET", "/v1/status", api_status) \
+    X("POST", "/v1/plan", api_plan) \
+    X("POST", "/v1/reload", api_reload) \
     X("GET", "/v1/routes/{route}", api_route) \
     X("POST", "/v1/routes/{route}/pause", api_pause) \
     X("POST", "/v1/routes/{route}/resume", api_resume) \

@@ -6,16 +6,21 @@
 #include <grp.h>
 #include <microhttpd.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#define ACCEPT_AGAIN_MS 1000          /* after the system refused a descriptor */
 #define CONNECTION_MEMORY (64u << 10) /* for one request's line and headers */
 
 struct http {
     struct MHD_Daemon *daemon;
-    int listener, epoll;
+    int listener, epoll, server_epoll;
+    bool listening;    /* the listener is in our epoll set */
+    int64_t accept_ms; /* not before */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     http_handle *handle;
     void *arg;
@@ -57,9 +62,13 @@ static bool is_stale(const struct sockaddr_un *where)
 static void give_to_group(const char *path, const char *name)
 {
     struct group *g = name && *name ? getgrnam(name) : NULL;
+    struct stat now;
 
     if (name && *name && !g)
         log_say(LOG_LEVEL_WARN, NULL, NULL, "admin socket: there is no group '%s'", name);
+    /* Where a service manager runs us in that group it has it already, and may forbid chown. */
+    if (g && stat(path, &now) == 0 && now.st_gid == g->gr_gid)
+        return;
     if (g && chown(path, (uid_t)-1, g->gr_gid) != 0)
         log_say(LOG_LEVEL_WARN, NULL, NULL, "admin socket: cannot give %s to group '%s': %s", path,
             name, strerror(errno));
@@ -245,26 +254,82 @@ void http_reply(struct http_request *q, unsigned status, struct bytes json)
         MHD_resume_connection(q->connection);
 }
 
+/* ---- accepting ---- */
+
+/* Not left to the server: without a descriptor for its first connection it goes on trying without
+ * a pause (MHD_accept_connection: "Will try busy waiting"). */
+static void set_listening(struct http *h, bool on)
+{
+    struct epoll_event e = { .events = EPOLLIN };
+
+    if (on == h->listening)
+        return;
+    if (epoll_ctl(h->epoll, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, h->listener, &e) == 0)
+        h->listening = on;
+}
+
+static bool has_room(const struct http *h)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+    return info && info->num_connections < HTTP_CONNECTIONS_MAX;
+}
+
+/* Who finds no room waits in the listener's queue. */
+static void accept_waiting(struct http *h, int64_t now_ms)
+{
+    bool room;
+
+    if (h->accept_ms > now_ms)
+        return;
+    while ((room = has_room(h))) {
+        struct sockaddr_un from;
+        socklen_t n = sizeof from;
+        int fd = accept4(h->listener, (struct sockaddr *)&from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd >= 0) {
+            (void)MHD_add_connection(h->daemon, fd, (struct sockaddr *)&from, n);
+        } else if (errno == EAGAIN) {
+            break;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            if (h->accept_ms == 0)
+                log_say(LOG_LEVEL_WARN, NULL, NULL, "admin socket: takes no connection: %s",
+                    strerror(errno));
+            h->accept_ms = now_ms + ACCEPT_AGAIN_MS;
+            set_listening(h, false);
+            return;
+        }
+    }
+    h->accept_ms = 0;
+    set_listening(h, room);
+}
+
 /* ---- the whole ---- */
 
 static int daemon_start(struct http *h, struct fault *why)
 {
     const union MHD_DaemonInfo *info;
+    struct epoll_event e = { .events = EPOLLIN };
 
-    h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access,
-        h, MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT_S,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, NULL, MHD_OPTION_END);
+    h->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL,
+        on_access, h, MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
     if (!h->daemon)
         return fault_set(why, FAULT_BROKEN, errno,
             "admin socket %s: HTTP server does not start: %s", h->path, strerror(errno));
-    h->listener = -1; /* the server's from here on */
     info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (!info || info->epoll_fd < 0)
         return fault_set(
             why, FAULT_BROKEN, 0, "admin socket %s: HTTP server without epoll", h->path);
-    h->epoll = info->epoll_fd;
+    h->server_epoll = info->epoll_fd;
+    h->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (h->epoll < 0 || epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->server_epoll, &e) != 0)
+        return fault_set(why, FAULT_BROKEN, errno, "admin socket %s: cannot be watched: %s",
+            h->path, strerror(errno));
+    set_listening(h, true);
     return 0;
 }
 
@@ -308,6 +373,8 @@ void http_free(struct http *h)
         (void)MHD_run(h->daemon); /* the 503s go out, as far as they can at once */
         MHD_stop_daemon(h->daemon);
     }
+    if (h->epoll >= 0)
+        (void)close(h->epoll);
     if (h->listener >= 0)
         (void)close(h->listener);
     if (h->path[0])
@@ -323,9 +390,13 @@ int http_pollfd(const struct http *h)
 int64_t http_step(struct http *h, int64_t now_ms)
 {
     unsigned long long timeout;
+    int64_t wake = INT64_MAX;
 
+    accept_waiting(h, now_ms);
     (void)MHD_run(h->daemon);
-    if (MHD_get_timeout(h->daemon, &timeout) != MHD_YES)
-        return INT64_MAX;
-    return now_ms + (int64_t)(timeout > 60000 ? 60000 : timeout);
+    if (!h->listening && h->accept_ms == 0)
+        accept_waiting(h, now_ms); /* a connection may have ended */
+    if (MHD_get_timeout(h->daemon, &timeout) == MHD_YES)
+        wake = now_ms + (int64_t)(timeout > 60000 ? 60000 : timeout);
+    return h->accept_ms && h->accept_ms < wake ? h->accept_ms : wake;
 }

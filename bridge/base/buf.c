@@ -21,7 +21,7 @@ void buf_clear(struct buf *b)
     b->failed = false;
 }
 
-uint8_t *buf_reserve(struct buf *b, size_t n)
+uint8_t *buf_grow(struct buf *b, size_t n)
 {
     size_t capacity = b->capacity ? b->capacity : 64;
     uint8_t *at;
@@ -30,10 +30,12 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
         b->failed = true;
         return NULL;
     }
-    if (b->n + n <= b->capacity)
+    if (b->at && b->n + n <= b->capacity)
         return b->at + b->n;
     while (capacity < b->n + n)
         capacity = capacity > b->max / 2 ? b->max : capacity * 2;
+    if (capacity > b->max) /* what buf_reserve() finds free must be free to use */
+        capacity = b->max;
     at = realloc(b->at, capacity);
     if (!at) {
         b->failed = true;

@@ -18,8 +18,14 @@ void buf_init(struct buf *b, size_t max);
 void buf_done(struct buf *b);
 /* Empties, keeps the memory, clears `failed`. */
 void buf_clear(struct buf *b);
+uint8_t *buf_grow(struct buf *b, size_t n); /* the rare half of buf_reserve() */
+
 /* Makes room for n more bytes. Returns where they go, NULL when they do not fit. */
-uint8_t *buf_reserve(struct buf *b, size_t n);
+static inline uint8_t *buf_reserve(struct buf *b, size_t n)
+{
+    return !b->failed && n < b->capacity - b->n ? b->at + b->n : buf_grow(b, n);
+}
+
 void buf_put(struct buf *b, const void *at, size_t n);
 void buf_put_bytes(struct buf *b, struct bytes bytes);
 void buf_put_text(struct buf *b, const char *text);

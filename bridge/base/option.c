@@ -1,11 +1,20 @@
 #include "bridge/base/option.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* Any text may hold a loaded secret: a password, a URL, a property. */
+static void text_done(char *text)
+{
+    if (text)
+        explicit_bzero(text, strlen(text));
+    free(text);
+}
 
 static void list_done(struct option_list *list)
 {
     for (size_t i = 0; i < list->n; i++)
-        free(list->at[i]);
+        text_done(list->at[i]);
     free(list->at);
     *list = (struct option_list){ 0 };
 }
@@ -14,7 +23,7 @@ static void map_done(struct option_map *map)
 {
     for (size_t i = 0; i < map->n; i++) {
         free(map->at[i].name);
-        free(map->at[i].value);
+        text_done(map->at[i].value);
     }
     free(map->at);
     *map = (struct option_map){ 0 };
@@ -35,11 +44,11 @@ void option_done(const struct option *table, void *values)
 
         switch (o->type) {
         case OPTION_TEXT:
-            free(*(char **)at);
+            text_done(*(char **)at);
             *(char **)at = NULL;
             break;
         case OPTION_TEMPLATE:
-            free(((struct option_template *)at)->text);
+            text_done(((struct option_template *)at)->text);
             *(struct option_template *)at = (struct option_template){ 0 };
             break;
         case OPTION_TEXT_LIST:

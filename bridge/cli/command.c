@@ -27,8 +27,8 @@ const struct args_option command_common[] = {
     { NULL, NULL, NULL },
 };
 
-static const struct verb *const groups[] = { verbs_operate, verbs_dead, verbs_replay, verbs_events,
-    verbs_store, verbs_explain };
+static const struct verb *const groups[] = { verbs_operate, verbs_reload, verbs_dead, verbs_replay,
+    verbs_events, verbs_store, verbs_explain, verbs_schema };
 
 int command_fail(int code, const char *format, ...)
 {
@@ -195,9 +195,24 @@ static int exit_of_status(int status)
 {
     return status < 400    ? DAEMON_OK
            : status == 403 ? DAEMON_PERMISSION
+           : status == 422 ? DAEMON_CONFIG
            : status < 500  ? DAEMON_DATA
            : status == 500 ? DAEMON_IO
                            : DAEMON_LATER;
+}
+
+/* Problems of a configuration, as `check` prints them. */
+static void print_details(const json_t *details)
+{
+    json_t *one;
+    size_t i;
+
+    json_array_foreach(details, i, one)
+    {
+        const char *text = json_string_value(json_object_get(one, "text"));
+
+        fputs(text ? text : "", stderr);
+    }
 }
 
 int command_ask(struct command *c, const char *method, const char *path, json_t *body, json_t **ret)
@@ -222,6 +237,8 @@ int command_ask(struct command *c, const char *method, const char *path, json_t 
     }
     if (c->json)
         command_print_json(answer.json);
+    else
+        print_details(json_object_get(answer.json, "details"));
     command_fail(code, "%s", json_string_value(json_object_get(answer.json, "message")));
     json_decref(answer.json);
     return code;

@@ -1,5 +1,4 @@
 /* run, check, status, version, pause, resume, drain, breaker. */
-#include "bridge/base/log.h"
 #include "bridge/cli/client.h"
 #include "bridge/cli/probe.h"
 #include "bridge/cli/table.h"
@@ -42,8 +41,6 @@ static int load(const char *const *paths, size_t count, struct config **ret)
 
 static int run(struct command *c)
 {
-    static const enum log_format formats[] = { LOG_FORMAT_AUTO, LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON,
-        LOG_FORMAT_JOURNAL };
     const char *path = command_config_path(c), *socket = args_get(&c->args, "--socket");
     const char *seconds = args_get(&c->args, "--drain-seconds");
     struct daemon_spec spec = { .socket = socket ? socket : getenv("BASCULE_SOCKET"),
@@ -56,10 +53,8 @@ static int run(struct command *c)
     if (spec.socket && !*spec.socket)
         spec.socket = NULL;
     spec.config = config;
-    log_open((enum log_level)config->log_level, formats[config->log_format]);
-    code = daemon_run(&spec);
-    config_free(config);
-    return code;
+    spec.path = path;
+    return daemon_run(&spec);
 }
 
 static void print_guarantees(const struct command *c, const struct config *config)
@@ -111,6 +106,8 @@ static const char *sink_state(const json_t *sink)
         return "disabled";
     if (json_is_true(json_object_get(sink, "paused")))
         return "paused";
+    if (json_is_true(json_object_get(sink, "going")))
+        return "going";
     if (json_is_true(json_object_get(sink, "balanced")) == 0)
         return "UNBALANCED";
     if (breaker && strcmp(breaker, "open") == 0)
@@ -126,6 +123,8 @@ static const char *route_state(const json_t *route)
         return "disabled";
     if (json_is_true(json_object_get(route, "paused")))
         return "paused";
+    if (json_is_true(json_object_get(route, "going")))
+        return "going";
     if (held_back && *held_back)
         return "held back";
     return json_string_value(json_object_get(json_object_get(route, "link"), "state"));
@@ -193,6 +192,14 @@ static const struct table_column status_columns[] = {
     { NULL, NULL, 0 },
 };
 
+static void put_last_reload(const json_t *last, struct buf *to)
+{
+    if (json_is_object(last) && strcmp(text_of(last, "result"), "done") != 0)
+        buf_put_format(to, "The last reload was %s: %s. ",
+            strcmp(text_of(last, "result"), "failed") == 0 ? "not finished" : "refused",
+            text_of(last, "text"));
+}
+
 /* One sentence first: is it working? */
 static void print_verdict(const json_t *answer, const json_t *lines)
 {
@@ -209,6 +216,7 @@ static void print_verdict(const json_t *answer, const json_t *lines)
     buf_init(&text, 512);
     if (json_is_true(json_object_get(json_object_get(answer, "store"), "full")))
         buf_put_text(&text, "The store is full: sources wait until there is space. ");
+    put_last_reload(json_object_get(answer, "last_reload"), &text);
     if (troubled)
         buf_put_format(&text, "%zu of %zu lines report trouble.", troubled, json_array_size(lines));
     else

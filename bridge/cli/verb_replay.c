@@ -65,6 +65,7 @@ static const struct table_column leg_columns[] = {
     { "delivered", "DELIVERED", TABLE_NUMBER },
     { "dead", "DEAD", TABLE_NUMBER },
     { "dropped", "DROPPED", TABLE_NUMBER },
+    { "trouble", "TROUBLE", TABLE_TEXT },
     { NULL, NULL, 0 },
 };
 static const struct table_column job_columns[] = {

@@ -2,26 +2,36 @@
 
 #include <stdlib.h>
 
+/* Nineteen digits always fit. */
+static int take_number(struct bytes *from, uint64_t *ret)
+{
+    uint64_t n = 0;
+    size_t i = 0;
+
+    for (; i < from->n; i++) {
+        unsigned d = (unsigned)from->at[i] - '0';
+        if (d > 9)
+            break;
+        if (i < 19)
+            n = n * 10 + d;
+        else if (__builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, d, &n))
+            return -1;
+    }
+    *from = bytes_of(from->at + i, from->n - i);
+    *ret = n;
+    return i ? 0 : -1;
+}
+
 int entry_id_parse(struct bytes text, struct entry_id *ret)
 {
-    uint64_t part[2] = { 0, 0 };
-    size_t k = 0, digits = 0;
+    struct entry_id id;
 
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned d = (unsigned)text.at[i] - '0';
-        if (text.at[i] == '-' && k == 0 && digits) {
-            k = 1;
-            digits = 0;
-            continue;
-        }
-        if (d > 9 || __builtin_mul_overflow(part[k], 10u, &part[k]) ||
-            __builtin_add_overflow(part[k], d, &part[k]))
-            return -1;
-        digits++;
-    }
-    if (k != 1 || digits == 0)
+    if (take_number(&text, &id.ms) != 0 || text.n == 0 || text.at[0] != '-')
         return -1;
-    *ret = (struct entry_id){ part[0], part[1] };
+    text = bytes_of(text.at + 1, text.n - 1);
+    if (take_number(&text, &id.seq) != 0 || text.n)
+        return -1;
+    *ret = id;
     return 0;
 }
 

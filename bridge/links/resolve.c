@@ -39,6 +39,7 @@ static void *work(void *at)
 {
     struct resolve *r = at;
 
+    (void)pthread_setname_np(pthread_self(), "resolve");
     look(r, 0);
     atomic_store(&r->done, true);
     resolve_free(r);

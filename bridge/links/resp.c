@@ -1,5 +1,6 @@
 #include "bridge/links/resp.h"
 
+#include "bridge/links/reply.h"
 #include "bridge/links/resolve.h"
 #include "bridge/links/tls.h"
 
@@ -14,23 +15,8 @@
 #define READ_BYTES (64 * 1024)
 #define READS_A_STEP 32
 #define ITEMS_MAX (4u << 20)
-#define BLOCK_BYTES_MIN (16u << 10)
-#define BLOCK_BYTES_MAX (1u << 20)
 /* Encrypted bytes that may wait for the socket. */
 #define WIRE_BYTES_MAX (256u << 10)
-
-/* A reply is one tree in a few blocks, so that a thousand entries cost no thousand mallocs. */
-struct block {
-    struct block *older;
-    size_t bytes;
-    max_align_t at[];
-};
-
-struct reply {
-    struct resp_value root; /* first: the tree is known by its root */
-    struct block *blocks;
-    size_t used; /* of the newest block */
-};
 
 struct waiting {
     resp_reply_fn *fn;
@@ -41,6 +27,7 @@ struct waiting {
 struct resp {
     int fd;
     bool connected, taken, held;
+    struct fault broken; /* found by resp_flush(), told by the next step */
     unsigned socket_number;
     struct resolve *resolve;
     const struct addrinfo *address; /* the one tried now; NULL: not known yet */
@@ -52,63 +39,28 @@ struct resp {
     resp_reply_fn *push;
     void *push_owner;
     redisReader *reader;
+    struct reply_pool *pool;
     struct reply *building, *spare;
 };
-
-static void reply_free(struct reply *y)
-{
-    while (y && y->blocks) {
-        struct block *b = y->blocks;
-        y->blocks = b->older;
-        free(b);
-    }
-    free(y);
-}
 
 void resp_value_free(void *root)
 {
     reply_free(root);
 }
 
-/* Empties it for the next reply and keeps the newest block, which is the largest. */
-static void reply_recycle(struct resp *r, struct reply *y)
+/* It serves the next reply, when none does yet. */
+static void reply_over(struct resp *r, struct reply *y)
 {
     if (r->spare) {
         reply_free(y);
         return;
     }
-    while (y->blocks && y->blocks->older) {
-        struct block *b = y->blocks->older;
-        y->blocks->older = b->older;
-        free(b);
-    }
-    y->used = 0;
+    reply_empty(y);
     r->spare = y;
 }
 
-static void *piece(struct reply *y, size_t n)
-{
-    struct block *b = y->blocks;
-    size_t bytes = b ? b->bytes * 2 : BLOCK_BYTES_MIN;
-    uint8_t *at = NULL;
-
-    n = (n + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
-    if (!b || n > b->bytes - y->used) {
-        bytes = bytes < BLOCK_BYTES_MAX ? bytes : BLOCK_BYTES_MAX;
-        bytes = bytes > n ? bytes : n;
-        b = malloc(sizeof *b + bytes);
-        if (!b)
-            return NULL;
-        *b = (struct block){ y->blocks, bytes };
-        y->blocks = b;
-        y->used = 0;
-    }
-    at = (uint8_t *)b->at + y->used;
-    y->used += n;
-    return at;
-}
-
-static struct resp_value *place(const redisReadTask *task, struct resp_value value)
+/* Where the next value goes, all of it empty but the type. */
+static inline struct resp_value *place(const redisReadTask *task, enum resp_type type)
 {
     struct resp *r = task->privdata;
     struct resp_value *v = NULL;
@@ -117,21 +69,23 @@ static struct resp_value *place(const redisReadTask *task, struct resp_value val
         struct resp_value *parent = task->parent->obj;
         v = &parent->items[task->idx];
     } else {
-        r->building = r->spare ? r->spare : calloc(1, sizeof *r->building);
+        r->building = r->spare ? r->spare : reply_new(r->pool);
         r->spare = NULL;
         if (!r->building)
             return NULL;
         v = &r->building->root;
     }
-    *v = value;
+    *v = (struct resp_value){ .type = type };
     return v;
 }
 
 static void *create_string(const redisReadTask *task, char *text, size_t n)
 {
     struct resp *r = task->privdata;
-    struct resp_value *v = place(task, (struct resp_value){ .type = RESP_TEXT });
-    uint8_t *to = v ? piece(r->building, n + 1) : NULL;
+    struct resp_value *v = place(task, task->type == REDIS_REPLY_STRING  ? RESP_TEXT
+                                       : task->type == REDIS_REPLY_ERROR ? RESP_ERROR
+                                                                         : RESP_STATUS);
+    uint8_t *to = v ? reply_piece(r->building, n + 1) : NULL;
 
     if (!to) {
         if (v && !task->parent)
@@ -141,9 +95,7 @@ static void *create_string(const redisReadTask *task, char *text, size_t n)
     if (n)
         memcpy(to, text, n);
     to[n] = 0;
-    v->text = bytes_of(to, n);
-    if (task->type != REDIS_REPLY_STRING)
-        v->type = task->type == REDIS_REPLY_ERROR ? RESP_ERROR : RESP_STATUS;
+    v->text = (struct bytes){ to, n };
     return v;
 }
 
@@ -154,10 +106,10 @@ static void *create_array(const redisReadTask *task, int n)
 
     if (n < 0 || (unsigned)n > ITEMS_MAX)
         return NULL;
-    v = place(task, (struct resp_value){ .type = RESP_ARRAY });
+    v = place(task, RESP_ARRAY);
     if (!v)
         return NULL;
-    v->items = piece(r->building, (size_t)n * sizeof *v->items + 1);
+    v->items = reply_piece(r->building, (size_t)n * sizeof *v->items + 1);
     if (!v->items) {
         if (!task->parent)
             reply_free(r->building);
@@ -169,12 +121,16 @@ static void *create_array(const redisReadTask *task, int n)
 
 static void *create_integer(const redisReadTask *task, long long i)
 {
-    return place(task, (struct resp_value){ .type = RESP_INT, .i = i });
+    struct resp_value *v = place(task, RESP_INT);
+
+    if (v)
+        v->i = i;
+    return v;
 }
 
 static void *create_nil(const redisReadTask *task)
 {
-    return place(task, (struct resp_value){ .type = RESP_NIL });
+    return place(task, RESP_NIL);
 }
 
 static redisReplyObjectFunctions functions = {
@@ -224,7 +180,8 @@ struct resp *resp_open(const struct resp_spec *spec, struct fault *why)
     r->fd = -1;
     buf_init(&r->out, spec->max_out_bytes);
     r->reader = redisReaderCreateWithFunctions(&functions);
-    if (!r->reader) {
+    r->pool = reply_pool_open();
+    if (!r->reader || !r->pool) {
         (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
         resp_free(r);
         return NULL;
@@ -261,6 +218,7 @@ void resp_free(struct resp *r)
     if (r->reader)
         redisReaderFree(r->reader);
     reply_free(r->spare);
+    reply_pool_close(r->pool);
     tls_free(r->tls);
     resolve_free(r->resolve);
     if (r->fd >= 0)
@@ -287,7 +245,7 @@ bool resp_connected(const struct resp *r)
 
 bool resp_wants_write(const struct resp *r)
 {
-    if (!r->connected)
+    if (!r->connected || r->broken.kind)
         return true;
     if (r->tls)
         return tls_out(r->tls)->n > 0 || (tls_ready(r->tls) && r->out.n > 0);
@@ -325,46 +283,85 @@ static int waiting_grow(struct resp *r)
     return 0;
 }
 
-/* "PREFIX number CR LF", without printf: this is done for every argument of every event. */
-static void put_number(struct resp *r, char prefix, uint64_t n)
-{
-    uint8_t text[24];
-    size_t at = sizeof text;
+/* Most that "PREFIX number CR LF" takes. */
+#define NUMBER_BYTES 24
 
-    text[--at] = '\n';
-    text[--at] = '\r';
-    do {
-        text[--at] = (uint8_t)('0' + n % 10);
-        n /= 10;
-    } while (n);
-    text[--at] = (uint8_t)prefix;
-    buf_put(&r->out, text + at, sizeof text - at);
+/* Without printf: this is done for every argument of every event. Returns where it ends. */
+static uint8_t *put_number(uint8_t *to, char prefix, uint64_t n)
+{
+    size_t digits = 1;
+
+    for (uint64_t k = n; k >= 10; k /= 10)
+        digits++;
+    *to = (uint8_t)prefix;
+    for (size_t i = digits; i > 0; i--, n /= 10)
+        to[i] = (uint8_t)('0' + n % 10);
+    to += 1 + digits;
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
 }
 
 int resp_command(struct resp *r, size_t n, resp_reply_fn *fn, void *owner, uint64_t arg)
 {
+    uint8_t *to = NULL;
+
     if (r->out.failed || (fn && r->count == r->capacity && waiting_grow(r) != 0))
         return -1;
     if (fn)
         r->waiting[(r->head + r->count++) & (r->capacity - 1)] =
             (struct waiting){ fn, owner, arg, r->gone + r->out.n };
-    put_number(r, '*', n);
+    to = buf_reserve(&r->out, NUMBER_BYTES);
+    if (to)
+        r->out.n += (size_t)(put_number(to, '*', n) - to);
     return 0;
+}
+
+/* "$N CR LF first second CR LF" behind `before`; in one go, as this too is done so often. */
+static inline void put_argument(
+    struct buf *b, struct bytes before, struct bytes first, struct bytes second)
+{
+    size_t n = first.n + second.n;
+    uint8_t *to = buf_reserve(b, before.n + NUMBER_BYTES + n + 2);
+
+    if (!to)
+        return;
+    if (before.n)
+        memcpy(to, before.at, before.n);
+    to = put_number(to + before.n, '$', n);
+    if (first.n)
+        memcpy(to, first.at, first.n);
+    if (second.n)
+        memcpy(to + first.n, second.at, second.n);
+    to += n;
+    *to++ = '\r';
+    *to++ = '\n';
+    b->n = (size_t)(to - b->at);
 }
 
 void resp_arg(struct resp *r, struct bytes arg)
 {
-    put_number(r, '$', arg.n);
-    buf_put(&r->out, arg.at, arg.n);
-    buf_put(&r->out, "\r\n", 2);
+    put_argument(&r->out, BYTES_NONE, arg, BYTES_NONE);
 }
 
 void resp_arg_joined(struct resp *r, struct bytes first, struct bytes second)
 {
-    put_number(r, '$', first.n + second.n);
-    buf_put(&r->out, first.at, first.n);
-    buf_put(&r->out, second.at, second.n);
-    buf_put(&r->out, "\r\n", 2);
+    put_argument(&r->out, BYTES_NONE, first, second);
+}
+
+void resp_format(struct buf *to, struct bytes arg)
+{
+    put_argument(to, BYTES_NONE, arg, BYTES_NONE);
+}
+
+void resp_pair(struct resp *r, struct bytes formatted, struct bytes arg)
+{
+    put_argument(&r->out, formatted, arg, BYTES_NONE);
+}
+
+void resp_formatted(struct resp *r, struct bytes formatted)
+{
+    buf_put_bytes(&r->out, formatted);
 }
 
 void resp_arg_text(struct resp *r, const char *arg)
@@ -389,6 +386,11 @@ void resp_push(struct resp *r, resp_reply_fn *fn, void *owner)
 void resp_take(struct resp *r)
 {
     r->taken = true;
+}
+
+void resp_trim(struct resp *r)
+{
+    reply_pool_trim(r->pool);
 }
 
 void resp_forget(struct resp *r, const void *owner)
@@ -504,7 +506,7 @@ static int hand_over(struct resp *r, struct fault *why)
             return -1;
         }
         if (!r->taken)
-            reply_recycle(r, at);
+            reply_over(r, at);
     }
 }
 
@@ -549,8 +551,18 @@ static int read_in(struct resp *r, struct fault *why)
     return 0;
 }
 
+void resp_flush(struct resp *r)
+{
+    if (r->connected && !r->broken.kind && (!r->tls || tls_ready(r->tls)))
+        (void)write_out(r, &r->broken);
+}
+
 int resp_step(struct resp *r, struct fault *why)
 {
+    if (r->broken.kind) {
+        *why = r->broken;
+        return -1;
+    }
     if (!r->connected && move_connect(r, why) != 0)
         return -1;
     if (!r->connected)

@@ -60,16 +60,25 @@ int resp_command(struct resp *r, size_t n, resp_reply_fn *fn, void *owner, uint6
 void resp_arg(struct resp *r, struct bytes arg);
 /* One argument of two parts. */
 void resp_arg_joined(struct resp *r, struct bytes first, struct bytes second);
+/* Arguments that are the same each time are formatted once, into a buffer, and then put as they
+ * are; resp_pair puts one argument behind them. */
+void resp_format(struct buf *to, struct bytes arg);
+void resp_pair(struct resp *r, struct bytes formatted, struct bytes arg);
+void resp_formatted(struct resp *r, struct bytes formatted);
 void resp_arg_text(struct resp *r, const char *arg);
 void resp_arg_int(struct resp *r, int64_t arg);
 /* From now on replies answer no command (pub/sub) and go here. */
 void resp_push(struct resp *r, resp_reply_fn *fn, void *owner);
 /* During a reply's call: the caller keeps the value and frees it with resp_value_free. */
 void resp_take(struct resp *r);
+/* Nothing much comes at the moment: gives back memory that is kept for replies. */
+void resp_trim(struct resp *r);
 /* Only of the whole reply. */
 void resp_value_free(void *value);
 /* Nothing is called for this owner any more. */
 void resp_forget(struct resp *r, const void *owner);
+/* Writes what the socket takes now, so that the server may begin. */
+void resp_flush(struct resp *r);
 /* Writes, reads, calls. Returns 0, or -1 when the connection is over. */
 int resp_step(struct resp *r, struct fault *why);
 

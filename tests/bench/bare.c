@@ -712,9 +712,11 @@ static void tell(uint64_t events, int64_t took_ns, bool with_ages)
         events -= events / 4;
         qsort(ages, events, sizeof *ages, by_age);
         const size_t middle = events / 2, last_hundredth = events - 1 - events / 100;
+        const size_t last_thousandth = events - 1 - events / 1000;
 
-        (void)printf(",\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f", (double)ages[middle] / 1e6,
-            (double)ages[last_hundredth] / 1e6, (double)ages[events - 1] / 1e6);
+        (void)printf(",\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f",
+            (double)ages[middle] / 1e6, (double)ages[last_hundredth] / 1e6,
+            (double)ages[last_thousandth] / 1e6, (double)ages[events - 1] / 1e6);
     }
     (void)printf("}\n");
 }

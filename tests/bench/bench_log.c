@@ -145,7 +145,7 @@ static sqlite3 *bare_open(const char *directory)
     (void)snprintf(path, sizeof path, "%s/bare.db", directory);
     if (sqlite3_open(path, &db) != SQLITE_OK)
         die(path, sqlite3_errmsg(db));
-    sql(db, "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA page_size=8192; PRAGMA journal_mode=WAL;"
+    sql(db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;"
             "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=2048; PRAGMA cache_size=-8192;"
             "CREATE TABLE chunk (id INTEGER PRIMARY KEY, count INTEGER, raw INTEGER, frame BLOB)");
     return db;

@@ -36,8 +36,8 @@ def answers(port, host="127.0.0.1"):
 
 
 def make_certificates(directory):
-    """ca.pem, server.pem/.key (CN and SAN localhost, 127.0.0.1), client.pem/.key, and other-ca.pem that
-    signed none of them. Made once per directory."""
+    """ca.pem, server.pem/.key (CN and SAN localhost, 127.0.0.1), expired.pem for the same key, client.pem/.key,
+    and other-ca.pem that signed none of them. Made once per directory."""
     d = Path(directory)
     d.mkdir(parents=True, exist_ok=True)
     if (d / "client.pem").exists():
@@ -57,6 +57,13 @@ def make_certificates(directory):
                 "-subj", f"/CN={cn}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
                 "-CAcreateserial", "-days", "3650", "-extfile", "ext", "-out", f"{name}.pem")
+    # Only "openssl ca" sets dates that are past, and wants books to be kept.
+    (d / "index").touch()
+    (d / "ca.conf").write_text("[ca]\ndefault_ca=it\n[it]\ndatabase=index\nserial=ca.srl\nnew_certs_dir=.\n"
+                               "default_md=sha256\npolicy=any\nrand_serial=yes\n[any]\ncommonName=supplied\n")
+    openssl("ca", "-batch", "-config", "ca.conf", "-cert", "ca.pem", "-keyfile", "ca.key", "-in", "server.csr",
+            "-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-extfile", "ext", "-notext",
+            "-out", "expired.pem")
     for f in d.iterdir():
         f.chmod(0o644)  # test keys: brokers run as other users
     return d

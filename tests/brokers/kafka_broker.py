@@ -6,8 +6,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+try:
+    import kafka
+    import kafka.admin
+except ImportError:
+    kafka = None  # the demo does without
+
 sys.path.insert(0, str(Path(__file__).parent))
 from broker import Broker, answers, free_port, wait_until  # noqa: E402
+from token_endpoint import SECRET, Endpoint  # noqa: E402
 
 VERSION = "3.9.1"
 PASSWORD = "secret"
@@ -15,16 +22,16 @@ DEPENDENCIES = (("org.apache.kafka", "kafka_2.13", VERSION), ("org.apache.kafka"
                 ("org.slf4j", "slf4j-reload4j", "1.7.36"))
 
 
-def libs():
-    """The jars' directory; fetched once."""
+def libs(dependencies=DEPENDENCIES, name=f"kafka-{VERSION}"):
+    """The directory of these jars and what they need; fetched once."""
     base = os.environ.get("BASCULE_CACHE")
     cache = Path(base or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bascule")
-    target = cache / f"kafka-{VERSION}" / "libs"
+    target = cache / name / "libs"
     done = target.parent / "complete"
     if done.exists():
         return target
     listed = "".join(f"<dependency><groupId>{g}</groupId><artifactId>{a}</artifactId><version>{v}</version>"
-                     "</dependency>" for g, a, v in DEPENDENCIES)
+                     "</dependency>" for g, a, v in dependencies)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as d:
         Path(d, "pom.xml").write_text(
@@ -44,6 +51,9 @@ class Kafka(Broker):
         super().__init__(directory, tls)
         self.port, self.controller = free_port(), free_port()
         self.tls_port = free_port() if tls else 0
+        self.endpoint = Endpoint(self.certificates) if tls else None
+        # A listener that clients are told to find at another port: where a proxy of the test may stand.
+        self.proxied_port, self.advertised_port = free_port(), free_port()
         try:
             self.classpath = f"{libs()}/*"
             self.mock = False
@@ -56,16 +66,18 @@ class Kafka(Broker):
         return ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, *args]
 
     def secured(self):
-        """A listener with TLS where users log in with PLAIN or SCRAM."""
+        """A listener with TLS where users log in with PLAIN, SCRAM or OAUTHBEARER. Tokens are not signed."""
         pem = self.directory / "server-both.pem"  # Kafka wants key and certificate in one file
         pem.write_text((self.certificates / "server.key").read_text()
                        + (self.certificates / "server.pem").read_text())
         module = "org.apache.kafka.common.security"
         scram = f"{module}.scram.ScramLoginModule required;"
-        return f"""sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+        return f"""sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 listener.name.sasl_ssl.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_app="{PASSWORD}";
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={scram}
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={scram}
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config={module}.oauthbearer.OAuthBearerLoginModule required \
+  unsecuredLoginStringClaim_sub="broker";
 ssl.keystore.type=PEM
 ssl.keystore.location={pem}
 ssl.truststore.type=PEM
@@ -80,10 +92,10 @@ ssl.client.auth=requested
         properties.write_text(f"""process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{self.controller}
-listeners=PLAINTEXT://127.0.0.1:{self.port}{tls},CONTROLLER://127.0.0.1:{self.controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}{tls}
+listeners=PLAINTEXT://127.0.0.1:{self.port}{tls},PROXIED://127.0.0.1:{self.proxied_port},CONTROLLER://127.0.0.1:{self.controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}{tls},PROXIED://127.0.0.1:{self.advertised_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs={self.directory}/data
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=2
@@ -123,6 +135,14 @@ broker.heartbeat.interval.ms=500
     def topic(self, name, partitions=1):
         if self.mock:
             return  # it makes topics when they are asked for
+        if kafka:
+            admin = kafka.admin.KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{self.port}")
+            try:
+                admin.create_topics([kafka.admin.NewTopic(name, partitions, 1)])
+            finally:
+                admin.close()
+            return
+        # A virtual machine of its own for each topic takes seconds.
         subprocess.run(self.java("org.apache.kafka.tools.TopicCommand", "--bootstrap-server",
                                  f"127.0.0.1:{self.port}", "--create", "--topic", name, "--partitions",
                                  str(partitions)), check=True, stdout=subprocess.DEVNULL,
@@ -133,10 +153,12 @@ broker.heartbeat.interval.ms=500
         if self.tls:
             ret["BASCULE_TEST_KAFKA_TLS_PORT"] = str(self.tls_port)
             ret["BASCULE_TEST_KAFKA_CERTIFICATES"] = str(self.certificates)
+            ret["BASCULE_TEST_KAFKA_TOKEN_URL"] = self.endpoint.url
+            ret["BASCULE_TEST_KAFKA_TOKEN_SECRET"] = SECRET
         return ret
 
 
 if __name__ == "__main__":  # kafka_broker.py COMMAND…: runs it beside a broker
-    with tempfile.TemporaryDirectory() as d, Kafka(d) as kafka:
-        kafka.topic("bascule-test", 2)
-        sys.exit(subprocess.run(sys.argv[1:], env={**os.environ, **kafka.env()}).returncode)
+    with tempfile.TemporaryDirectory() as d, Kafka(d) as k:
+        k.topic("bascule-test", 2)
+        sys.exit(subprocess.run(sys.argv[1:], env={**os.environ, **k.env()}).returncode)

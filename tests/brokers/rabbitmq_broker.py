@@ -29,6 +29,7 @@ class RabbitBroker(Broker):
     bascule, who comes with the client certificate's name. vhosts: / and test."""
     name = "rabbitmq"
     user = "rabbitmq"
+    plugins = ()  # more than TLS needs
 
     def __init__(self, directory, tls=True):
         super().__init__(directory, tls)
@@ -61,8 +62,8 @@ class RabbitBroker(Broker):
         if not cookie.exists():
             cookie.write_text(self.cookie)
             cookie.chmod(0o400)
-        (d / "enabled_plugins").write_text(
-            "[rabbitmq_auth_mechanism_ssl].\n" if self.tls else "[].\n")
+        plugins = [*(["rabbitmq_auth_mechanism_ssl"] if self.tls else []), *self.plugins]
+        (d / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
         lines = [f"listeners.tcp.1 = 127.0.0.1:{self.port}", "loopback_users = none",
                  f"load_definitions = {d}/definitions.json", "disk_free_limit.absolute = 1MB",
                  "vm_memory_high_watermark.absolute = 2GB", "log.console.level = warning",

@@ -29,6 +29,13 @@ def feed(ch, place, first, count):
             headers={"n": n, "key": f"k{n % 5}"}, message_id=f"m{n}", delivery_mode=2))
 
 
+def feed_sizes(ch, queue, *sizes):
+    """Messages with bodies of so many bytes."""
+    ch.confirm_delivery()
+    for n in sizes:
+        ch.basic_publish("", queue, b"x" * int(n))
+
+
 def listen(ch, place):
     """Says "ready" once subscribed to the exchange, reads "WANT FILE", answers with what came."""
     ch.exchange_declare(place, "topic", durable=True)

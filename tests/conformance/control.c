@@ -20,6 +20,17 @@ void fixture_shell(const char *format, ...)
         harness_fail(__FILE__, __LINE__, "failed: %s", line);
 }
 
+void fixture_text(char **at, const char *format, ...)
+{
+    va_list args;
+
+    free(*at);
+    va_start(args, format);
+    if (vasprintf(at, format, args) < 0)
+        abort();
+    va_end(args);
+}
+
 static size_t ask(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 static size_t ask(const char *format, ...)
@@ -62,6 +73,11 @@ void fixture_feed(const struct fixture *f, const char *place, size_t from, size_
 void fixture_listen(const struct fixture *f, const char *place)
 {
     (void)ask("listen %s %s", f->end, place);
+}
+
+size_t fixture_subscribers(const struct fixture *f, const char *place)
+{
+    return ask("subscribers %s %s", f->end, place);
 }
 
 size_t fixture_lacks(const char *file)

@@ -172,6 +172,10 @@ class ChannelEnd(RedisEnd):
                 p.publish(place, body(n))
             p.execute()
 
+    def subscribers(self, place):
+        with self.client() as r:
+            return r.pubsub_numsub(place)[0][1]
+
     def listen(self, place):
         end = self
 
@@ -254,9 +258,15 @@ class NatsEnd:
         self.server.revoke("app")
         self.server.revoke()
 
+    def subscribers(self, place):
+        return len(self.server.monitor(f"subsz?subs=1&acc=MAIN&test={place}").get("subscriptions_list") or ())
+
 
 class JetStreamEnd(NatsEnd):
     """A stream of the place's subject, named as it but for its dots."""
+
+    def subscribers(self, place):
+        return 1
 
     def place(self, name):
         c = self.client()

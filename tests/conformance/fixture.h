@@ -7,11 +7,12 @@
 #include "bridge/connector.h"
 
 enum fixture_flag {
-    FIXTURE_LOSSY = 1u << 0,     /* pub/sub: what is sent while nobody listens is gone */
-    FIXTURE_NO_CUT = 1u << 1,    /* cannot cut connections without stopping the broker */
-    FIXTURE_NO_SOURCE = 1u << 2, /* only a sink */
-    FIXTURE_BRIEF = 1u << 3,     /* another way in to a broker (TLS, login): it is not restarted */
+    FIXTURE_LOSSY = 1u << 0,  /* pub/sub: what is sent while nobody listens is gone */
+    FIXTURE_NO_CUT = 1u << 1, /* cannot cut connections without stopping the broker */
+    FIXTURE_OPEN = 1u << 2,   /* no TLS and no login, so nothing can be wrong with them */
 };
+
+enum fixture_wrong { FIXTURE_WRONG_PASSWORD = 1, FIXTURE_WRONG_CA, FIXTURE_WRONG_NAME };
 
 struct fixture {
     const char *name;  /* "redis_stream" */
@@ -25,7 +26,15 @@ struct fixture {
     void (*link_options)(void *ret);
     void (*source_options)(const char *place, void *ret);
     void (*sink_options)(const char *place, void *ret);
+    /* Makes filled link options wrong, and tells what status must say then. Without FIXTURE_OPEN.
+     */
+    const char *(*spoil)(void *link_options, enum fixture_wrong what);
 };
+
+/* For the parts of options. */
+void fixture_text(char **at, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* In place of the host: the same address in a form that no certificate has. */
+#define FIXTURE_OTHER_NAME "127.1"
 
 /* Registers the suite's tests for it. */
 void fixture_add(const struct fixture *f);
@@ -44,6 +53,8 @@ void fixture_feed(const struct fixture *f, const char *place, size_t from, size_
 /* Starts to read the place: from its beginning, with FIXTURE_LOSSY from now on. Takes away what it
  * reads where the broker does that. */
 void fixture_listen(const struct fixture *f, const char *place);
+/* How many the broker would send to what comes to the place next; 1 where it keeps it for them. */
+size_t fixture_subscribers(const struct fixture *f, const char *place);
 /* Waits until all lines of the file came as bodies (or 60 s), ends listening, returns how many did
  * not come. */
 size_t fixture_lacks(const char *file);

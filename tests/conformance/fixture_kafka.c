@@ -59,12 +59,28 @@ static void sink_options(const char *place, void *ret)
     o->topic.fixed = true;
 }
 
+static const char *spoil(void *link_options, enum fixture_wrong what)
+{
+    struct kafka_link_options *o = link_options;
+
+    if (what == FIXTURE_WRONG_PASSWORD) {
+        fixture_text(&o->sasl.password, "wrong");
+        return "Authentication failed";
+    }
+    if (what == FIXTURE_WRONG_CA)
+        fixture_text(&o->tls.ca_file, "%s/other-ca.pem", getenv("BASCULE_TEST_KAFKA_CERTIFICATES"));
+    else
+        fixture_text(
+            &o->brokers.at[0], FIXTURE_OTHER_NAME ":%s", getenv("BASCULE_TEST_KAFKA_TLS_PORT"));
+    return "certificate verify failed";
+}
+
 static const struct fixture fixtures[] = {
     { .name = "kafka",
         .end = "kafka",
         .needs = "BASCULE_TEST_KAFKA_PORT",
         .connector = &connector_kafka,
-        .flags = FIXTURE_NO_CUT,
+        .flags = FIXTURE_NO_CUT | FIXTURE_OPEN,
         .link_options = link_options,
         .source_options = source_options,
         .sink_options = sink_options },
@@ -72,7 +88,8 @@ static const struct fixture fixtures[] = {
         .end = "kafka",
         .needs = "BASCULE_TEST_KAFKA_TLS_PORT",
         .connector = &connector_kafka,
-        .flags = FIXTURE_NO_CUT | FIXTURE_BRIEF,
+        .flags = FIXTURE_NO_CUT,
+        .spoil = spoil,
         .link_options = tls_link_options,
         .source_options = source_options,
         .sink_options = sink_options },

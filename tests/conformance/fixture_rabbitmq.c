@@ -1,10 +1,6 @@
-#include "tests/conformance/fixture.h"
+#include "tests/conformance/rabbit.h"
 
 #include <unistd.h>
-
-#include "bridge/links/rabbitmq/options.h"
-#include "tests/conformance/test_rabbitmq.h"
-#include "tests/harness.h"
 
 /* Tests run in directories of their own; what they run stands in the tree that they started from.
  */
@@ -16,7 +12,7 @@ __attribute__((constructor)) static void remember_root(void)
         (void)setenv("BASCULE_ROOT", root, 0);
 }
 
-void rabbitmq_link_options(void *ret)
+void rabbit_link_options(void *ret)
 {
     struct options_link *o = ret;
     char url[128];
@@ -28,7 +24,7 @@ void rabbitmq_link_options(void *ret)
     o->connect_timeout_ms = 10000;
 }
 
-void rabbitmq_source_options(const char *place, void *ret)
+void rabbit_source_options(const char *place, void *ret)
 {
     struct options_source *o = ret;
 
@@ -39,7 +35,7 @@ void rabbitmq_source_options(const char *place, void *ret)
     o->prefetch = 500;
 }
 
-void rabbitmq_sink_options(const char *place, void *ret)
+void rabbit_sink_options(const char *place, void *ret)
 {
     struct options_sink *o = ret;
 
@@ -48,8 +44,6 @@ void rabbitmq_sink_options(const char *place, void *ret)
     o->declare = OPTIONS_CREATE;
     o->mandatory = o->persistent = true;
 }
-
-extern const struct connector connector_rabbitmq;
 
 static void tls_link_options(void *ret)
 {
@@ -67,22 +61,41 @@ static void tls_link_options(void *ret)
     o->heartbeat_ms = o->connect_timeout_ms = 10000;
 }
 
+static const char *spoil(void *link_options, enum fixture_wrong what)
+{
+    struct options_link *o = link_options;
+    const char *port = getenv("BASCULE_TEST_RABBITMQ_TLS_PORT");
+
+    if (what == FIXTURE_WRONG_PASSWORD) {
+        o->auth = OPTIONS_AUTH_PLAIN;
+        fixture_text(&o->url, "amqps://app:wrong@127.0.0.1:%s", port);
+        return "ACCESS_REFUSED";
+    }
+    if (what == FIXTURE_WRONG_CA)
+        fixture_text(
+            &o->tls.ca_file, "%s/other-ca.pem", getenv("BASCULE_TEST_RABBITMQ_CERTIFICATES"));
+    else
+        fixture_text(&o->url, "amqps://" FIXTURE_OTHER_NAME ":%s", port);
+    return "certificate verify failed";
+}
+
 static const struct fixture fixtures[] = {
     { .name = "rabbitmq",
         .end = "rabbitmq",
         .needs = "BASCULE_TEST_RABBITMQ_PORT",
         .connector = &connector_rabbitmq,
-        .link_options = rabbitmq_link_options,
-        .source_options = rabbitmq_source_options,
-        .sink_options = rabbitmq_sink_options },
+        .flags = FIXTURE_OPEN,
+        .link_options = rabbit_link_options,
+        .source_options = rabbit_source_options,
+        .sink_options = rabbit_sink_options },
     { .name = "rabbitmq_tls",
         .end = "rabbitmq",
         .needs = "BASCULE_TEST_RABBITMQ_TLS_PORT",
         .connector = &connector_rabbitmq,
-        .flags = FIXTURE_BRIEF,
+        .spoil = spoil,
         .link_options = tls_link_options,
-        .source_options = rabbitmq_source_options,
-        .sink_options = rabbitmq_sink_options },
+        .source_options = rabbit_source_options,
+        .sink_options = rabbit_sink_options },
 };
 
 __attribute__((constructor)) static void add(void)

@@ -52,6 +52,16 @@ static void stream_sink_options(const char *place, void *ret)
     o->stream.fixed = true;
 }
 
+static void channel_source_options(const char *place, void *ret)
+{
+    struct redis_source_options *o = ret;
+
+    o->channels.at = calloc(1, sizeof *o->channels.at);
+    if (!o->channels.at || !(o->channels.at[0] = strdup(place)))
+        abort();
+    o->channels.n = 1;
+}
+
 static void channel_sink_options(const char *place, void *ret)
 {
     struct redis_sink_options *o = ret;
@@ -60,12 +70,28 @@ static void channel_sink_options(const char *place, void *ret)
     o->channel.fixed = true;
 }
 
+static const char *spoil(void *link_options, enum fixture_wrong what)
+{
+    struct redis_link_options *o = link_options;
+    const char *tls_port = getenv("BASCULE_TEST_REDIS_TLS_PORT");
+
+    if (what == FIXTURE_WRONG_PASSWORD) {
+        fixture_text(&o->url, "rediss://app:wrong@127.0.0.1:%s", tls_port);
+        return "WRONGPASS";
+    }
+    if (what == FIXTURE_WRONG_CA)
+        fixture_text(&o->tls.ca_file, "%s/other-ca.pem", getenv("BASCULE_TEST_REDIS_CERTIFICATES"));
+    else
+        fixture_text(&o->url, "rediss://app:secret@" FIXTURE_OTHER_NAME ":%s", tls_port);
+    return "certificate was refused";
+}
+
 static const struct fixture fixtures[] = {
     { .name = "redis_stream_tls",
         .end = "redis_stream",
         .needs = "BASCULE_TEST_REDIS_TLS_PORT",
         .connector = &connector_redis,
-        .flags = FIXTURE_BRIEF,
+        .spoil = spoil,
         .slot = REDIS_SLOT_STREAM,
         .link_options = tls_link_options,
         .source_options = source_options,
@@ -74,14 +100,17 @@ static const struct fixture fixtures[] = {
         .end = "redis_channel",
         .needs = "BASCULE_TEST_REDIS_TLS_PORT",
         .connector = &connector_redis,
-        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE | FIXTURE_BRIEF,
+        .flags = FIXTURE_LOSSY,
+        .spoil = spoil,
         .slot = REDIS_SLOT_CHANNEL,
         .link_options = tls_link_options,
+        .source_options = channel_source_options,
         .sink_options = channel_sink_options },
     { .name = "redis_stream",
         .end = "redis_stream",
         .needs = "BASCULE_TEST_REDIS_PORT",
         .connector = &connector_redis,
+        .flags = FIXTURE_OPEN,
         .slot = REDIS_SLOT_STREAM,
         .link_options = link_options,
         .source_options = source_options,
@@ -90,9 +119,10 @@ static const struct fixture fixtures[] = {
         .end = "redis_channel",
         .needs = "BASCULE_TEST_REDIS_PORT",
         .connector = &connector_redis,
-        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE,
+        .flags = FIXTURE_LOSSY | FIXTURE_OPEN,
         .slot = REDIS_SLOT_CHANNEL,
         .link_options = link_options,
+        .source_options = channel_source_options,
         .sink_options = channel_sink_options },
 };
 

@@ -5,8 +5,8 @@ Last line: "N passed, N failed, N skipped".
 
 The test program asks for what only a client or the operator of a broker can do by lines on a Unix socket
 (BASCULE_TEST_CONTROL), one a connection: "place END NAME", "feed END NAME FIRST COUNT", "listen END NAME",
-"heard FILE" (waits until the listeners have every line of FILE; answers how many they lack), "cut END",
-"stop END", "start END". The answer is "ok VALUE" or "error TEXT"."""
+"subscribers END NAME", "heard FILE" (waits until the listeners have every line of FILE; answers how many they
+lack), "cut END", "stop END", "start END". The answer is "ok VALUE" or "error TEXT"."""
 import os
 import shutil
 import signal
@@ -67,6 +67,8 @@ class Control:
             return end.place(rest[1]) if hasattr(end, "place") else 0
         if verb == "feed":
             return end.feed(rest[1], int(rest[2]), int(rest[3]))
+        if verb == "subscribers":
+            return end.subscribers(rest[1]) if hasattr(end, "subscribers") else 1
         if verb == "listen":
             self.listeners.append(end.listen(rest[1]))
             return 0

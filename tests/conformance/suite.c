@@ -20,6 +20,7 @@ struct rig {
     void *link_options, *source_options, *sink_options;
     struct link *link;
     struct checked ends;
+    const char *place;
     int64_t wake; /* of the last step */
     /* Of the messages published, by number. */
     enum fate fates[CHECKED_REFS_MAX];
@@ -97,16 +98,21 @@ static void open_sink(struct rig *g, const char *place)
     CHECK_INT(g->c->sink_open(g->link, &sink, &g->ends.sink, &why), 0);
 }
 
-static struct rig *rig_open(const struct fixture *f, const char *place, unsigned parts)
+/* With something wrong in its link's options (0: nothing); *words gets what must be said of it. */
+static struct rig *rig_open_wrong(const struct fixture *f, const char *place, unsigned parts,
+    enum fixture_wrong what, const char **words)
 {
     struct rig *g = calloc(1, sizeof *g);
     struct fault why = { 0 };
 
     CHECK(g != NULL);
     g->f = f;
+    g->place = place;
     g->c = g->ends.c = f->connector;
     g->link_options = calloc(1, g->c->link_options_bytes);
     f->link_options(g->link_options);
+    if (what)
+        *words = f->spoil(g->link_options, what);
     struct link_spec spec = {
         .name = "test", .options = g->link_options, .store_id = "s1", .seed = 1
     };
@@ -116,6 +122,11 @@ static struct rig *rig_open(const struct fixture *f, const char *place, unsigned
     if (parts & RIG_SINK)
         open_sink(g, place);
     return g;
+}
+
+static struct rig *rig_open(const struct fixture *f, const char *place, unsigned parts)
+{
+    return rig_open_wrong(f, place, parts, 0, NULL);
 }
 
 static void rig_free(struct rig *g)
@@ -149,6 +160,25 @@ static struct batch *next_batch(struct rig *g, size_t limit)
             checked_settle(&g->ends, b, true);
         else
             turn(g, end);
+    }
+}
+
+static bool keeps(const struct rig *g)
+{
+    return g->c->source_traits(g->source_options).set & TRAIT_KEEPS;
+}
+
+/* Where the broker keeps nothing: until it would send to our source what comes next. Else at once.
+ */
+static void wait_for_source(struct rig *g)
+{
+    int64_t end = patience();
+
+    if (!g->ends.source || keeps(g))
+        return;
+    while (fixture_subscribers(g->f, g->place) == 0) {
+        g->wake = clock_ms(CLOCK_MONOTONIC) + 10;
+        turn(g, end);
     }
 }
 
@@ -319,6 +349,7 @@ static void a_source_stops_at_its_window_and_goes_on(const struct fixture *f, co
     struct batch *out[CHECKED_BATCHES_MAX];
     size_t n = 0, events = 0;
 
+    wait_for_source(g);
     fixture_feed(f, place, 0, 2 * SOURCE_WINDOW);
     while (events < SOURCE_WINDOW) { /* beyond it, checked_receive() fails */
         CHECK(n < CHECKED_BATCHES_MAX);
@@ -346,6 +377,7 @@ static void a_paused_source_hands_over_nothing_new(const struct fixture *f, cons
     struct rig *g = rig_open(f, place, RIG_SOURCE);
     size_t got = 0;
 
+    wait_for_source(g);
     fixture_feed(f, place, 0, 1);
     checked_settle(&g->ends, next_batch(g, 10), true);
     g->c->source_pause(g->ends.source, true);
@@ -424,6 +456,7 @@ static void bodies_come_back_byte_for_byte(const struct fixture *f, const char *
 
     for (size_t i = 0; i < sizeof large; i++)
         large[i] = (uint8_t)(i * 7 + i / 256);
+    wait_for_source(g);
     for (size_t i = 0; i < 4; i++) {
         struct event e = {
             .address = bytes_text(place), .body = bodies[i], .id = bytes_text("id")
@@ -450,19 +483,18 @@ static void bodies_come_back_byte_for_byte(const struct fixture *f, const char *
 
 static void an_idle_link_sleeps(const struct fixture *f, const char *place)
 {
-    unsigned parts = f->flags & FIXTURE_NO_SOURCE ? RIG_SINK : RIG_SOURCE | RIG_SINK;
-    struct rig *g = rig_open(f, place, parts);
+    struct rig *g = rig_open(f, place, RIG_SOURCE | RIG_SINK);
     int64_t end = patience(), until;
     size_t turns = 0;
 
+    wait_for_source(g);
     while (!publish(g, place, 0))
         turn(g, end);
     while (g->ends.in_flight > 0) {
         turn(g, end);
         collect(g);
     }
-    if (g->ends.source)
-        checked_settle(&g->ends, next_batch(g, 10), true);
+    checked_settle(&g->ends, next_batch(g, 10), true);
     /* A slow machine takes fewer turns, never more. */
     for (until = clock_ms(CLOCK_MONOTONIC) + 500; clock_ms(CLOCK_MONOTONIC) < until; turns++) {
         g->wake = until < g->wake ? until : g->wake;
@@ -508,10 +540,17 @@ static void a_cut_in_mid_flow_leaves_one_report_each(const struct fixture *f, co
 static void a_source_goes_on_after_a_cut(const struct fixture *f, const char *place)
 {
     struct rig *g = rig_open(f, place, RIG_SOURCE);
+    struct link_status before;
+    int64_t end = patience();
 
+    wait_for_source(g);
     fixture_feed(f, place, 0, 20);
     checked_settle(&g->ends, next_batch(g, 100), true);
+    before = status_of(g);
     fixture_cut(f);
+    while (status_of(g).session == before.session)
+        turn(g, end);
+    wait_for_source(g);
     fixture_feed(f, place, 20, 20);
     for (bool last = false; !last;) {
         struct batch *b = next_batch(g, 100);
@@ -519,21 +558,22 @@ static void a_source_goes_on_after_a_cut(const struct fixture *f, const char *pl
             last |= number_of(&b->events[i]) == 39;
         checked_settle(&g->ends, b, true);
     }
+    /* What may have been sent meanwhile is gone, and that is said. */
+    CHECK(keeps(g) || g->ends.gaps > 0);
     rig_free(g);
 }
 
 /* Open calls succeed without the broker, it is said to be away, and all works once it is there. */
 static void an_absent_broker_is_waited_for(const struct fixture *f, const char *place)
 {
-    unsigned parts = f->flags & FIXTURE_NO_SOURCE ? RIG_SINK : RIG_SOURCE | RIG_SINK;
     int64_t end;
     struct rig *g;
 
     fixture_stop(f);
-    g = rig_open(f, place, parts);
+    g = rig_open(f, place, RIG_SOURCE | RIG_SINK);
     end = patience();
     do {
-        CHECK(!g->ends.source || !checked_receive(&g->ends, 10));
+        CHECK(!checked_receive(&g->ends, 10));
         (void)(g->reports + g->ends.in_flight < 10 &&
                publish(g, place, g->reports + g->ends.in_flight));
         turn(g, end);
@@ -547,11 +587,12 @@ static void an_absent_broker_is_waited_for(const struct fixture *f, const char *
         turn(g, end);
         collect(g);
     }
+    wait_for_source(g);
     publish_all(g, place, 20, 20);
     check_delivered(g, 20);
     CHECK_INT(status_of(g).state, LINK_UP);
     CHECK_TEXT(status_of(g).error, "");
-    for (bool last = !g->ends.source; !last;) {
+    for (bool last = false; !last;) {
         struct batch *b = next_batch(g, 100);
         for (size_t i = 0; i < b->count; i++)
             last |= number_of(&b->events[i]) == 39;
@@ -593,27 +634,70 @@ static void a_killed_broker_takes_nothing_delivered_along(
     rig_free(g);
 }
 
+/* ---- who may come in ---- */
+
+/* Neither end comes up, and each says why. */
+static void refused_with_words(const struct fixture *f, const char *place, enum fixture_wrong what)
+{
+    const char *words = NULL;
+    struct rig *g = rig_open_wrong(f, place, RIG_SOURCE | RIG_SINK, what, &words);
+    int64_t end = patience();
+
+    for (bool sink_said = false, source_said = false; !sink_said || !source_said;) {
+        struct link_status sink = { 0 }, source = { 0 };
+
+        CHECK(!checked_receive(&g->ends, 10));
+        CHECK(!publish(g, place, 0));
+        turn(g, end);
+        g->c->sink_status(g->ends.sink, &sink);
+        g->c->source_status(g->ends.source, &source);
+        CHECK(sink.state != LINK_UP && source.state != LINK_UP);
+        sink_said |= strstr(sink.error, words) != NULL;
+        source_said |= strstr(source.error, words) != NULL;
+    }
+    rig_free(g);
+}
+
+static void a_wrong_password_is_said(const struct fixture *f, const char *place)
+{
+    refused_with_words(f, place, FIXTURE_WRONG_PASSWORD);
+}
+
+static void a_broker_of_another_ca_is_refused(const struct fixture *f, const char *place)
+{
+    refused_with_words(f, place, FIXTURE_WRONG_CA);
+}
+
+static void a_broker_of_another_name_is_refused(const struct fixture *f, const char *place)
+{
+    refused_with_words(f, place, FIXTURE_WRONG_NAME);
+}
+
 #define NAMED(behaviour) #behaviour, behaviour
 
 static const struct behaviour {
     const char *name;
     void (*run)(const struct fixture *f, const char *place);
     unsigned not_with; /* enum fixture_flag */
+    unsigned source;   /* enum connector_trait that its source must have */
 } behaviours[] = {
-    { NAMED(what_was_kept_does_not_come_again), FIXTURE_LOSSY | FIXTURE_NO_SOURCE },
-    { NAMED(what_was_not_kept_comes_again), FIXTURE_LOSSY | FIXTURE_NO_SOURCE },
-    { NAMED(what_was_never_settled_comes_again), FIXTURE_LOSSY | FIXTURE_NO_SOURCE },
-    { NAMED(a_source_stops_at_its_window_and_goes_on), FIXTURE_LOSSY | FIXTURE_NO_SOURCE },
-    { NAMED(a_paused_source_hands_over_nothing_new), FIXTURE_LOSSY | FIXTURE_NO_SOURCE },
-    { NAMED(every_delivered_message_arrives), 0 },
-    { NAMED(abandon_reports_everything_at_once), 0 },
-    { NAMED(free_with_messages_in_flight_is_clean), 0 },
-    { NAMED(bodies_come_back_byte_for_byte), FIXTURE_NO_SOURCE },
-    { NAMED(an_idle_link_sleeps), 0 },
-    { NAMED(a_cut_in_mid_flow_leaves_one_report_each), FIXTURE_NO_CUT },
-    { NAMED(a_source_goes_on_after_a_cut), FIXTURE_NO_CUT | FIXTURE_LOSSY | FIXTURE_NO_SOURCE },
-    { NAMED(an_absent_broker_is_waited_for), FIXTURE_BRIEF },
-    { NAMED(a_killed_broker_takes_nothing_delivered_along), FIXTURE_BRIEF },
+    { NAMED(what_was_kept_does_not_come_again), 0, TRAIT_KEEPS },
+    { NAMED(what_was_not_kept_comes_again), 0, TRAIT_KEEPS },
+    { NAMED(what_was_never_settled_comes_again), 0, TRAIT_KEEPS },
+    { NAMED(a_source_stops_at_its_window_and_goes_on), 0, 0 },
+    { NAMED(a_paused_source_hands_over_nothing_new), 0, 0 },
+    { NAMED(every_delivered_message_arrives), 0, 0 },
+    { NAMED(abandon_reports_everything_at_once), 0, 0 },
+    { NAMED(free_with_messages_in_flight_is_clean), 0, 0 },
+    { NAMED(bodies_come_back_byte_for_byte), 0, 0 },
+    { NAMED(an_idle_link_sleeps), 0, 0 },
+    { NAMED(a_cut_in_mid_flow_leaves_one_report_each), FIXTURE_NO_CUT, 0 },
+    { NAMED(a_source_goes_on_after_a_cut), FIXTURE_NO_CUT, 0 },
+    { NAMED(an_absent_broker_is_waited_for), 0, 0 },
+    { NAMED(a_killed_broker_takes_nothing_delivered_along), 0, 0 },
+    { NAMED(a_wrong_password_is_said), FIXTURE_OPEN, 0 },
+    { NAMED(a_broker_of_another_ca_is_refused), FIXTURE_OPEN, 0 },
+    { NAMED(a_broker_of_another_name_is_refused), FIXTURE_OPEN, 0 },
 };
 
 #define BEHAVIOURS (sizeof behaviours / sizeof behaviours[0])
@@ -639,12 +723,28 @@ static void run_current(void)
     harness_fail(__FILE__, __LINE__, "no such test");
 }
 
+static unsigned source_traits(const struct fixture *f)
+{
+    void *options = calloc(1, f->connector->source_options_bytes);
+    unsigned set = 0;
+
+    if (!options)
+        abort();
+    f->source_options("place", options);
+    set = f->connector->source_traits(options).set;
+    option_done(f->connector->source_options, options);
+    free(options);
+    return set;
+}
+
 void fixture_add(const struct fixture *f)
 {
+    unsigned traits = source_traits(f);
+
     for (size_t i = 0; i < BEHAVIOURS; i++) {
         struct suite_test *t = &tests[test_count];
 
-        if (behaviours[i].not_with & f->flags)
+        if ((behaviours[i].not_with & f->flags) || (behaviours[i].source & ~traits))
             continue;
         if (++test_count == FIXTURES_MAX * BEHAVIOURS)
             abort();

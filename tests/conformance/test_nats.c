@@ -110,7 +110,7 @@ static void source_open(void)
         .positions = g.kept,
         .position_count = g.kept_n,
         .window_events = g.source_spec.window_events ? g.source_spec.window_events : 1000,
-        .window_bytes = 64 << 20,
+        .window_bytes = g.source_spec.window_bytes ? g.source_spec.window_bytes : 64 << 20,
         .max_event_bytes =
             g.source_spec.max_event_bytes ? g.source_spec.max_event_bytes : 16 << 20 };
     CHECK_INT(c->source_open(g.l, &g.source_spec, &g.source, NULL), 0);
@@ -541,7 +541,7 @@ TEST(nats_a_stream_made_again_swallows_nothing)
     rig_close();
 }
 
-TEST(nats_a_consumer_deleted_under_way_is_made_again_and_a_gap)
+TEST(nats_a_consumer_deleted_under_way_is_made_again_where_it_stood)
 {
     client("c.stream('GONE', 'gone')");
     from_stream("GONE");
@@ -550,9 +550,6 @@ TEST(nats_a_consumer_deleted_under_way_is_made_again_and_a_gap)
     source_open();
     CHECK_TEXT(take(3), "2");
     client("c.js('CONSUMER.DELETE.GONE.d')");
-    take_gap();
-    CHECK_CONTAINS(g.gap_cause, "another one than before");
-    CHECK_TEXT(take(3), "2"); /* rather repeats than a hole */
     feed("gone", 3, 1);
     CHECK_TEXT(take(1), "3");
     rig_close();
@@ -673,7 +670,7 @@ TEST(nats_a_bucket_gets_the_latest_value_and_gives_every_change)
     source_open();
     m.fields[NATS_SLOT_BUCKET_KEY] = bytes_text("k.1");
     for (size_t i = 0; i < 3; i++) {
-        m.token = bytes_of("abc" + i, 1);
+        m.token = bytes_of(&"abc"[i], 1);
         e.body = values[i];
         UNTIL(c->sink_publish(g.sink, &m, 1) == 1);
         UNTIL(collected());
@@ -750,10 +747,11 @@ TEST(nats_what_comes_faster_than_it_is_taken_is_counted)
     g.subjects[0] = text("fast");
     g.from.subjects = (struct option_list){ g.subjects, 1 };
     g.source_spec.window_events = 10;
+    g.source_spec.window_bytes = 5000;
     rig_open();
     source_open();
     UNTIL(status().state == LINK_UP);
-    client("[c.publish('fast', b'%%d' %% i) for i in range(1000)]; c.flush()");
+    client("[c.publish('fast', b'%%0100d' %% i) for i in range(1000)]; c.flush()");
     while (got + g.gap_count < 1000) {
         b = receive();
         got += b->count;

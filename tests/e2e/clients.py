@@ -11,6 +11,7 @@ import redis
 
 from broker import wait_until
 from nats_client import Nats, NatsError
+from oracle import name_of
 
 Message = namedtuple("Message", "body address key headers id", defaults=(None, None, None, None))
 PATIENCE_SECONDS = 120
@@ -21,6 +22,7 @@ class Listener:
 
     def __init__(self):
         self.messages, self.over, self.error = [], threading.Event(), None
+        self.journal = None  # oracle.Journal of what came, once a test has set it
         self.ready = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -38,6 +40,8 @@ class Listener:
             self.error = e
 
     def put(self, body, **rest):
+        if self.journal:
+            self.journal.add(name_of(body), body)
         self.messages.append(Message(bytes(body), **rest))
 
     def bodies(self):

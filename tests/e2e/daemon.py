@@ -1,4 +1,5 @@
 """The program under test: a configuration file, the daemon, its command line."""
+import base64
 import grp
 import http.client
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "brokers"))
 from broker import wait_until  # noqa: E402
+from oracle import Books, name_of  # noqa: E402
 
 TOP = Path(__file__).resolve().parent.parent.parent
 PROGRAM = (TOP / os.environ.get("BUILD", "build") / "bascule").resolve()
@@ -55,6 +57,7 @@ class Daemon:
         self.store = self.directory / "bascule.db"
         self.log = self.directory / "bascule.log"
         self.process = None
+        self.sound = True  # a test that damages the store says no
         self.write(connections, routes, store, log_level)
 
     def write(self, connections, routes, store="", log_level="info"):
@@ -67,16 +70,17 @@ class Daemon:
             + f"log: {{ level: {log_level} }}\nroutes:\n" + indent(routes))
         self.config.chmod(0o600)
 
-    def spawn(self, env=None):
+    def spawn(self, env=None, wrapper=()):
+        """wrapper: a command that becomes the daemon (exec)."""
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([PROGRAM, "run", "--config", self.config], stdout=log,
+            self.process = subprocess.Popen([*wrapper, PROGRAM, "run", "--config", self.config], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL,
                                             env={**os.environ, **(env or {})}, cwd=self.directory,
                                             start_new_session=True)  # Ctrl-C is for the caller
         return self
 
-    def start(self, env=None):
-        self.spawn(env)
+    def start(self, env=None, wrapper=()):
+        self.spawn(env, wrapper)
         wait_until(self.listens, "bascule's admin socket", START_SECONDS, self.process)
         return self
 
@@ -111,13 +115,16 @@ class Daemon:
         self.process = None
         return code
 
+    def verb_command(self, *args):
+        return [PROGRAM, *map(str, args)]
+
+    def environment(self):
+        return {**os.environ, "BASCULE_SOCKET": str(self.socket), "BASCULE_CONFIG": str(self.config), "NO_COLOR": "1"}
+
     def verb(self, *args, check=True, env=None, text=True, stdin=subprocess.DEVNULL, **kwargs):
         """bascule ARGS…, told the socket and the configuration by the environment."""
-        r = subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=text, check=False,
-                           stdin=stdin, timeout=120, cwd=self.directory,
-                           env={**os.environ, "BASCULE_SOCKET": str(self.socket),
-                                "BASCULE_CONFIG": str(self.config), "NO_COLOR": "1", **(env or {})},
-                           **kwargs)
+        r = subprocess.run(self.verb_command(*args), capture_output=True, text=text, check=False, stdin=stdin,
+                           timeout=120, cwd=self.directory, env={**self.environment(), **(env or {})}, **kwargs)
         if check and r.returncode != 0:
             raise RuntimeError(f"bascule {' '.join(map(str, args))}: exit {r.returncode}\n{r.stdout}{r.stderr}")
         return Verb(r)
@@ -138,6 +145,38 @@ class Daemon:
         got = self.json("status")
         return next(r for r in got["routes"] if r["name"] == name)
 
+    def books(self, route, sink=None):
+        """What the program says of a route's sink (its only one), as the oracle wants it."""
+        sinks = self.route(route)["sinks"]
+        s = next(s for s in sinks if sink in (None, s["name"]))
+        c = s["counts"]
+        dropped = sum(v for k, v in c.items() if k.startswith("dropped_"))
+        ended = {}
+        if c["dead"] or dropped or c["diverted"]:
+            for row in self.rows("events", "ls", "--route", route, "--sink", s["name"], "--bodies", "--limit",
+                                 10_000_000):
+                if row["fate"] not in ("delivered", "pending", "before the sink began"):
+                    ended[name_of(body_of(row))] = row["fate"]
+        return Books(c["accepted"], c["delivered"], c["held"], c["dead"], dropped, c["diverted"], c["reordered"],
+                     s["pending"], s["in_flight"], s["balanced"], ended)
+
+    def at_rest(self, route):
+        """Nothing pending at any sink of the route."""
+        return all(not s["pending"] and not s["in_flight"] for s in self.route(route)["sinks"])
+
+    def problems(self):
+        """What no test may leave behind: a sum that does not agree, at any sink; a store that is not sound."""
+        if not self.sound:
+            return []
+        if not self.running():
+            if not self.store.exists():
+                return []
+            got = self.verb("store", "check", "--store", self.store, check=False)
+            return [] if got.code == 0 else [f"store check: exit {got.code}: {got.out}{got.err}"]
+        sinks = [(r["name"], s) for r in self.json("status")["routes"] for s in r["sinks"]]
+        return [f"{route}/{s['name']}: the sum does not agree: {s['counts']}, {s['pending']} pending"
+                for route, s in sinks if not s["balanced"] or not balanced(s)]
+
     def wait_dead(self, count, seconds=120):
         wait_until(lambda: len(self.dead()) >= count, f"{count} dead letters", seconds, self.process)
         return self.dead()
@@ -150,6 +189,19 @@ class Daemon:
 
     def text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+def body_of(row):
+    """Bytes that are no text come as base64."""
+    body = row["body"] or ""
+    return base64.b64decode(body["base64"]) if isinstance(body, dict) else body.encode()
+
+
+def balanced(sink):
+    """The conservation sum, done again by hand."""
+    c = sink["counts"]
+    return c["accepted"] == c["delivered"] + sink["pending"] + c["dead"] + c["diverted"] + sum(
+        v for k, v in c.items() if k.startswith("dropped_"))
 
 
 def as_list(got):

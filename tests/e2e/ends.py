@@ -9,13 +9,18 @@ import pika
 from broker import wait_until
 
 
+def connection(broker, port, name=None, more=""):
+    """YAML of a connection; more: further options of it."""
+    texts = {"rabbitmq": f'type: rabbitmq, url: "amqp://app:secret@127.0.0.1:{port}/"',
+             "kafka": f'type: kafka, brokers: ["127.0.0.1:{port}"]',
+             "redis": f'type: redis, url: "redis://127.0.0.1:{port}/0"',
+             "nats": f'type: nats, urls: ["nats://127.0.0.1:{port}"]'}
+    return f"{name or broker}: {{ {texts[broker]}{', ' + more if more else ''} }}"
+
+
 def connections(world, *names):
     """YAML of the connections that these brokers have."""
-    texts = {"rabbitmq": lambda p: f'rabbitmq: {{ type: rabbitmq, url: "amqp://app:secret@127.0.0.1:{p}/" }}',
-             "kafka": lambda p: f'kafka: {{ type: kafka, brokers: ["127.0.0.1:{p}"] }}',
-             "redis": lambda p: f'redis: {{ type: redis, url: "redis://127.0.0.1:{p}/0" }}',
-             "nats": lambda p: f'nats: {{ type: nats, urls: ["nats://127.0.0.1:{p}"] }}'}
-    return "\n".join(texts[n](world.port(n)) for n in sorted(set(names)))
+    return "\n".join(connection(n, world.port(n)) for n in sorted(set(names)))
 
 
 class End:

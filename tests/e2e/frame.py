@@ -48,7 +48,19 @@ class Test:
 
     def __init__(self, name, directory, world):
         self.name, self.directory, self.world = name, directory, world
-        self.endings, self.logs = [], []
+        self.endings, self.logs, self.daemons = [], [], []
+
+    def runs(self, daemon):
+        """It is ended after the test, its log is shown when the test failed, and whatever the test was about,
+        the daemon's sums must agree at its end."""
+        self.logs.append(daemon.log)
+        self.daemons.append(daemon)
+        self.ends(daemon.kill)
+        return daemon
+
+    def check_daemons(self):
+        for d in self.daemons:
+            check_equal(d.problems(), [], "the daemon's books at the end")
 
     def ends(self, call):
         """call() runs when the test is over, last one first."""
@@ -78,6 +90,7 @@ def run_one(name, function, number, root, world):
     t = Test(name, directory, world)
     try:
         function(t)
+        t.check_daemons()
         return "passed"
     except Skip as why:
         print(f"SKIP {name}: {why}")

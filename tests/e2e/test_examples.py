@@ -34,8 +34,7 @@ class Example:
         own = "".join(line + "\n" for line in self.daemon.config.read_text().splitlines()
                       if line.startswith(("store:", "admin:", "log:")))
         self.daemon.config.write_text(text + own)
-        t.logs.append(self.daemon.log)
-        t.ends(self.daemon.kill)
+        t.runs(self.daemon)
 
     def rabbit(self):
         r = clients.Rabbit(self.t.world.port("rabbitmq"))

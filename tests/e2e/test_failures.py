@@ -16,10 +16,7 @@ QUICK = "retry: { max_attempts: 2, base_delay: 10ms, max_delay: 20ms }"
 
 
 def daemon_of(t, routes, *brokers, more="", store=""):
-    d = Daemon(t.directory, connections(t.world, *brokers) + "\n" + more, routes, store)
-    t.logs.append(d.log)
-    t.ends(d.kill)
-    return d
+    return t.runs(Daemon(t.directory, connections(t.world, *brokers) + "\n" + more, routes, store))
 
 
 def only(rows):
@@ -250,7 +247,7 @@ def full_disk_pauses_the_source_and_resumes(t):
     r = Relay(t, "rabbitmq", "stream")
     r.daemon.store = disk / "bascule.db"
     r.daemon.write(connections(t.world, "rabbitmq", "redis"), f"""
-- name: r
+- name: {t.name}
   from: {r.source.yaml()}
   to: [ {r.sink.yaml()} ]""", "max_size: 1GiB")
     r.daemon.start()
@@ -274,7 +271,7 @@ def full_disk_pauses_the_source_and_resumes(t):
     (disk / "filler").unlink()
     r.wait()
     check(r.daemon.running(), "the daemon ended")
-    check_equal(r.problems(ordered=False), [], "problems")
+    check_equal(r.settled(ordered=False), [], "problems")
 
 
 @test

@@ -1,6 +1,6 @@
 """The oracle finds each kind of breach, and none in a run that was right."""
 from frame import check, check_equal, test
-from oracle import Oracle
+from oracle import Books, Journal, Oracle, journal_problems
 
 
 def told(count=50):
@@ -8,6 +8,10 @@ def told(count=50):
     events = o.make(count)
     o.confirmed(name for name, _, _ in events)
     return o, [body for _, _, body in events]
+
+
+RIGHT = Books(accepted=50, delivered=50, held=0, dead=0, dropped=0, diverted=0, reordered=0, pending=0, in_flight=0,
+              balanced=True, ended={})
 
 
 def one(problems, part):
@@ -64,3 +68,48 @@ def oracle_sees_two_events_of_a_key_change_places(_t):
     bodies[0], bodies[other] = bodies[other], bodies[0]
     one(o.problems(bodies), "order of")
     check_equal(o.problems(bodies, ordered=False), [], "problems")
+
+
+@test
+def oracle_allows_no_more_reorders_than_the_program_counted(_t):
+    o, bodies = told()
+    key = o.sent["e-000000"].key
+    check(sum(s.key == key for s in o.sent.values()) > 1, "the key has one event only")
+    bodies.append(bodies.pop(0))
+    one(o.problems(bodies, books=RIGHT), "1 reorders, 0 are counted")
+    check_equal(o.problems(bodies, books=RIGHT._replace(reordered=1)), [], "problems")
+
+
+@test
+def oracle_wants_what_was_not_delivered_to_be_shown(_t):
+    o, bodies = told()
+    del bodies[17]
+    dropped = RIGHT._replace(delivered=49, dropped=1)
+    one(o.problems(bodies, books=dropped), "lost: ['e-000017']")
+    check_equal(o.problems(bodies, books=dropped._replace(ended={"e-000017": "filtered"})), [], "problems")
+
+
+@test
+def oracle_does_the_programs_sum_again(_t):
+    o, bodies = told()
+    for books, part in ((RIGHT._replace(balanced=False), "says itself"), (RIGHT._replace(dead=1), "the sum"),
+                        (RIGHT._replace(delivered=49, pending=1), "backlog"),
+                        (RIGHT._replace(accepted=51, delivered=51), "51 are counted as delivered"),
+                        (RIGHT._replace(accepted=49, delivered=49), "49 are in the log"),
+                        (RIGHT._replace(ended={"e-000001": "dead"}), "the log shows 1")):
+        one(o.problems(bodies, books=books), part)
+
+
+@test
+def oracle_judges_by_the_journals_alone(t):
+    o, bodies = told()
+    confirmed, arrived = Journal(t.directory / "confirmed"), Journal(t.directory / "arrived")
+    for name, sent in o.sent.items():
+        confirmed.add(name, sent.body)
+    for i, body in enumerate(bodies[:-1]):
+        arrived.add(f"e-{i:06d}", body + (b"x" if i == 3 else b""))
+    confirmed.close()
+    arrived.close()
+    got = journal_problems(t.directory / "confirmed", t.directory / "arrived")
+    check(len(got) == 2 and "lost: ['e-000049']" in got[0] and "altered: ['e-000003']" in got[1], f"{got}")
+    one(journal_problems(t.directory / "confirmed", t.directory / "arrived", ["e-000049"]), "altered")

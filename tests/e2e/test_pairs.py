@@ -8,7 +8,7 @@ from broker import wait_until
 from daemon import Daemon
 from ends import SINKS, SOURCES, connections, printable
 from frame import check, check_equal, tests_over
-from oracle import Oracle
+from oracle import Journal, Oracle, journal_problems
 
 EVENTS = 600
 CRASHES = 3
@@ -21,23 +21,27 @@ REPEATS_PER_CRASH = WINDOW + PREFETCH + RATE + RATE // 5
 class Relay:
     """A route from one end to another, with an oracle that knows what goes in."""
 
-    def __init__(self, t, source, sink, seed=1, small=False):
+    def __init__(self, t, source, sink, seed=1, small=False, links=None, more=""):
+        """links: YAML of connections in place of the usual ones; more: of the route."""
         self.t = t
         self.source, self.sink = SOURCES[source](t), SINKS[sink](t, ".out")
-        self.oracle = Oracle(seed)
+        self.oracle = Oracle(seed, journal=t.directory / "confirmed")
+        t.ends(self.oracle.close)
         self.listener = self.sink.listen()
+        self.listener.journal = Journal(t.directory / "arrived")
         key = f'key: "{self.source.order_key}"' if self.source.order_key else "ordering: key"
         from_, to = self.source.yaml(), self.sink.yaml()
         if small:
             from_ = with_options(from_, f"prefetch: {PREFETCH}" if self.source.broker == "rabbitmq" else "")
             to = with_options(to, f"window_events: {WINDOW}, rate_limit: {RATE}/s")
-        self.daemon = Daemon(t.directory, connections(t.world, self.source.broker, self.sink.broker), f"""
+        self.daemon = Daemon(t.directory, links or connections(t.world, self.source.broker, self.sink.broker),
+                             f"""
 - name: {t.name}
   from: {from_}
   to: [ {to} ]
-  {key}""")
-        t.logs.append(self.daemon.log)
-        t.ends(self.daemon.kill)
+  {key}
+{more}""")
+        t.runs(self.daemon)
 
     def make(self, count):
         events = self.oracle.make(count)
@@ -53,8 +57,22 @@ class Relay:
         except RuntimeError as e:
             raise AssertionError(f"{e}; {self.problems()}") from None
 
-    def problems(self, **allowed):
-        return self.oracle.problems(self.listener.bodies(), **allowed)
+    def problems(self, books=None, **allowed):
+        return self.oracle.problems(self.listener.bodies(), books=books, **allowed)
+
+    def settled(self, redelivered=False, **allowed):
+        """At the end of a run, with the daemon up: all is there, the backlog is empty, the books agree, and the
+        journals alone say the same. Returns the problems, and stops the daemon. Redelivered: a broker had
+        reason to, in an order of its own."""
+        self.wait()
+        wait_until(lambda: self.daemon.at_rest(self.t.name), "an empty backlog", clients.PATIENCE_SECONDS,
+                   self.daemon.process)
+        books = self.daemon.books(self.t.name)
+        if redelivered and self.source.late:
+            self.log_order()
+        check_equal(self.daemon.stop(), 0, "exit code after SIGTERM")
+        return [*self.problems(books, **allowed),
+                *journal_problems(self.t.directory / "confirmed", self.t.directory / "arrived", books.ended)]
 
     def log_order(self):
         """The order in which the log has them, where the broker redelivers in an order of its own: after a
@@ -81,9 +99,7 @@ def pair(t, p):
     r.daemon.start()
     r.source.ready()
     r.feed(r.make(EVENTS))
-    r.wait()
-    check_equal(r.daemon.stop(), 0, "exit code after SIGTERM")
-    check_equal(r.problems(), [], "problems")
+    check_equal(r.settled(), [], "problems")
 
 
 @tests_over([p for p in pairs() if SOURCES[p[0]].confirms and p[1] not in ("channel", "nats")],
@@ -104,11 +120,7 @@ def killed(t, p):
         r.daemon.start()
     wait_until(lambda: not feeder.is_alive(), "the feeder", clients.PATIENCE_SECONDS)
     check_equal(len(r.oracle.confirmed_names), len(events), "confirmed events")
-    r.wait()
-    if r.source.late:
-        r.log_order()
-    check_equal(r.daemon.stop(), 0, "exit code after SIGTERM")
-    check_equal(r.problems(duplicates_max=CRASHES * REPEATS_PER_CRASH, ordered=True), [], "problems")
+    check_equal(r.settled(redelivered=True, duplicates_max=CRASHES * REPEATS_PER_CRASH), [], "problems")
     check("FATAL" not in r.daemon.text(), "a fatal line in the log")
 
 
@@ -126,5 +138,4 @@ def asked_to_stop(t, p):
     check_equal(r.daemon.stop(), 0, "exit code after SIGTERM")
     wait_until(lambda: not feeder.is_alive(), "the feeder", clients.PATIENCE_SECONDS)
     r.daemon.start()
-    r.wait()
-    check_equal(r.problems(duplicates_max=0), [], "problems")
+    check_equal(r.settled(), [], "problems")

@@ -1,5 +1,4 @@
-/* Any bytes as a chunk's frame, as its events and as ranges: clang -fsanitize=fuzzer,address with
- * libbascule.a and tests/unit/fake_links.c. */
+/* Any bytes as a chunk's frame, as its events and as ranges. */
 #include "store/chunk.h"
 #include "store/ranges.h"
 
@@ -43,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     memcpy(copy, data + 2, n - 2);
     use_events(copy, n - 2, 1u + data[0]);
-    if (chunk_unframe(bytes_of(data + 2, n - 2), (size_t)data[0] << 4 | data[1], &copy, NULL) == 0)
+    if (chunk_unframe(bytes_of(data + 2, n - 2), (size_t)data[0] << 4 | data[1],
+            (struct chunk_dictionary){ 0 }, &copy, NULL) == 0)
         use_events(copy, (size_t)data[0] << 4 | data[1], 1u + data[1] % 8);
     return 0;
 }

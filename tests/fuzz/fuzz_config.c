@@ -1,5 +1,4 @@
-/* Any bytes as a configuration file: clang -fsanitize=fuzzer,address with libbascule.a and
- * tests/unit/fake_links.c. */
+/* Any bytes as a configuration file, with the option tables of the real links. */
 #include "routes/check.h"
 
 #include <sys/mman.h>

@@ -25,17 +25,19 @@ LIBRARIES = (
     (r"^librdkafka/", ("bridge/links/kafka", "tests/bench/", "tests/brokers/", "tests/conformance/")),
     (r"^hiredis/", ("bridge/links/redis", "bridge/links/resp", "tests/bench/")),
     (r"^nats/", ("bridge/links/nats", "tests/bench/")),
-    (r"^sqlite3", ("store/db", "tests/unit/fail_vfs", "tests/bench/")),
+    (r"^sqlite3", ("store/db", "tests/unit/fail_vfs", "tests/unit/power_vfs", "tests/bench/")),
     (r"^(zstd|zdict)", ("store/", "tests/bench/")),
     (r"^yaml\.h", ("routes/yaml",)),
     (r"^microhttpd", ("bridge/admin/",)),
-    (r"^jansson", ("bridge/admin/", "bridge/cli/", "schemas/", "tests/")),
+    (r"^jansson", ("bridge/admin/", "bridge/cli/", "bridge/links/kafka/token", "schemas/", "tests/")),
+    # The link of Kafka beside its client library: it fetches login tokens.
+    (r"^curl/", ("bridge/links/kafka/token",)),
     # The configuration is named by its SHA-256.
     (r"^openssl/", ("bridge/links/", "routes/config_load", "tests/conformance/")),
 )
 # Links whose files lie loose in bridge/links/ and are shared by several.
-SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp", "bridge/links/resolve", "bridge/links/batches",
-                "bridge/links/committed")
+SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp", "bridge/links/reply", "bridge/links/resolve",
+                "bridge/links/batches", "bridge/links/committed")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 

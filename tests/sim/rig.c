@@ -3,6 +3,7 @@
 #include "tests/harness.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define STORE "store.db"
@@ -62,19 +63,54 @@ void rig_init(struct rig *g, uint64_t seed, size_t sinks)
         sink_defaults(g, i);
 }
 
-void rig_start(struct rig *g)
+/* After a crash what may have arrived is looked for within one window above the stored cursor; the
+ * moves of the last 50 ms may lie above that. */
+static void forget_beyond_window(struct rig *g)
 {
-    struct store_spec store = {
-        .path = STORE,
-        .max_size = g->max_size,
-        .readers = 2,
-        .inline_io = true,
-        .seed = random_next(&g->world.random),
-    };
-    struct relay_spec relay = { .config = &g->config, .seed = random_next(&g->world.random) };
-    struct fault why;
+    for (size_t i = 0; i < g->route.sink_count && !g->routes; i++) {
+        uint64_t seq = rig_sink(g, i).frontier + (uint64_t)g->sinks[i].window_events;
 
-    world_now = &g->world;
+        for (; seq < WORLD_SEQS_MAX; seq++)
+            g->world.sinks[i].maybe[seq] = false;
+    }
+}
+
+static void *copy_of(const void *at, size_t n, size_t size)
+{
+    void *copy = calloc(n + 1, size);
+
+    CHECK(copy);
+    if (n)
+        memcpy(copy, at, n * size);
+    return copy;
+}
+
+/* Arrays of its own, names and templates shared with the rig. */
+static struct config *config_copy(const struct rig *g)
+{
+    struct config *c = copy_of(&g->config, 1, sizeof *c);
+
+    c->connections = copy_of(c->connections, c->connection_count, sizeof *c->connections);
+    c->routes = copy_of(c->routes, c->route_count, sizeof *c->routes);
+    for (size_t i = 0; i < c->route_count; i++)
+        c->routes[i].sinks =
+            copy_of(c->routes[i].sinks, c->routes[i].sink_count, sizeof *c->routes[i].sinks);
+    return c;
+}
+
+static void config_drop(struct config *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->route_count; i++)
+        free(c->routes[i].sinks);
+    free(c->routes);
+    free(c->connections);
+    free(c);
+}
+
+static void config_set(struct rig *g)
+{
     g->config = (struct config){
         .connections = &g->connection,
         .connection_count = 1,
@@ -84,11 +120,89 @@ void rig_start(struct rig *g)
         .retain_age_ms = 7 * 86400000LL,
         .retain_bytes = 1 << 30,
     };
+}
+
+void rig_start(struct rig *g)
+{
+    struct store_spec store = {
+        .path = STORE,
+        .max_size = g->max_size,
+        .readers = 2,
+        .inline_io = true,
+        .seed = random_next(&g->world.random),
+    };
+    struct relay_spec relay = { .seed = random_next(&g->world.random) };
+    struct fault why;
+
+    world_now = &g->world;
+    for (size_t i = 0; i < g->route.sink_count; i++)
+        g->world.sinks[i].ordered = g->sinks[i].ordering == CONFIG_ORDER_KEY && !g->sinks[i].key &&
+                                    !g->route.key && !g->routes;
+    config_set(g);
+    g->running = config_copy(g);
+    relay.config = g->running;
     if (store_open(&store, g->unix_ms, &g->store, &why) != 0)
         harness_fail(__FILE__, __LINE__, "store_open: %s", why.text);
     relay.store = g->store;
     if (relay_open(&relay, g->now_ms, g->unix_ms, &g->relay, &why) != 0)
         harness_fail(__FILE__, __LINE__, "relay_open: %s", why.text);
+    forget_beyond_window(g);
+}
+
+static int begin(struct rig *g, const struct relay_reload_ask *ask)
+{
+    struct relay_plan plan;
+    struct config_problems problems = { 0 };
+    int result = relay_plan(g->relay, g->next, ask, &plan, &problems);
+
+    g->reload_why = (struct fault){ 0 };
+    if (result != 0)
+        (void)fault_set(
+            &g->reload_why, FAULT_INPUT, problems.at[0].code, "%s", problems.at[0].text);
+    relay_plan_done(&plan);
+    config_problems_done(&problems);
+    return result != 0 ? -1 : relay_reload(g->relay, g->next, ask, &g->reload_why);
+}
+
+int rig_reload(struct rig *g, const struct relay_reload_ask *ask)
+{
+    static const struct relay_reload_ask nothing;
+
+    if (g->next)
+        return -1;
+    config_set(g);
+    g->next = config_copy(g);
+    if (begin(g, ask ? ask : &nothing) == 0) {
+        g->reloaded = RELAY_RELOAD_RUNNING;
+        return 0;
+    }
+    config_drop(g->next);
+    g->next = NULL;
+    return -1;
+}
+
+void rig_reload_now(struct rig *g, const struct relay_reload_ask *ask)
+{
+    if (rig_reload(g, ask) != 0)
+        harness_fail(__FILE__, __LINE__, "reload: %s", g->reload_why.text);
+    for (int i = 0; i < 10000 && g->reloaded == RELAY_RELOAD_RUNNING; i++)
+        rig_turn(g, false);
+    CHECK(g->reloaded != RELAY_RELOAD_RUNNING);
+}
+
+static void look_at_reload(struct rig *g)
+{
+    struct config *over = NULL;
+    enum relay_reload_state state = relay_reload_state(g->relay, &over, &g->reload_why);
+
+    if (state == RELAY_RELOAD_NONE || state == RELAY_RELOAD_RUNNING)
+        return;
+    CHECK(over == (state == RELAY_RELOAD_DONE ? g->running : g->next));
+    if (state == RELAY_RELOAD_DONE)
+        g->running = g->next;
+    g->next = NULL;
+    g->reloaded = state;
+    config_drop(over);
 }
 
 void rig_turn(struct rig *g, bool store_stuck)
@@ -103,11 +217,20 @@ void rig_turn(struct rig *g, bool store_stuck)
     g->turns++;
     if (relay_turn(g->relay, g->now_ms, g->unix_ms, &why) < 0)
         harness_fail(__FILE__, __LINE__, "relay_turn: %s", why.text);
+    look_at_reload(g);
+}
+
+static void configs_drop(struct rig *g)
+{
+    config_drop(g->running);
+    config_drop(g->next);
+    g->running = g->next = NULL;
 }
 
 void rig_crash(struct rig *g)
 {
     relay_free(g->relay);
+    configs_drop(g);
     store_free(g->store, false);
     g->relay = NULL;
     g->store = NULL;
@@ -127,6 +250,7 @@ void rig_stop(struct rig *g)
     CHECK(relay_drained(g->relay));
     clean = !relay_unsure(g->relay);
     relay_free(g->relay);
+    configs_drop(g);
     store_free(g->store, clean);
     g->relay = NULL;
     g->store = NULL;
@@ -232,22 +356,63 @@ static void check_order(const struct rig *g, size_t sink)
     }
 }
 
-void rig_check(struct rig *g, bool ordered)
+bool rig_dead(struct rig *g, size_t sink, char text[2][64], struct relay_dead *ret)
+{
+    struct query_spec spec = { .kind = QUERY_DEAD,
+        .where = { .route = "orders", .sink = g->sinks[sink].name },
+        .limit = 1,
+        .deadline_ms = 100000 };
+    struct query_answer a;
+
+    *ret = (struct relay_dead){ .route = "orders", .sink = g->sinks[sink].name, .text = text[1] };
+    rig_query(g, &spec, &a);
+    if (a.rows.row_count) {
+        ret->number = (uint64_t)a.rows.cells[0].i;
+        ret->seq = (uint64_t)a.rows.cells[3].i;
+        memcpy(text[0], a.rows.cells[6].bytes.at, a.rows.cells[6].bytes.n);
+        text[0][a.rows.cells[6].bytes.n] = 0;
+        text[1][0] = 0;
+        ret->attempts = (uint32_t)a.rows.cells[9].i;
+        ret->reason = REASON_REFUSED;
+    }
+    query_answer_done(&a);
+    return ret->number != 0;
+}
+
+static void check_sink(struct rig *g, size_t s, bool ordered)
 {
     static bool dead[WORLD_EVENTS_MAX];
+    struct relay_sink_status status = rig_sink(g, s);
+    size_t next = g->sinks[s].fallback;
+    const struct world_sink *to = &g->world.sinks[s],
+                            *instead = next == SIZE_MAX ? NULL : &g->world.sinks[next];
 
-    for (size_t s = 0; s < g->route.sink_count; s++) {
-        const struct world_sink *to = &g->world.sinks[s];
-        struct relay_sink_status status = rig_sink(g, s);
+    memset(dead, 0, sizeof dead);
+    find_dead(g, s, dead);
+    if (instead)
+        find_dead(g, next, dead);
+    for (size_t i = 0; i < g->world.count && !g->sinks[s].fallback_only; i++)
+        if (g->world.events[i].acknowledged && !to->arrived[i] && !dead[i] &&
+            !(instead && instead->arrived[i]))
+            harness_fail(__FILE__, __LINE__, "sink %zu: event %zu is lost", s, i);
+    if (!status.balanced)
+        harness_fail(__FILE__, __LINE__, "sink %zu: the sum does not hold", s);
+    if (status.counts.retries > to->charges)
+        harness_fail(__FILE__, __LINE__,
+            "sink %zu: %" PRIu64 " retries were charged for %" PRIu64 " answers", s,
+            status.counts.retries, to->charges);
+    if (ordered)
+        check_order(g, s);
+}
 
-        memset(dead, 0, sizeof dead);
-        find_dead(g, s, dead);
-        for (size_t i = 0; i < g->world.count; i++)
-            if (g->world.events[i].acknowledged && !to->arrived[i] && !dead[i] &&
-                !g->sinks[s].fallback_only && g->sinks[s].fallback == SIZE_MAX)
-                harness_fail(__FILE__, __LINE__, "sink %zu: event %zu is lost", s, i);
-        CHECK(status.balanced);
-        if (ordered)
-            check_order(g, s);
-    }
+void rig_check(struct rig *g, bool ordered)
+{
+    struct relay_route_status route;
+
+    relay_route_status(g->relay, 0, &route);
+    if (g->world.keep_position && route.next_seq != g->world.count + 1)
+        harness_fail(__FILE__, __LINE__, "%zu events were logged as %" PRIu64, g->world.count,
+            route.next_seq - 1);
+    for (size_t s = 0; s < g->route.sink_count; s++)
+        check_sink(g, s, ordered);
 }

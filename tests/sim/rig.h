@@ -15,6 +15,9 @@ struct rig {
     size_t route_count;
     struct config_sink sinks[WORLD_SINKS_MAX];
     struct scripted_sink_options options[WORLD_SINKS_MAX];
+    struct config *running, *next;    /* copies of `config`: the relay's; the one it goes over to */
+    enum relay_reload_state reloaded; /* how the last reload ended; RUNNING until then */
+    struct fault reload_why;
     struct store *store;
     struct relay *relay;
     int64_t now_ms, unix_ms;
@@ -26,6 +29,11 @@ struct rig {
 void rig_init(struct rig *g, uint64_t seed, size_t sinks);
 /* Opens store and relay in the current directory. */
 void rig_start(struct rig *g);
+/* Begins to go over to the configuration as it stands in the rig now. Returns what relay_plan()
+ * said (0 or -1, its first problem in reload_why); turns do the rest. ask NULL: nothing. */
+int rig_reload(struct rig *g, const struct relay_reload_ask *ask);
+/* Reloads and turns until that has ended. */
+void rig_reload_now(struct rig *g, const struct relay_reload_ask *ask);
 /* One turn; the store does its queued work first, unless `store_stuck`. The clock moves by 1 to 10
  * ms. */
 void rig_turn(struct rig *g, bool store_stuck);
@@ -40,10 +48,14 @@ void rig_done(struct rig *g);
 
 /* Runs a query on the live store, turning it until the answer is there. */
 void rig_query(struct rig *g, const struct query_spec *spec, struct query_answer *ret);
+/* The first open dead letter of a sink; text[0] gets the word of its reason, text[1] is what it
+ * refers to. */
+bool rig_dead(struct rig *g, size_t sink, char text[2][64], struct relay_dead *ret);
 struct relay_sink_status rig_sink(const struct rig *g, size_t sink);
 
-/* Fails the test unless: everything acknowledged arrived or is a dead letter, the sums hold, first
- * arrivals of each key came in order (when `ordered`). */
+/* Fails the test unless: everything acknowledged arrived at the sink or its fallback or has a dead
+ * letter there, a source with positions was logged once and no more, the sums hold, attempts were
+ * counted for charged answers alone, first arrivals of each key came in order (when `ordered`). */
 void rig_check(struct rig *g, bool ordered);
 
 #endif

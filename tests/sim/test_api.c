@@ -27,7 +27,7 @@ static void desk_open(struct desk *d)
     rig_start(&d->rig);
     d->path = strdup("store.db");
     d->rig.config.store_path = d->path;
-    api = (struct api_spec){ d->rig.relay, d->rig.store, &d->rig.config, d->rig.unix_ms };
+    api = (struct api_spec){ d->rig.relay, d->rig.store, &d->rig.config, d->rig.unix_ms, NULL };
     if (api_open(&api, &d->api, &why) != 0)
         harness_fail(__FILE__, __LINE__, "%s", why.text);
     http.arg = d->api;

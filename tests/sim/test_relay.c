@@ -27,23 +27,9 @@ static uint64_t arrivals(const struct rig *g, size_t sink)
 /* The first dead letter of a sink; fails the test when there is none. */
 static struct relay_dead first_dead(struct rig *g, size_t sink, char text[2][64])
 {
-    struct query_spec spec = { .kind = QUERY_DEAD,
-        .where = { .route = "orders", .sink = g->sinks[sink].name },
-        .limit = 1,
-        .deadline_ms = 100000 };
-    struct query_answer a;
-    struct relay_dead d = { .route = "orders", .sink = g->sinks[sink].name, .text = text[1] };
+    struct relay_dead d;
 
-    rig_query(g, &spec, &a);
-    CHECK_INT(a.rows.row_count, 1);
-    d.number = (uint64_t)a.rows.cells[0].i;
-    d.seq = (uint64_t)a.rows.cells[3].i;
-    memcpy(text[0], a.rows.cells[6].bytes.at, a.rows.cells[6].bytes.n);
-    text[0][a.rows.cells[6].bytes.n] = 0;
-    text[1][0] = 0;
-    d.attempts = (uint32_t)a.rows.cells[9].i;
-    d.reason = REASON_REFUSED;
-    query_answer_done(&a);
+    CHECK(rig_dead(g, sink, text, &d));
     return d;
 }
 
@@ -136,7 +122,7 @@ TEST(a_retried_dead_letter_is_resolved_only_by_the_brokers_word)
     turns(&g, 100);
     CHECK_INT(rig_sink(&g, 0).counts.dead, 0);
     CHECK_INT(g.world.sinks[0].arrived[3], 1);
-    CHECK(outflow_balanced(g.relay->routes[0].outflows[0]));
+    CHECK(outflow_balanced(g.relay->routes[0]->outflows[0]));
     rig_done(&g);
 }
 
@@ -157,7 +143,7 @@ TEST(a_dropped_dead_letter_is_counted_as_dropped_by_a_person)
     turns(&g, 20);
     CHECK_INT(rig_sink(&g, 0).counts.dead, 0);
     CHECK_INT(rig_sink(&g, 0).counts.dropped_person, 1);
-    CHECK(outflow_balanced(g.relay->routes[0].outflows[0]));
+    CHECK(outflow_balanced(g.relay->routes[0]->outflows[0]));
     rig_done(&g);
 }
 
@@ -449,7 +435,7 @@ static enum step_result run_step(
 
 static void add_step(struct rig *g, struct step *s)
 {
-    struct outflow *o = g->relay->routes[0].outflows[0];
+    struct outflow *o = g->relay->routes[0]->outflows[0];
 
     o->steps[o->step_count++] = s;
 }
@@ -501,7 +487,7 @@ TEST(a_retried_dead_letter_that_todays_steps_drop_is_counted_once)
     turns(&g, 50);
     CHECK_INT(rig_sink(&g, 0).counts.dead, 0);
     CHECK_INT(rig_sink(&g, 0).counts.dropped_filter, 1);
-    CHECK(outflow_balanced(g.relay->routes[0].outflows[0]));
+    CHECK(outflow_balanced(g.relay->routes[0]->outflows[0]));
     rig_done(&g);
 }
 
@@ -525,7 +511,7 @@ TEST(two_deeds_on_one_dead_letter_do_not_meet)
     turns(&g, 50);
     CHECK_INT(rig_sink(&g, 0).counts.dead, 0);
     CHECK_INT(rig_sink(&g, 0).counts.dropped_person, 0);
-    CHECK(outflow_balanced(g.relay->routes[0].outflows[0]));
+    CHECK(outflow_balanced(g.relay->routes[0]->outflows[0]));
     rig_done(&g);
 }
 
@@ -707,7 +693,7 @@ TEST(a_full_store_pauses_the_source_and_goes_on_by_itself)
     CHECK(status.next_seq < g.world.count + 1);
     g.world.sinks[0].up = true;
     g.config.retain_age_ms = 0;
-    store_route_retain(g.store, g.relay->routes[0].id, 1, 1);
+    store_route_retain(g.store, g.relay->routes[0]->id, 1, 1);
     CHECK(rig_settle(&g, 100000));
     rig_check(&g, true);
     rig_done(&g);

@@ -1,68 +1,194 @@
 /* Many seeds: a whole bridge with sinks that fail in every way and a daemon that dies at any
- * moment. */
+ * moment. A seed that fails is shrunk and printed as a script (tests/sim/script.h).
+ *
+ *   BASCULE_SIM_SEEDS=N   how many     BASCULE_SIM_FIRST=N   from which on
+ *   BASCULE_SIM_SCRIPT=/PATH   runs that script instead */
 #include "tests/harness.h"
 #include "tests/sim/rig.h"
+#include "tests/sim/script.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-static void trouble(struct rig *g)
+#define SETTLE_TURNS 20000
+#define SHRINK_TRIES 1500
+/* A script that was shrunk may turn for ever; none takes a tenth of it. */
+#define SCRIPT_SECONDS 60
+
+/* ---- one script ---- */
+
+static void set_up(struct rig *g, const struct line *l)
 {
-    struct random *r = &g->world.random;
+    struct world_sink *s = &g->world.sinks[l->a < WORLD_SINKS_MAX ? l->a : 0];
 
-    for (size_t i = 0; i < g->world.sink_count; i++) {
-        struct world_sink *s = &g->world.sinks[i];
+    switch (l->action) {
+    case ACTION_SINKS:
+        break; /* it was first */
+    case ACTION_POSITIONS:
+        g->world.keep_position = true;
+        break;
+    case ACTION_PER_KEY:
+        g->sinks[l->a].max_in_flight_per_key = 1;
+        break;
+    case ACTION_FALLBACK:
+        g->sinks[g->route.sink_count - 1].fallback_only = true;
+        g->sinks[0].fallback = g->route.sink_count - 1;
+        break;
+    case ACTION_NACK:
+        s->nack = l->b;
+        break;
+    case ACTION_UNROUTABLE:
+        s->unroutable = l->b;
+        break;
+    case ACTION_LOSE:
+        s->lose = l->b;
+        break;
+    case ACTION_BROKER:
+        s->broker_state = l->b;
+        break;
+    case ACTION_TIMEOUT:
+        s->timeout = l->b;
+        break;
+    case ACTION_ECHO:
+        s->echo = l->b;
+        break;
+    case ACTION_REFUSE:
+        s->refuse_every = l->b;
+        break;
+    case ACTION_POISON:
+        s->poison_every = l->b;
+        break;
+    default:
+        break;
+    }
+}
 
-        s->nack = random_below(r, 3) ? 0 : (int)random_below(r, 200);
-        s->unroutable = random_below(r, 3) ? 0 : (int)random_below(r, 200);
-        s->lose = random_below(r, 2) ? 0 : (int)random_below(r, 60);
-        s->broker_state = random_below(r, 3) ? 0 : (int)random_below(r, 200);
-        s->timeout = random_below(r, 3) ? 0 : (int)random_below(r, 100);
-        s->refuse_every = random_below(r, 3) ? 0 : 17;
-        s->poison_every = random_below(r, 4) ? 0 : 23;
+/* While the route is just being changed, it is said so. */
+static void person_pauses(struct rig *g, size_t sink)
+{
+    struct fault why = { 0 };
+    int result = relay_pause(g->relay, "orders", g->sinks[sink].name, !rig_sink(g, sink).paused,
+        "uid 0", g->unix_ms, &why);
+
+    CHECK(result == 0 || (g->next && why.kind == FAULT_RETRY));
+}
+
+/* Refused is an answer too: two deeds on one dead letter do not meet. */
+static void person_acts(struct rig *g, size_t sink, bool retry)
+{
+    struct relay_dead d;
+    struct fault why;
+    char text[2][64];
+
+    if (!rig_dead(g, sink, text, &d))
+        return;
+    if (retry)
+        (void)relay_dead_retry(g->relay, &d, g->unix_ms, &why);
+    else
+        (void)relay_dead_drop(g->relay, &d, g->unix_ms, &why);
+}
+
+/* Something of a sink, of the route, of the connection, or nothing. */
+static void edit(struct rig *g, struct config_sink *s, int what)
+{
+    switch (what % 7) {
+    case 0:
+        s->window_events = 32 + what / 7;
+        break;
+    case 1:
+        s->max_attempts = 3 + (uint32_t)what / 7 % 4;
+        break;
+    case 2:
+        g->route.window_events = 64 + what / 7;
+        break;
+    case 3:
+        g->route.max_backlog = (int64_t)(16 + what / 7) << 20;
+        break;
+    case 4:
+        (void)snprintf(g->connection.files, sizeof g->connection.files, "%d", what);
+        break;
+    case 5:
+        s->enabled = !s->enabled;
+        break;
+    default:
+        break;
+    }
+    /* One that is still in progress goes on; the next one takes up all. */
+    if (rig_reload(g, NULL) != 0 && !g->next)
+        harness_fail(__FILE__, __LINE__, "reload: %s", g->reload_why.text);
+}
+
+static void act(struct rig *g, const struct line *l)
+{
+    size_t sink = (size_t)l->a < g->route.sink_count ? (size_t)l->a : 0;
+    struct world_sink *s = &g->world.sinks[sink];
+
+    switch (l->action) {
+    case ACTION_TURN:
+    case ACTION_STUCK:
+        rig_turn(g, l->action == ACTION_STUCK);
+        break;
+    case ACTION_PUBLISH:
+        world_publish(&g->world, (size_t)l->a);
+        break;
+    case ACTION_UP:
+        s->up = !s->up;
+        s->session += !s->up;
+        break;
+    case ACTION_BLOCK:
+        s->blocked = !s->blocked;
+        break;
+    case ACTION_SICK:
+        s->sick = !s->sick;
+        break;
+    case ACTION_PAUSE:
+        person_pauses(g, sink);
+        break;
+    case ACTION_RETRY:
+    case ACTION_DROP:
+        person_acts(g, sink, l->action == ACTION_RETRY);
+        break;
+    case ACTION_EDIT:
+        edit(g, &g->sinks[sink], l->b);
+        break;
+    case ACTION_STOP:
+        rig_stop(g);
+        rig_start(g);
+        break;
+    case ACTION_CRASH_COMMITTED:
+        store_step(g->store);
+        rig_crash(g);
+        rig_start(g);
+        break;
+    case ACTION_CRASH:
+        rig_crash(g);
+        rig_start(g);
+        break;
+    default:
+        set_up(g, l);
+        break;
     }
 }
 
 static void quiet(struct rig *g)
 {
-    for (size_t i = 0; i < g->world.sink_count; i++) {
+    for (size_t i = 0; i < g->route.sink_count; i++) {
         struct world_sink *s = &g->world.sinks[i];
 
-        s->nack = s->unroutable = s->lose = s->broker_state = s->timeout = 0;
+        s->nack = s->unroutable = s->lose = s->broker_state = s->timeout = s->echo = 0;
         s->up = true;
         s->blocked = s->sick = false;
+        g->sinks[i].enabled = true;
     }
-}
-
-static void disturb(struct rig *g, int crash_per_mille)
-{
-    struct random *r = &g->world.random;
-    struct world_sink *s = &g->world.sinks[random_below(r, g->world.sink_count)];
-
-    switch (random_below(r, 40)) {
-    case 0:
-        s->up = !s->up;
-        if (!s->up)
-            s->session++;
-        break;
-    case 1:
-        s->blocked = !s->blocked;
-        break;
-    case 2:
-        s->sick = !s->sick;
-        break;
-    case 3:
-        world_publish(&g->world, random_below(r, 100));
-        break;
-    default:
-        break;
-    }
-    if ((int)random_below(r, 1000) >= crash_per_mille)
-        return;
-    if (random_below(r, 2))
-        store_step(g->store); /* dies after the commit, before anybody heard of it */
-    rig_crash(g);
-    rig_start(g);
+    for (int i = 0; i < SETTLE_TURNS && g->next; i++)
+        rig_turn(g, false);
+    rig_reload_now(g, NULL);
+    CHECK_INT(g->reloaded, RELAY_RELOAD_DONE);
+    for (size_t i = 0; i < g->route.sink_count; i++)
+        if (rig_sink(g, i).paused)
+            person_pauses(g, i);
 }
 
 static void tell(const struct rig *g)
@@ -84,54 +210,223 @@ static void tell(const struct rig *g)
     }
 }
 
-static void run_seed(uint64_t seed)
+/* A source without positions gives what was not yet acknowledged again after an end, as a new event
+ * that comes late; order is promised within one receipt, and by sinks that have one of a key in
+ * flight. */
+static bool ordered(const struct rig *g, const struct script *s)
 {
-    struct rig g;
-    struct random choice = { seed };
-    bool ordered;
+    bool ends = false, result = true;
 
-    rig_init(&g, seed, 1 + random_below(&choice, 3));
-    g.world.keep_position = random_below(&choice, 2);
-    for (size_t i = 0; i < g.route.sink_count; i++)
-        g.sinks[i].max_in_flight_per_key = random_below(&choice, 2) ? 1 : 0;
-    if (g.route.sink_count == 3 && random_below(&choice, 2)) {
-        g.sinks[2].fallback_only = true;
-        g.sinks[0].fallback = 2;
-    }
-    trouble(&g);
-    rig_start(&g);
-    world_publish(&g.world, 50 + random_below(&choice, 300));
-    for (int i = 0; i < 300; i++) {
-        rig_turn(&g, random_below(&g.world.random, 3) == 0);
-        disturb(&g, 15);
+    for (size_t i = 0; i < s->n; i++)
+        ends = ends || s->lines[i].action >= ACTION_STOP;
+    for (size_t i = 0; i < g->route.sink_count; i++)
+        result = result && g->sinks[i].max_in_flight_per_key == 1 && !g->sinks[i].fallback_only;
+    return result && (g->world.keep_position || !ends);
+}
+
+static void forget_store(void)
+{
+    static const char *const files[] = { "store.db", "store.db-wal", "store.db-shm",
+        "store.db.lock" };
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        (void)unlink(files[i]);
+}
+
+static void run_script(const struct script *s)
+{
+    static struct rig g;
+
+    forget_store();
+    rig_init(&g, s->seed, s->n ? (size_t)s->lines[0].a : 1);
+    for (size_t i = 0; i < s->n; i++) {
+        g.world.random.state = script_chance(s, &s->lines[i]);
+        if (s->lines[i].action == ACTION_START)
+            rig_start(&g);
+        else
+            act(&g, &s->lines[i]);
     }
     quiet(&g);
-    if (!rig_settle(&g, 20000)) {
+    if (!rig_settle(&g, SETTLE_TURNS)) {
         tell(&g);
-        harness_fail(__FILE__, __LINE__, "seed %" PRIu64 ": not all is finished", seed);
+        harness_fail(__FILE__, __LINE__, "not all is finished");
     }
-    /* A source without positions gives what was not yet acknowledged again after a crash, as a new
-     * event that comes late; order is promised within one receipt. */
-    ordered = g.world.keep_position || g.crashes == 0;
-    for (size_t i = 0; i < g.route.sink_count; i++)
-        ordered = ordered && g.sinks[i].max_in_flight_per_key == 1 && !g.sinks[i].fallback_only;
-    rig_check(&g, ordered);
+    rig_check(&g, ordered(&g, s));
     rig_stop(&g);
     rig_done(&g);
-    (void)unlink("store.db");
-    (void)unlink("store.db-wal");
-    (void)unlink("store.db-shm");
-    (void)unlink("store.db.lock");
+}
+
+/* ---- one that fails ---- */
+
+/* Where a script fails: "tests/sim/rig.c:222", or the signal that ended it; "" when it passes. */
+static void failure_of(const struct script *s, char *ret, size_t n, bool show)
+{
+    FILE *log = tmpfile();
+    char line[512];
+    int status;
+    pid_t pid;
+
+    CHECK(log);
+    pid = fork();
+    if (pid == 0) {
+        (void)dup2(fileno(log), STDOUT_FILENO);
+        (void)dup2(fileno(log), STDERR_FILENO);
+        (void)alarm(SCRIPT_SECONDS);
+        run_script(s);
+        _exit(0);
+    }
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+    ret[0] = 0;
+    rewind(log);
+    while (status != 0 && fgets(line, sizeof line, log)) {
+        if (show)
+            fputs(line, stderr);
+        if (strncmp(line, "  tests/", 8) == 0)
+            (void)snprintf(
+                ret, n, "%.*s", (int)strcspn(line, " ") + (int)strcspn(line + 2, " "), line + 2);
+    }
+    if (status != 0 && ret[0] == 0)
+        (void)snprintf(ret, n, "status %d", status);
+    (void)fclose(log);
+}
+
+static char expected[128];
+
+static bool fails_likewise(const struct script *s)
+{
+    char place[sizeof expected];
+
+    failure_of(s, place, sizeof place, false);
+    return strcmp(place, expected) == 0;
+}
+
+static void report(struct script *s)
+{
+    size_t asked;
+
+    fprintf(stderr, "seed %" PRIu64 " fails:\n", s->seed);
+    failure_of(s, expected, sizeof expected, true);
+    if (expected[0] == 0)
+        harness_fail(__FILE__, __LINE__, "seed %" PRIu64 " fails only behind others", s->seed);
+    asked = script_shrink(s, SHRINK_TRIES, fails_likewise);
+    fprintf(stderr, "shrunk to %zu lines in %zu runs; BASCULE_SIM_SCRIPT=/PATH runs it again:\n",
+        s->n, asked);
+    script_print(s, stderr);
+    failure_of(s, expected, sizeof expected, true);
+    harness_fail(__FILE__, __LINE__, "seed %" PRIu64 " fails", s->seed);
+}
+
+/* ---- tests ---- */
+
+static void run_file(const char *path)
+{
+    static struct script s;
+    FILE *f = fopen(path, "r");
+    int bad;
+
+    if (!f)
+        harness_fail(__FILE__, __LINE__, "%s cannot be opened", path);
+    bad = script_read(&s, f);
+    (void)fclose(f);
+    if (bad)
+        harness_fail(__FILE__, __LINE__, "%s:%d cannot be", path, bad);
+    run_script(&s);
+}
+
+/* A child for many seeds: a process for each would cost as much as the run. It names the seed
+ * before it begins with it. */
+static bool run_seeds(uint64_t from, uint64_t n, uint64_t *at)
+{
+    int name[2], status;
+    uint64_t seed;
+    pid_t pid;
+
+    CHECK_INT(pipe(name), 0);
+    pid = fork();
+    if (pid == 0) {
+        static struct script s;
+        int nowhere = open("/dev/null", O_WRONLY);
+
+        (void)dup2(nowhere, STDERR_FILENO);
+        for (seed = from; seed < from + n; seed++) {
+            if (write(name[1], &seed, sizeof seed) != sizeof seed)
+                _exit(1);
+            script_make(&s, seed);
+            run_script(&s);
+        }
+        _exit(0);
+    }
+    (void)close(name[1]);
+    while (read(name[0], &seed, sizeof seed) == sizeof seed)
+        *at = seed;
+    (void)close(name[0]);
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+    return status == 0;
 }
 
 TEST(whatever_the_seed_nothing_is_lost)
 {
-    const char *count = getenv("BASCULE_SIM_SEEDS"), *first = getenv("BASCULE_SIM_FIRST");
-    uint64_t n = count ? strtoull(count, NULL, 10) : 100;
-    uint64_t from = first ? strtoull(first, NULL, 10) : 1;
+    const char *count = getenv("BASCULE_SIM_SEEDS"), *first = getenv("BASCULE_SIM_FIRST"),
+               *file = getenv("BASCULE_SIM_SCRIPT");
+    uint64_t from = first ? strtoull(first, NULL, 10) : 1, failed = 0;
+    static struct script s;
 
-    for (uint64_t seed = from; seed < from + n; seed++) {
-        fprintf(stderr, "seed %" PRIu64 "\n", seed);
-        run_seed(seed);
+    if (file) {
+        run_file(file);
+        return;
     }
+    (void)alarm(0); /* a million seeds take hours; each script has its own end */
+    if (run_seeds(from, count ? strtoull(count, NULL, 10) : 100, &failed))
+        return;
+    script_make(&s, failed);
+    report(&s);
+}
+
+static bool has_three(const struct script *s)
+{
+    int found = 0;
+
+    for (size_t i = 0; i < s->n; i++)
+        found += s->lines[i].number == 31 || s->lines[i].number == 32 || s->lines[i].number == 217;
+    return found == 3;
+}
+
+TEST(a_failing_script_shrinks_to_the_lines_that_make_it_fail)
+{
+    static struct script s;
+
+    script_make(&s, 7);
+    CHECK(s.n > 300);
+    CHECK(script_shrink(&s, 100000, has_three) < 1000);
+    CHECK(s.n <= 5); /* and those that every script has */
+    CHECK(has_three(&s));
+}
+
+TEST(a_printed_script_is_read_as_it_was)
+{
+    static struct script s, again;
+    FILE *f = tmpfile();
+
+    script_make(&s, 9);
+    CHECK(f);
+    script_print(&s, f);
+    rewind(f);
+    CHECK_INT(script_read(&again, f), 0);
+    (void)fclose(f);
+    CHECK(again.seed == s.seed && again.n == s.n);
+    for (size_t i = 0; i < s.n; i++)
+        CHECK(again.lines[i].action == s.lines[i].action && again.lines[i].a == s.lines[i].a &&
+              again.lines[i].b == s.lines[i].b && again.lines[i].number == s.lines[i].number);
+}
+
+TEST(a_script_with_a_line_that_cannot_be_is_refused_by_its_number)
+{
+    static struct script s;
+    FILE *f = tmpfile();
+
+    CHECK(f);
+    fputs("seed 3\n0 sinks 1\n1 start\n2 jump\n", f);
+    rewind(f);
+    CHECK_INT(script_read(&s, f), 4);
+    (void)fclose(f);
 }

@@ -1,6 +1,9 @@
 #include "tests/sim/world.h"
 
+#include "tests/harness.h"
+
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -37,6 +40,7 @@ struct link {
 static int link_open(const struct link_spec *spec, struct link **ret, struct fault *why)
 {
     (void)spec;
+    world_now->link_opens++;
     *ret = calloc(1, sizeof **ret);
     return *ret ? 0 : fault_set(why, FAULT_RETRY, 0, "out of memory");
 }
@@ -94,6 +98,7 @@ static int source_open(
     if (!s)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     s->window = spec->window_events;
+    w->source_opens++;
     world_source_lost(w);
     if (w->keep_position && spec->position_count) {
         char text[24] = { 0 };
@@ -211,6 +216,7 @@ static void source_free(struct source *s)
 
 struct sent {
     uint64_t ref, session;
+    uint64_t seq; /* 0: no first delivery, or too far to keep in mind */
     int number;
     bool replay, alone;
     int64_t due_ms;
@@ -223,23 +229,61 @@ struct sink {
     size_t n, window;
     uint64_t session;
     int64_t last_due_ms; /* answers come in the order of the messages, as on one channel */
+    struct report told;  /* one of those that were given */
 };
 
 static int sink_open(
     struct link *l, const struct sink_spec *spec, struct sink **ret, struct fault *why)
 {
     const struct scripted_sink_options *options = spec->options;
-    struct sink *s = calloc(1, sizeof *s);
+    struct sink *s = world_now->refuse_sinks ? NULL : calloc(1, sizeof *s);
 
     if (!s)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     s->link = l;
     s->to = &world_now->sinks[options->index];
+    s->to->opens++;
     s->session = s->to->session;
     s->window =
         (size_t)spec->window_events < IN_FLIGHT_MAX ? (size_t)spec->window_events : IN_FLIGHT_MAX;
     *ret = s;
     return 0;
+}
+
+/* STORE/ROUTE/SEQ/SINK/GENERATION */
+static uint64_t seq_of(struct world_sink *to, const struct message *m)
+{
+    unsigned long long route, seq, sink, generation;
+    char text[128] = { 0 };
+
+    memcpy(text, m->token.at, m->token.n < sizeof text ? m->token.n : sizeof text - 1);
+    if (sscanf(text, "%*[0-9a-f]/%llu/%llu/%llu/%llu", &route, &seq, &sink, &generation) != 4)
+        harness_fail(__FILE__, __LINE__, "this is no token: '%s'", text);
+    to->generation = generation;
+    return generation == 0 && seq < WORLD_SEQS_MAX ? seq : 0;
+}
+
+/* What holds for every first delivery, whatever happened before. */
+static void check_sent(struct sink *s, const struct message *m, const struct sent *now)
+{
+    struct world_sink *to = s->to;
+    int key = world_now->events[now->number].key;
+
+    if (now->seq == 0 || now->replay)
+        return;
+    if (to->named[now->seq] && to->named[now->seq] != now->number + 1)
+        harness_fail(__FILE__, __LINE__, "the token of event %d names event %d as well",
+            to->named[now->seq] - 1, now->number);
+    to->named[now->seq] = (uint16_t)(now->number + 1);
+    if (to->maybe[now->seq] && (!(m->flags & MESSAGE_RESEND) || m->first_sent_ms == 0))
+        harness_fail(__FILE__, __LINE__,
+            "event %d (%" PRIu64 ") may have arrived before and goes as if it never had",
+            now->number, now->seq);
+    for (size_t i = 0; to->ordered && key && i < s->n; i++)
+        if (world_now->events[s->sent[i].number].key == key && s->sent[i].seq > now->seq)
+            harness_fail(__FILE__, __LINE__,
+                "event %d goes while a younger one of its key, %d, is in flight", now->number,
+                s->sent[i].number);
 }
 
 static size_t sink_publish(struct sink *s, const struct message *messages, size_t n)
@@ -254,14 +298,17 @@ static size_t sink_publish(struct sink *s, const struct message *messages, size_
         s->last_due_ms = due > s->last_due_ms ? due : s->last_due_ms;
         assert(messages[i].token.n > 0);
         assert(bytes_present(messages[i].fields[0]));
-        s->sent[s->n++] = (struct sent){
+        s->sent[s->n] = (struct sent){
             .ref = messages[i].ref,
+            .seq = seq_of(s->to, &messages[i]),
             .session = s->session,
             .number = world_number(messages[i].event->body),
             .replay = messages[i].flags & MESSAGE_REPLAY,
             .alone = messages[i].flags & MESSAGE_ALONE,
             .due_ms = s->last_due_ms,
         };
+        check_sent(s, &messages[i], &s->sent[s->n]);
+        s->n++;
     }
     return i;
 }
@@ -272,7 +319,8 @@ static void arrive(struct world_sink *to, const struct sent *m)
         to->replayed++;
         return;
     }
-    if (to->arrived[m->number]++ == 0)
+    /* What a person sends again comes when they say. */
+    if (to->arrived[m->number]++ == 0 && m->seq)
         to->first_order[m->number] = ++to->order;
 }
 
@@ -287,9 +335,9 @@ static struct report answer(struct sink *s, const struct sent *m)
     struct report r = { .ref = m->ref, .fate = FATE_REFUSED };
 
     if (m->session != to->session) {
-        r.fate = FATE_UNSURE;
+        r.fate = chance(300) ? FATE_UNSENT : FATE_UNSURE;
         r.cause = CAUSE_LOST;
-        if (chance(400))
+        if (r.fate == FATE_UNSURE && chance(400))
             arrive(to, m);
     } else if (to->refuse_every && m->number % to->refuse_every == 3) {
         r.cause = CAUSE_FINAL;
@@ -297,8 +345,10 @@ static struct report answer(struct sink *s, const struct sent *m)
         r.text = "too large";
     } else if (chance(to->unroutable)) {
         r.cause = CAUSE_UNROUTABLE;
+        to->charges++;
     } else if (chance(to->nack) || to->sick) {
         r.cause = CAUSE_NACK;
+        to->charges++;
     } else if (chance(to->broker_state)) {
         r.fate = FATE_UNSENT;
         r.cause = CAUSE_BROKER;
@@ -306,12 +356,23 @@ static struct report answer(struct sink *s, const struct sent *m)
         r.fate = FATE_UNSURE;
         r.cause = CAUSE_TIMEOUT;
         r.later_confirmed = chance(500);
+        to->charges += r.later_confirmed;
         if (chance(500))
             arrive(to, m);
     } else {
         r.fate = FATE_DELIVERED;
         arrive(to, m);
     }
+    if (m->seq)
+        to->maybe[m->seq] = r.fate == FATE_UNSURE || r.fate == FATE_DELIVERED ||
+                            (to->maybe[m->seq] && r.fate == FATE_UNSENT);
+    return r;
+}
+
+static struct report told(struct sink *s, struct report r)
+{
+    if (r.fate == FATE_DELIVERED && (s->told.fate == FATE_NONE || chance(100)))
+        s->told = r;
     return r;
 }
 
@@ -329,6 +390,8 @@ static size_t close_all(struct sink *s, struct report *ret, size_t limit)
     if (s->n > limit)
         return 0;
     for (size_t i = 0; i < s->n; i++) {
+        if (s->sent[i].seq)
+            s->to->maybe[s->sent[i].seq] = !alone;
         ret[n++] = (struct report){
             .ref = s->sent[i].ref,
             .fate = alone ? FATE_REFUSED : FATE_UNSURE,
@@ -349,15 +412,19 @@ static size_t sink_collect(struct sink *s, struct report *ret, size_t limit)
 
     for (size_t i = 0; i < s->n; i++)
         if (s->session == s->to->session && closes(s, &s->sent[i]) &&
-            s->sent[i].due_ms <= s->link->now_ms)
+            s->sent[i].due_ms <= s->link->now_ms && !s->to->silent)
             return close_all(s, ret, limit);
     if (chance(s->to->lose))
         s->to->session++;
+    /* No link should, but a late word on what is long finished must not finish something else. */
+    if (s->told.fate && n < limit && chance(s->to->echo))
+        ret[n++] = s->told;
     for (size_t i = 0; i < s->n; i++) {
         struct sent m = s->sent[i];
 
-        if (n < limit && (m.due_ms <= s->link->now_ms || m.session != s->to->session))
-            ret[n++] = answer(s, &m);
+        if (n < limit &&
+            ((m.due_ms <= s->link->now_ms && !s->to->silent) || m.session != s->to->session))
+            ret[n++] = told(s, answer(s, &m));
         else
             s->sent[left++] = m;
     }
@@ -379,6 +446,9 @@ static void sink_status(const struct sink *s, struct link_status *ret)
 
 static void sink_free(struct sink *s)
 {
+    for (size_t i = 0; i < s->n; i++)
+        if (s->sent[i].seq)
+            s->to->maybe[s->sent[i].seq] = true;
     free(s);
 }
 

@@ -9,6 +9,8 @@
 #define WORLD_EVENTS_MAX 4096
 #define WORLD_SINKS_MAX 4
 #define WORLD_KEYS 7
+/* Places in the log that a sink's broker keeps in mind; more are not looked at. */
+#define WORLD_SEQS_MAX 16384
 
 /* One published event: number i of the source broker, key k(i), body "event i". */
 struct world_event {
@@ -24,10 +26,20 @@ struct world_sink {
     uint32_t first_order[WORLD_EVENTS_MAX]; /* 1-based order of its first arrival */
     uint32_t order;
     uint32_t replayed; /* arrivals flagged as replay */
+    uint32_t opens;    /* times the bridge opened it */
+    bool silent;       /* it takes messages and answers nothing */
     bool up, blocked, sick;
+    bool ordered; /* the sink keeps the order of keys as they came */
     uint64_t session;
+    uint64_t generation; /* of the token that came last */
+    uint64_t charges;    /* answers that may use up an attempt */
+    /* By place in the log, for first deliveries: which event it names (plus 1), and whether a try
+     * of it may have arrived without our word. */
+    uint16_t named[WORLD_SEQS_MAX];
+    bool maybe[WORLD_SEQS_MAX];
     /* Chances per 1000 for a message: */
     int nack, unroutable, lose, broker_state, timeout, poison_every;
+    int echo; /* a report that was given before comes again */
     /* Events that this broker always refuses: number % refuse_every == 3. */
     int refuse_every;
 };
@@ -38,8 +50,10 @@ struct world {
     size_t count, next; /* published; next to hand over in this session */
     bool keep_position; /* like Kafka: goes on from a stored position */
     bool source_up;
-    bool ids;      /* its publishers give ids */
-    uint32_t hops; /* that its events have behind them */
+    uint32_t source_opens, link_opens;
+    bool refuse_sinks; /* opening one fails: a bridge without memory */
+    bool ids;          /* its publishers give ids */
+    uint32_t hops;     /* that its events have behind them */
     struct world_sink sinks[WORLD_SINKS_MAX];
     size_t sink_count;
 };

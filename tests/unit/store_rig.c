@@ -3,6 +3,9 @@
 #include "bridge/base/random.h"
 
 #include <poll.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 int store_rig_try(struct store_spec spec, struct store **ret, struct fault *why)
 {
@@ -179,6 +182,15 @@ void store_rig_sink(struct store *s, uint64_t route_id, const char *name, struct
 
     if (store_sink_open(s, route_id, name, NULL, STORE_BEGIN_OLDEST, 0, ret, &why) != 0)
         harness_fail(__FILE__, __LINE__, "store_sink_open: %s", why.text);
+}
+
+void store_rig_small_disk(const char *directory, const char *options)
+{
+    CHECK_INT(mkdir(directory, 0700), 0);
+    /* In a namespace of its own, so that it goes with this process. */
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("tmpfs", directory, "tmpfs", 0, options) != 0)
+        harness_skip("needs the right to mount a small disk");
 }
 
 const struct cell *store_rig_cell(const struct rows *r, size_t row, const char *column)

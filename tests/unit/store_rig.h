@@ -28,6 +28,9 @@ void store_rig_query(struct store *s, const struct query_spec *spec, struct quer
 uint64_t store_rig_check_log(struct store *s, uint64_t route_id, uint64_t first);
 void store_rig_route(struct store *s, const char *name, struct store_route *ret);
 void store_rig_sink(struct store *s, uint64_t route_id, const char *name, struct store_sink *ret);
+/* Mounts a small one at `directory`, which it makes, for this process alone; or ends the test as
+ * skipped. */
+void store_rig_small_disk(const char *directory, const char *options);
 const struct cell *store_rig_cell(const struct rows *r, size_t row, const char *column);
 const char *store_rig_text(const struct rows *r, size_t row, const char *column);
 

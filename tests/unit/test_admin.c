@@ -7,6 +7,8 @@
 #include "tests/harness.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -207,6 +209,31 @@ TEST(as_many_silent_clients_as_there_is_room_for_leave_it_open_again)
     struct http *h = serve();
 
     serve_while(h, ask_beside_a_crowd);
+    http_free(h);
+}
+
+TEST(without_descriptors_it_rests_and_serves_those_who_waited)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX, .sun_path = "sock" };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    struct http *h = serve();
+    struct pollfd ready = { .fd = http_pollfd(h), .events = POLLIN };
+    char answer[512];
+    struct rlimit limit, none;
+
+    CHECK_INT(connect(fd, (struct sockaddr *)&where, sizeof where), 0);
+    CHECK_INT(write(fd, "GET /now HTTP/1.0\r\n\r\n", 21), 21);
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    none.rlim_cur = 3;
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), 0);
+    CHECK(http_step(h, 5000) > 5000);
+    CHECK_INT(poll(&ready, 1, 0), 0);
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (int64_t now = 7000; read(fd, answer, sizeof answer) <= 0; now++)
+        (void)http_step(h, now);
+    CHECK(strncmp(answer, "HTTP/1.1 200", 12) == 0 || strncmp(answer, "HTTP/1.0 200", 12) == 0);
+    (void)close(fd);
     http_free(h);
 }
 

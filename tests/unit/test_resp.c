@@ -3,6 +3,7 @@
 
 #include "bridge/links/resp.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -117,6 +118,93 @@ TEST(resp_commands_are_written_as_lengths_and_bytes)
     CHECK(read(peer, got, sizeof got - 1) > 0);
     CHECK_TEXT(got, "*4\r\n$3\r\nSET\r\n$0\r\n\r\n$10\r\nabcdefghij\r\n$2\r\n-5\r\n");
     resp_free(r);
+}
+
+TEST(resp_flush_sends_without_a_step)
+{
+    char got[64] = "";
+
+    dial();
+    ping(1);
+    CHECK(resp_wants_write(r));
+    resp_flush(r);
+    CHECK(!resp_wants_write(r));
+    CHECK_INT(read(peer, got, sizeof got - 1), 14);
+    CHECK_TEXT(got, "*1\r\n$4\r\nPING\r\n");
+    resp_free(r);
+}
+
+TEST(resp_flush_into_a_closed_connection_ends_it_at_the_next_step)
+{
+    struct linger hard = { 1, 0 };
+
+    dial();
+    CHECK_INT(setsockopt(peer, SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
+    CHECK_INT(close(peer), 0);
+    ping(7);
+    resp_flush(r);
+    CHECK(resp_wants_write(r));
+    CHECK_INT(resp_step(r, &why), -1);
+    resp_free(r);
+    CHECK_CONTAINS(seen, "lost 7");
+}
+
+static const struct resp_value *taken[8];
+static size_t taken_n;
+
+static void take(void *owner, uint64_t arg, const struct resp_value *v, bool sent)
+{
+    (void)owner;
+    (void)arg;
+    (void)sent;
+    if (!v)
+        return;
+    resp_take(r);
+    taken[taken_n++] = v;
+}
+
+/* As one socket takes only so much at a time, the two ends move in turn. */
+static void answer(const char *text, size_t n)
+{
+    while (n > 0) {
+        ssize_t k = send(peer, text, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        CHECK(k > 0 || errno == EAGAIN);
+        text += k > 0 ? k : 0;
+        n -= k > 0 ? (size_t)k : 0;
+        CHECK_INT(step(), 0);
+    }
+}
+
+/* Eight replies of 2,000 texts each: many blocks, some of which serve twice. */
+TEST(resp_taken_replies_keep_their_bytes_and_outlive_the_connection)
+{
+    enum { TEXTS = 2000, LINE = 8 + 202 };
+    static char text[16 + TEXTS * LINE];
+    size_t n = (size_t)snprintf(text, sizeof text, "*%d\r\n", TEXTS);
+
+    for (int i = 0; i < TEXTS; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "$200\r\n%0200d\r\n", i);
+    dial();
+    for (size_t k = 0; k < 8; k++) {
+        CHECK_INT(resp_command(r, 1, take, NULL, 0), 0);
+        resp_arg_text(r, "PING");
+        answer(text, n);
+        for (int64_t end = 0; taken_n == k && end < 1000; end++) {
+            struct pollfd p = { .fd = resp_fd(r), .events = POLLIN };
+            (void)poll(&p, 1, 10);
+            CHECK_INT(step(), 0);
+        }
+        CHECK_INT(taken_n, k + 1);
+        if (k % 2)
+            resp_value_free((void *)(uintptr_t)taken[k]);
+    }
+    resp_free(r);
+    for (size_t k = 0; k < 8; k += 2) {
+        CHECK_INT(taken[k]->n, TEXTS);
+        for (int i = 0; i < TEXTS; i++)
+            CHECK_INT(strtol((const char *)taken[k]->items[i].text.at, NULL, 10), i);
+        resp_value_free((void *)(uintptr_t)taken[k]);
+    }
 }
 
 TEST(resp_end_tells_each_command_whether_it_left)

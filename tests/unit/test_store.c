@@ -705,6 +705,35 @@ TEST(events_are_listed_page_by_page)
     store_free(s, true);
 }
 
+TEST(places_that_no_log_reaches_select_this_routes_events_and_no_other)
+{
+    struct store *s = store_rig_open();
+    struct store_route orders, clicks;
+    uint64_t next = 1, other = 1;
+    struct query_answer a;
+
+    store_rig_route(s, "orders", &orders);
+    store_rig_route(s, "clicks", &clicks);
+    store_rig_append(s, orders.id, &next, 10, RIG_TIME, 20, false);
+    store_rig_append(s, clicks.id, &other, 5, RIG_TIME, 20, false);
+    store_rig_commit(s, RIG_TIME);
+    ask(s,
+        (struct query_spec){ .kind = QUERY_EVENTS,
+            .where = { .route = "orders", .first_seq = 4, .last_seq = (uint64_t)1 << 42 },
+            .limit = 100 },
+        &a);
+    CHECK_INT(a.rows.row_count, 7);
+    query_answer_done(&a);
+    ask(s,
+        (struct query_spec){ .kind = QUERY_EVENTS,
+            .where = { .route = "orders", .first_seq = (uint64_t)1 << 40 },
+            .limit = 100 },
+        &a);
+    CHECK_INT(a.rows.row_count, 0);
+    query_answer_done(&a);
+    store_free(s, true);
+}
+
 TEST(small_chunks_of_a_slow_route_are_joined_and_keep_their_times)
 {
     struct store *s = store_rig_open();

@@ -3,6 +3,7 @@
 #include "tests/unit/store_rig.h"
 
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define LARGE (4 << 20) /* more than a young WAL has room for */
@@ -84,6 +85,40 @@ TEST(a_store_is_not_opened_when_its_first_sync_fails)
     CHECK_INT(
         store_rig_try((struct store_spec){ .vfs = FAIL_VFS, .inline_io = true }, &s, &why), -1);
     CHECK_INT(why.kind, FAULT_BROKEN);
+}
+
+static void killed_after_commits(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct store *s = store_rig_open();
+        struct store_route r;
+        uint64_t next = 1;
+
+        store_rig_route(s, "orders", &r);
+        store_rig_append(s, r.id, &next, 30, RIG_TIME, 100, false);
+        store_rig_commit(s, RIG_TIME);
+        _exit(0);
+    }
+    CHECK_INT(waitpid(pid, NULL, 0), pid);
+}
+
+/* What a commit of the last process put into the WAL may never have been synced. */
+TEST(a_start_copies_the_whole_wal_before_anything_rests_on_it)
+{
+    struct store_route r;
+    struct store *s;
+
+    killed_after_commits();
+    s = store_rig_open();
+    CHECK_INT(system("cp " RIG_STORE " copy.db"), 0); /* without its WAL */
+    store_free(s, false);
+    s = store_rig_open_with((struct store_spec){ .path = "copy.db", .inline_io = true });
+    store_rig_route(s, "orders", &r);
+    CHECK_INT(r.next_seq, 31);
+    CHECK_INT(store_rig_check_log(s, r.id, 1), 31);
+    store_free(s, true);
 }
 
 /* ---- full ---- */

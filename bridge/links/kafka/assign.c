@@ -35,14 +35,11 @@ static int64_t peek(
     rd_kafka_timestamp_type_t type;
     rd_kafka_message_t *m;
     rd_kafka_t *rk;
-    char text[200];
     int64_t ts = -2;
 
-    rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
-    if (!rk) {
-        rd_kafka_conf_destroy(conf);
+    rk = kafka_conf_start(conf, true, NULL);
+    if (!rk)
         return -2;
-    }
     (void)rd_kafka_poll_set_consumer(rk);
     list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, p->topic, p->partition)->offset = offset;

@@ -1,4 +1,5 @@
 #include "bridge/links/kafka/handle.h"
+#include "bridge/links/kafka/token.h"
 
 #include <stdlib.h>
 
@@ -14,14 +15,20 @@ static const struct owned {
     { "auto.offset.reset", "an offset out of range must stop the route; see `start`" },
     { "partition.assignment.strategy",
         "revoking waits for what is in the log; it needs cooperative" },
+    { "max.poll.interval.ms", "a paused route stays in its group" },
+    { "group.instance.id", "a member is named by its store and route" },
     { "isolation.level", "set `isolation` on the source" },
     { "enable.idempotence", "without it order and confirmations are lost" },
     { "acks", "a sink confirms only what all replicas in sync have" },
     { "request.required.acks", "a sink confirms only what all replicas in sync have" },
     { "partitioner", "keys must land where other clients put them" },
+    { "compression.codec", "set `compression` on the sink" },
+    { "compression.type", "set `compression` on the sink" },
     { "message.timeout.ms", "set `confirm_timeout` on the sink" },
     { "delivery.timeout.ms", "set `confirm_timeout` on the sink" },
     { "enabled_events", "the bridge needs its own" },
+    { "sasl.oauthbearer.config", "set `sasl` with token_url" },
+    { "sasl.oauthbearer.method", "set `sasl` with token_url" },
     { "transactional.id", "the bridge does not use transactions" },
     { NULL, NULL },
 };
@@ -69,13 +76,7 @@ static int set_sasl(rd_kafka_conf_t *conf, const struct kafka_sasl *s, struct fa
                        set_if(conf, "sasl.password", s->password, why) != 0
                    ? -1
                    : 0;
-    if (kafka_conf_set(conf, "sasl.oauthbearer.method", "oidc", why) != 0 ||
-        set_if(conf, "sasl.oauthbearer.token.endpoint.url", s->token_url, why) != 0 ||
-        set_if(conf, "sasl.oauthbearer.client.id", s->client_id, why) != 0 ||
-        set_if(conf, "sasl.oauthbearer.client.secret", s->client_secret, why) != 0 ||
-        set_if(conf, "sasl.oauthbearer.scope", s->scope, why) != 0)
-        return -1;
-    return 0;
+    return kafka_token_conf(conf, s, why);
 }
 
 static int set_tls(rd_kafka_conf_t *conf, const struct kafka_tls *t, struct fault *why)
@@ -132,6 +133,21 @@ rd_kafka_conf_t *kafka_conf_open(
 fail:
     rd_kafka_conf_destroy(conf);
     return NULL;
+}
+
+rd_kafka_t *kafka_conf_start(rd_kafka_conf_t *conf, bool consumer, struct fault *why)
+{
+    char text[256];
+    rd_kafka_t *rk =
+        rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, text, sizeof text);
+
+    if (!rk) {
+        rd_kafka_conf_destroy(conf);
+        (void)fault_set(why, FAULT_INPUT, 0, "kafka: %s", text);
+        return NULL;
+    }
+    kafka_token_enable(rk);
+    return rk;
 }
 
 int kafka_conf_check(const struct kafka_link_options *o, const char **key, struct fault *why)

@@ -10,6 +10,7 @@
 #define WATCH_BUSY_MS 3
 #define WATCH_IDLE_MS 1000
 #define WATCH_QUERY_MS 1000
+#define END_WAIT_MS 3000
 
 struct kafka_handle {
     rd_kafka_t *rk;
@@ -28,6 +29,7 @@ struct kafka_handle {
 
 static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t live_changed = PTHREAD_COND_INITIALIZER;
+static pthread_once_t live_once = PTHREAD_ONCE_INIT;
 static int live;
 
 static void live_add(int n)
@@ -52,9 +54,11 @@ static struct timespec time_after(int64_t ms)
     return t;
 }
 
-void kafka_handle_wait(int64_t timeout_ms)
+/* At the process's end: a consumer that has left its group spares the others the wait for its
+ * session's end. */
+static void live_wait(void)
 {
-    struct timespec until = time_after(timeout_ms);
+    struct timespec until = time_after(END_WAIT_MS);
 
     (void)pthread_mutex_lock(&live_lock);
     while (live > 0 && pthread_cond_timedwait(&live_changed, &live_lock, &until) == 0)
@@ -67,6 +71,11 @@ void kafka_handle_wake(int fd)
     uint64_t one = 1;
 
     (void)!write(fd, &one, sizeof one); /* a full counter is readable as well */
+}
+
+static void live_begin(void)
+{
+    (void)atexit(live_wait);
 }
 
 /* Any request to a broker wakes its thread, which else may sleep up to 1 s on a full queue. */
@@ -130,6 +139,7 @@ static void *handle_run(void *arg)
 {
     struct kafka_handle *h = arg;
 
+    (void)pthread_setname_np(pthread_self(), "kafka-jobs");
     while (!h->stop) {
         struct kafka_job *j = job_wait(h);
 
@@ -164,18 +174,18 @@ int kafka_handle_open(
 {
     struct kafka_handle *h = calloc(1, sizeof *h);
     uint64_t one = 1;
-    char text[256];
 
     if (!h) {
         rd_kafka_conf_destroy(conf);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
-    h->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    h->rk = kafka_conf_start(conf, consumer, why);
     if (!h->rk) {
-        rd_kafka_conf_destroy(conf);
         free(h);
-        return fault_set(why, FAULT_INPUT, 0, "kafka: %s", text);
+        return -1;
     }
+    /* After librdkafka's own first start, so that it runs before the clean-up of OpenSSL. */
+    (void)pthread_once(&live_once, live_begin);
     if (consumer)
         (void)rd_kafka_poll_set_consumer(h->rk);
     h->events = consumer ? rd_kafka_queue_get_consumer(h->rk) : rd_kafka_queue_get_main(h->rk);

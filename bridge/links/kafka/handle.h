@@ -24,12 +24,15 @@ int kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value, s
  * kind. */
 rd_kafka_conf_t *kafka_conf_open(
     const struct kafka_link_options *o, bool consumer, struct fault *why);
+/* A librdkafka handle; takes conf in any case. NULL with *why. */
+rd_kafka_t *kafka_conf_start(rd_kafka_conf_t *conf, bool consumer, struct fault *why);
 int kafka_conf_check(const struct kafka_link_options *o, const char **key, struct fault *why);
 
 /* Takes conf in any case. `wake_fd` (kept) becomes readable when a job or an event is there. */
 int kafka_handle_open(rd_kafka_conf_t *conf, bool consumer, int wake_fd, struct kafka_handle **ret,
     struct fault *why);
-/* Returns at once: its thread ends the librdkafka handle. */
+/* Returns at once: its thread ends the librdkafka handle, for which the process's end waits a
+ * moment. */
 void kafka_handle_free(struct kafka_handle *h);
 rd_kafka_t *kafka_handle_rk(const struct kafka_handle *h);
 /* Events: rebalances, commits, errors, delivery reports. */
@@ -39,8 +42,6 @@ struct kafka_job *kafka_handle_done(struct kafka_handle *h);
 /* Counts what brokers have answered to its questions about watermarks. */
 uint64_t kafka_handle_answers(const struct kafka_handle *h);
 void kafka_handle_wake(int fd);
-/* Waits until all handles' threads are done, at most timeout_ms. */
-void kafka_handle_wait(int64_t timeout_ms);
 
 /* Keeps the fetchers of the listed partitions awake while `busy`, and their watermarks fresh
  * (design, section 6). The list is copied. */

@@ -5,8 +5,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define END_WAIT_MS 3000
-
 void kafka_state_set(struct link_status *status, enum link_state state, int64_t now_ms)
 {
     if (status->state == state)
@@ -79,6 +77,14 @@ static void sink_place(const void *options, char *ret, size_t n)
     (void)snprintf(ret, n, "topic %s", o->topic.text ? o->topic.text : "");
 }
 
+static void source_declares(const void *options, struct buf *to)
+{
+    const struct kafka_source_options *o = options;
+
+    if (o->group)
+        buf_put_format(to, "consumer group %s\n", o->group);
+}
+
 static int link_open(const struct link_spec *spec, struct link **ret, struct fault *why)
 {
     struct link *l = calloc(1, sizeof *l);
@@ -102,8 +108,6 @@ static void link_free(struct link *l)
 {
     if (!l)
         return;
-    /* A consumer that has left its group spares the others the wait for its session's end. */
-    kafka_handle_wait(END_WAIT_MS);
     (void)close(l->wake_fd);
     free(l);
 }
@@ -156,6 +160,7 @@ const struct connector connector_kafka = {
     .sink_traits = sink_traits,
     .source_place = source_place,
     .sink_place = sink_place,
+    .source_declares = source_declares,
     .link_open = link_open,
     .link_free = link_free,
     .link_pollfd = link_pollfd,

@@ -13,7 +13,7 @@ struct kafka_sasl {
     bool set;
     int mechanism; /* enum kafka_mechanism */
     char *username, *password;
-    char *token_url, *client_id, *client_secret, *scope; /* OAUTHBEARER */
+    char *token_url, *token_ca_file, *client_id, *client_secret, *scope; /* OAUTHBEARER */
 };
 
 struct kafka_tls {

@@ -1,21 +1,5 @@
 #include "bridge/links/kafka/link.h"
 
-static rd_kafka_t *dial(const struct link_spec *spec, struct fault *why)
-{
-    rd_kafka_conf_t *conf = kafka_conf_open(spec->options, false, why);
-    rd_kafka_t *rk;
-    char text[300];
-
-    if (!conf)
-        return NULL;
-    rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
-    if (!rk) {
-        rd_kafka_conf_destroy(conf);
-        (void)fault_set(why, FAULT_INPUT, 0, "kafka: %s", text);
-    }
-    return rk;
-}
-
 static bool topic_look(rd_kafka_t *rk, const char *name, int64_t timeout_ms, struct finding *ret)
 {
     rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
@@ -44,12 +28,14 @@ size_t kafka_link_probe(const struct link_spec *spec, const struct source_spec *
     const struct kafka_source_options *from = source ? source->options : NULL;
     const struct kafka_sink_options *to = sink ? sink->options : NULL;
     struct fault why = { 0 };
+    rd_kafka_conf_t *conf;
     rd_kafka_t *rk;
     size_t n = 0;
 
     if (limit == 0)
         return 0;
-    rk = dial(spec, &why);
+    conf = kafka_conf_open(spec->options, false, &why);
+    rk = conf ? kafka_conf_start(conf, false, &why) : NULL;
     if (!rk) {
         ret->is_error = true;
         (void)snprintf(ret->text, sizeof ret->text, "%.399s", why.text);

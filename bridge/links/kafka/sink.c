@@ -1,4 +1,4 @@
-#include "bridge/links/kafka/link.h"
+#include "bridge/links/kafka/sink.h"
 
 #include "bridge/links/kafka/codec.h"
 
@@ -11,57 +11,6 @@
 #define STALL_MS 5000
 #define TOPIC_BYTES_MAX 249 /* Kafka's own limit on a topic's name */
 
-struct flight {
-    struct sink *sink; /* NULL: nobody waits for it any more */
-    struct flights *home;
-    uint64_t ref, order;
-    size_t bytes;
-    struct flight *next_free;
-};
-
-/* Outlives its sink until the last report is in, or the producer's handle ended. */
-struct flights {
-    struct flights *next;
-    struct flight *free;
-    size_t out, n;
-    bool orphan;
-    struct flight at[];
-};
-
-/* One librdkafka producer; shared by the sinks with equal settings. */
-struct kafka_producer {
-    struct link *link;
-    struct kafka_producer *next;
-    struct kafka_handle *handle; /* NULL between a fatal error and its replacement */
-    struct flights *flights;
-    int compression;
-    int64_t timeout_ms;
-    int users;
-    bool dedicated, fatal;
-    char error[200];
-};
-
-struct sink {
-    struct sink *next;
-    struct link *link;
-    struct sink_spec spec;
-    const struct kafka_sink_options *options;
-    struct kafka_producer *producer;
-    struct flights *flights;
-    rd_kafka_topic_t *topic; /* of a fixed address */
-    rd_kafka_headers_t *headers;
-    struct report *reports; /* a ring of window_events */
-    size_t report_at, report_count, out, out_bytes;
-    uint64_t order, order_confirmed;
-    struct buf scratch;
-    struct link_status status;
-    uint32_t tries;
-    int64_t progress_ms; /* its last report, or when it began to wait for one */
-    int64_t confirmed_ms;
-    bool checking, ready;
-    bool moving; /* to a producer of its own, once nothing is in flight: order stays */
-};
-
 /* Is the topic there? Asked on the handle's thread. */
 struct check_job {
     struct kafka_job job;
@@ -70,34 +19,6 @@ struct check_job {
     rd_kafka_resp_err_t error;
     char peer[128];
 };
-
-static struct flights *flights_open(struct kafka_producer *p, size_t n)
-{
-    struct flights *f = calloc(1, sizeof *f + n * sizeof f->at[0]);
-
-    if (!f)
-        return NULL;
-    f->n = n;
-    for (size_t i = 0; i < n; i++) {
-        f->at[i].home = f;
-        f->at[i].next_free = f->free;
-        f->free = &f->at[i];
-    }
-    f->next = p->flights;
-    p->flights = f;
-    return f;
-}
-
-static void flights_free(struct kafka_producer *p, struct flights *f)
-{
-    struct flights **at = &p->flights;
-
-    while (*at && *at != f)
-        at = &(*at)->next;
-    if (*at)
-        *at = f->next;
-    free(f);
-}
 
 static void check_free(struct kafka_job *j)
 {
@@ -142,8 +63,7 @@ static void check_start(struct sink *s)
     kafka_handle_post(s->producer->handle, &c->job);
 }
 
-/* Not now: waits, then asks again. */
-static void sink_down(struct sink *s, const char *text)
+void kafka_sink_down(struct sink *s, const char *text)
 {
     s->ready = false;
     (void)snprintf(s->status.error, sizeof s->status.error, "kafka: %s%s%s%s",
@@ -157,8 +77,18 @@ static void sink_down(struct sink *s, const char *text)
         s->link->now_ms + backoff_wait_ms(&backoff_connect, ++s->tries, &s->link->random);
 }
 
-static void check_end(struct link *l, const struct check_job *c)
+/* That no broker answered has its reason in what the producer heard meanwhile: a login refused, a
+ * certificate. */
+static const char *check_text(const struct sink *s, rd_kafka_resp_err_t e)
 {
+    bool unanswered = e == RD_KAFKA_RESP_ERR__TRANSPORT || e == RD_KAFKA_RESP_ERR__TIMED_OUT;
+
+    return unanswered && *s->producer->error ? s->producer->error : rd_kafka_err2str(e);
+}
+
+void kafka_sink_checked(struct link *l, const struct kafka_job *j)
+{
+    const struct check_job *c = (const struct check_job *)j;
     struct sink *s = l->sinks;
 
     while (s && s != c->sink)
@@ -168,9 +98,10 @@ static void check_end(struct link *l, const struct check_job *c)
     s->checking = false;
     if (c->error != 0) {
         kafka_state_set(&s->status, LINK_CONNECTING, s->link->now_ms);
-        sink_down(s, rd_kafka_err2str(c->error));
+        kafka_sink_down(s, check_text(s, c->error));
         return;
     }
+    s->producer->error[0] = '\0';
     if (s->status.session++)
         s->status.reconnects++;
     s->tries = 0;
@@ -180,173 +111,11 @@ static void check_end(struct link *l, const struct check_job *c)
     kafka_state_set(&s->status, LINK_UP, s->link->now_ms);
 }
 
-static void report_put(struct sink *s, const struct report *r)
+void kafka_sink_report(struct sink *s, const struct report *r)
 {
     size_t n = (size_t)s->spec.window_events;
 
     s->reports[(s->report_at + s->report_count++) % n] = *r;
-}
-
-static bool address_fixed(const struct sink *s)
-{
-    return s->options->topic.fixed && (!s->options->partition.text || s->options->partition.fixed);
-}
-
-/* Errors by meaning; anything else is the connection's. */
-static void report_error(const struct sink *s, const struct flight *f, rd_kafka_resp_err_t e,
-    bool maybe_written, struct report *r)
-{
-    r->fate = FATE_REFUSED;
-    r->code = e;
-    r->text = rd_kafka_err2str(e);
-    switch (e) {
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-    case RD_KAFKA_RESP_ERR_INVALID_MSG:
-    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
-    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
-    case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
-    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
-    case RD_KAFKA_RESP_ERR__INVALID_ARG:
-        r->cause = CAUSE_FINAL;
-        return;
-    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-        r->cause = address_fixed(s) ? CAUSE_LOST : CAUSE_ADDRESS;
-        r->fate = address_fixed(s) ? FATE_UNSENT : FATE_REFUSED;
-        return;
-    case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS:
-    case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
-    case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
-        r->cause = CAUSE_BROKER;
-        r->fate = FATE_UNSENT;
-        return;
-    default:
-        r->fate = maybe_written ? FATE_UNSURE : FATE_UNSENT;
-        r->cause =
-            maybe_written && e == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT ? CAUSE_TIMEOUT : CAUSE_LOST;
-        r->later_confirmed = s->order_confirmed > f->order;
-    }
-}
-
-static void flight_end(struct flight *f)
-{
-    struct flights *home = f->home;
-
-    if (f->sink) {
-        f->sink->out--;
-        f->sink->out_bytes -= f->bytes;
-    }
-    f->sink = NULL;
-    f->next_free = home->free;
-    home->free = f;
-    home->out--;
-}
-
-static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
-{
-    struct flight *f = m->_private;
-    struct flights *home = f->home;
-    struct sink *s = f->sink;
-    struct report r = { .ref = f->ref, .fate = FATE_DELIVERED };
-
-    if (s && m->err != 0) {
-        report_error(
-            s, f, m->err, rd_kafka_message_status(m) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED, &r);
-        if (r.cause == CAUSE_LOST && s->ready)
-            sink_down(s, r.text);
-    } else if (s) {
-        s->confirmed_ms = s->link->now_ms;
-        if (f->order > s->order_confirmed)
-            s->order_confirmed = f->order;
-    }
-    if (s) {
-        s->progress_ms = s->link->now_ms;
-        report_put(s, &r);
-    }
-    flight_end(f);
-    if (home->orphan && home->out == 0)
-        flights_free(p, home);
-}
-
-static int producer_dial(struct kafka_producer *p, struct fault *why)
-{
-    struct kafka_link_options const *o = p->link->options;
-    rd_kafka_conf_t *conf = kafka_conf_open(o, false, why);
-    char timeout[24];
-
-    if (!conf)
-        return -1;
-    (void)snprintf(timeout, sizeof timeout, "%lld", (long long)p->timeout_ms);
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
-    if (kafka_conf_set(conf, "enable.idempotence", "true", why) != 0 ||
-        kafka_conf_set(conf, "acks", "all", why) != 0 ||
-        kafka_conf_set(conf, "partitioner", "murmur2_random", why) != 0 ||
-        kafka_conf_set(conf, "compression.codec", kafka_compressions[p->compression], why) != 0 ||
-        kafka_conf_set(conf, "message.timeout.ms", timeout, why) != 0) {
-        rd_kafka_conf_destroy(conf);
-        return -1;
-    }
-    return kafka_handle_open(conf, false, p->link->wake_fd, &p->handle, why);
-}
-
-static void producer_free(struct kafka_producer *p)
-{
-    struct kafka_producer **at = &p->link->producers;
-
-    while (*at && *at != p)
-        at = &(*at)->next;
-    if (*at)
-        *at = p->next;
-    /* What it still held is not its sinks' any more; purging lets the handle end at once. */
-    if (p->handle)
-        (void)rd_kafka_purge(kafka_handle_rk(p->handle),
-            RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
-    kafka_handle_free(p->handle);
-    while (p->flights)
-        flights_free(p, p->flights);
-    free(p);
-}
-
-static int producer_open(struct link *l, const struct kafka_sink_options *o, int64_t timeout_ms,
-    bool dedicated, struct kafka_producer **ret, struct fault *why)
-{
-    struct kafka_producer *p = calloc(1, sizeof *p);
-
-    if (!p)
-        return fault_set(why, FAULT_RETRY, 0, "out of memory");
-    p->link = l;
-    p->compression = o->compression;
-    p->timeout_ms = timeout_ms;
-    p->dedicated = dedicated;
-    p->users = 1;
-    if (producer_dial(p, why) != 0) {
-        free(p);
-        return -1;
-    }
-    p->next = l->producers;
-    l->producers = p;
-    *ret = p;
-    return 0;
-}
-
-static int producer_find(struct link *l, const struct kafka_sink_options *o, int64_t timeout_ms,
-    struct kafka_producer **ret, struct fault *why)
-{
-    bool dedicated = o->dedicated == KAFKA_DEDICATED_ALWAYS;
-    struct kafka_producer *p;
-
-    for (p = l->producers; p && !dedicated; p = p->next)
-        if (!p->dedicated && p->compression == o->compression && p->timeout_ms == timeout_ms) {
-            p->users++;
-            *ret = p;
-            return 0;
-        }
-    return producer_open(l, o, timeout_ms, dedicated, ret, why);
 }
 
 int kafka_sink_open(
@@ -368,9 +137,9 @@ int kafka_sink_open(
         (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
         goto fail;
     }
-    if (producer_find(l, s->options, spec->confirm_timeout_ms, &s->producer, why) != 0)
+    if (kafka_producer_find(l, s->options, spec->confirm_timeout_ms, &s->producer, why) != 0)
         goto fail;
-    s->flights = flights_open(s->producer, (size_t)spec->window_events);
+    s->flights = kafka_flights_open(s->producer, (size_t)spec->window_events);
     if (!s->flights) {
         (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
         goto fail;
@@ -413,7 +182,7 @@ static bool partition_parse(struct bytes text, int32_t *ret)
 static void refuse(
     struct sink *s, const struct message *m, enum cause cause, int code, const char *text)
 {
-    report_put(
+    kafka_sink_report(
         s, &(struct report){
                .ref = m->ref, .fate = FATE_REFUSED, .cause = cause, .code = code, .text = text });
 }
@@ -497,10 +266,10 @@ static bool publish_one(struct sink *s, const struct message *m)
     if (e == RD_KAFKA_RESP_ERR__QUEUE_FULL || e == RD_KAFKA_RESP_ERR__FATAL)
         return false;
     if (e != 0) {
-        report_error(s, f, e, false, &r);
+        kafka_producer_meaning(s, f, e, false, &r);
         if (r.cause == CAUSE_LOST)
-            sink_down(s, r.text);
-        report_put(s, &r);
+            kafka_sink_down(s, r.text);
+        kafka_sink_report(s, &r);
         return true;
     }
     s->flights->free = f->next_free;
@@ -555,81 +324,13 @@ void kafka_sink_abandon(struct sink *s)
 
         if (f->sink != s)
             continue;
-        report_put(s, &(struct report){ .ref = f->ref,
-                          .fate = FATE_UNSURE,
-                          .cause = CAUSE_LOST,
-                          .text = "let go before it was confirmed" });
+        kafka_sink_report(s, &(struct report){ .ref = f->ref,
+                                 .fate = FATE_UNSURE,
+                                 .cause = CAUSE_LOST,
+                                 .text = "let go before it was confirmed" });
         f->sink = NULL;
     }
     s->out = s->out_bytes = 0;
-}
-
-/* A fatal error ends the handle for good: a new one, and what was in flight is unsure. */
-static void producer_replace(struct kafka_producer *p)
-{
-    struct link *l = p->link;
-    struct fault why;
-
-    for (struct sink *s = l->sinks; s; s = s->next) {
-        if (s->producer != p)
-            continue;
-        kafka_sink_abandon(s);
-        if (s->topic)
-            rd_kafka_topic_destroy(s->topic);
-        s->topic = NULL;
-        s->checking = false;
-        sink_down(s, p->error);
-        s->flights = NULL;
-    }
-    kafka_handle_free(p->handle);
-    p->handle = NULL;
-    while (p->flights)
-        flights_free(p, p->flights);
-    p->fatal = false;
-    for (struct sink *s = l->sinks; s; s = s->next)
-        if (s->producer == p)
-            s->flights = flights_open(p, (size_t)s->spec.window_events);
-    if (producer_dial(p, &why) != 0)
-        p->handle = NULL;
-}
-
-static void producer_error(struct kafka_producer *p, rd_kafka_event_t *ev)
-{
-    rd_kafka_resp_err_t e = rd_kafka_event_error(ev);
-
-    (void)snprintf(p->error, sizeof p->error, "%s", rd_kafka_event_error_string(ev));
-    if (rd_kafka_event_error_is_fatal(ev)) {
-        p->fatal = true;
-        return;
-    }
-    if (e != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && e != RD_KAFKA_RESP_ERR__AUTHENTICATION)
-        return;
-    for (struct sink *s = p->link->sinks; s; s = s->next)
-        if (s->producer == p && s->ready)
-            sink_down(s, p->error);
-}
-
-static void producer_step(struct kafka_producer *p)
-{
-    rd_kafka_event_t *ev;
-    struct kafka_job *j;
-
-    while (p->handle && (j = kafka_handle_done(p->handle))) {
-        check_end(p->link, (struct check_job *)j);
-        free(j);
-    }
-    while (p->handle && (ev = rd_kafka_queue_poll(kafka_handle_events(p->handle), 0))) {
-        const rd_kafka_message_t *m;
-
-        if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_DR)
-            while ((m = rd_kafka_event_message_next(ev)))
-                reported(p, m);
-        else if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_ERROR)
-            producer_error(p, ev);
-        rd_kafka_event_destroy(ev);
-    }
-    if (p->fatal)
-        producer_replace(p);
 }
 
 /* Is another sink of its producer served while this one waits? */
@@ -657,24 +358,22 @@ static void sink_move(struct sink *s)
 
     s->moving = false;
     s->progress_ms = s->link->now_ms;
-    if (producer_open(s->link, s->options, s->spec.confirm_timeout_ms, true, &own, &why) != 0 ||
+    if (kafka_producer_open(s->link, s->options, s->spec.confirm_timeout_ms, true, &own, &why) !=
+            0 ||
         !own)
         return;
-    flights = flights_open(own, (size_t)s->spec.window_events);
+    flights = kafka_flights_open(own, (size_t)s->spec.window_events);
     if (!flights) {
-        producer_free(own);
+        kafka_producer_leave(own);
         return;
     }
     if (s->topic)
         rd_kafka_topic_destroy(s->topic);
     s->topic = NULL;
-    s->flights->orphan = true;
-    if (s->flights->out == 0)
-        flights_free(old, s->flights);
+    kafka_flights_orphan(old, s->flights);
     s->flights = flights;
     s->producer = own;
-    if (--old->users == 0)
-        producer_free(old);
+    kafka_producer_leave(old);
     s->ready = s->checking = false;
     kafka_state_set(&s->status, LINK_CONNECTING, s->link->now_ms);
     check_start(s);
@@ -682,13 +381,11 @@ static void sink_move(struct sink *s)
 
 int64_t kafka_sink_step(struct sink *s)
 {
-    struct fault why;
-
-    if (!s->producer->handle && producer_dial(s->producer, &why) != 0)
-        return s->link->now_ms + 1000;
+    if (!kafka_producer_ready(s->producer))
+        return s->producer->dial_ms;
     if (s->status.since_ms == 0)
         s->status.since_ms = s->link->now_ms;
-    producer_step(s->producer);
+    kafka_producer_step(s->producer);
     s->moving = s->moving || stalled(s);
     if (s->moving && s->out == 0 && s->flights)
         sink_move(s);
@@ -725,15 +422,9 @@ void kafka_sink_free(struct sink *s)
         *at = s->next;
     if (s->topic)
         rd_kafka_topic_destroy(s->topic);
-    if (s->flights) {
-        for (size_t i = 0; i < s->flights->n; i++)
-            s->flights->at[i].sink = NULL;
-        s->flights->orphan = true;
-        if (s->flights->out == 0)
-            flights_free(s->producer, s->flights);
-    }
-    if (s->producer && --s->producer->users == 0)
-        producer_free(s->producer);
+    if (s->flights)
+        kafka_flights_orphan(s->producer, s->flights);
+    kafka_producer_leave(s->producer);
     buf_done(&s->scratch);
     free(s->reports);
     free(s);

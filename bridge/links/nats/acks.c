@@ -106,8 +106,17 @@ struct ack_job *acks_confirmed(struct acks *a, uint64_t number)
         *at = job->next;
         if (!job->next)
             a->end = at;
+        job->next = NULL;
         a->waiting -= job->n;
         return job;
     }
     return NULL;
+}
+
+bool acks_has(const struct acks *a, uint64_t number)
+{
+    for (const struct ack_job *job = a->first; job; job = job->next)
+        if (job->number == number)
+            return true;
+    return false;
 }

@@ -37,6 +37,7 @@ void acks_add(struct acks *a, struct ack_job *job);
 int64_t acks_step(struct acks *a, struct wire *w, const char *prefix, int64_t now_ms);
 /* The server has that job's: takes it out, the caller frees it by ack_job_free. NULL: no such. */
 struct ack_job *acks_confirmed(struct acks *a, uint64_t number);
+bool acks_has(const struct acks *a, uint64_t number);
 void ack_job_free(struct ack_job *job);
 
 #endif

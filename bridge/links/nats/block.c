@@ -92,7 +92,9 @@ int block_next(struct bytes *block, struct block_line *ret)
     if (n == 0)
         return -1;
     ret->name = bytes_of(line.at, n);
-    ret->value = trimmed(bytes_of(colon + 1, line.n - n - 1));
+    /* Writers put one blank behind the colon; any other belongs to the value. */
+    n += n + 1 < line.n && colon[1] == ' ';
+    ret->value = bytes_of(line.at + n + 1, line.n - n - 1);
     return 1;
 }
 
@@ -201,13 +203,14 @@ static bool name_ok(struct bytes name)
     return name.n > 0;
 }
 
-/* What no reader trims, cuts or takes for more than one line. */
+/* What no reader cuts or takes for more than one line. Blanks at its ends stay, as they would
+ * between two NATS clients: some readers trim them, and would have trimmed them without us. */
 static bool value_ok(struct bytes value)
 {
     for (size_t i = 0; i < value.n; i++)
         if ((value.at[i] < ' ' && value.at[i] != '\t') || value.at[i] == 0x7f)
             return false;
-    return value.n == trimmed(value).n && encoding_utf8(value);
+    return encoding_utf8(value);
 }
 
 static bool line_ok(const struct block_names *names, const struct header *h)

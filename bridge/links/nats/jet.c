@@ -89,25 +89,24 @@ void jet_stream_config(const struct nats_source_options *o, struct buf *to)
         "\"max_consumers\":-1,\"max_msgs\":-1,\"max_bytes\":-1,\"max_age\":0}");
 }
 
-static void put_start(const struct nats_source_options *o, bool again, struct buf *to)
+static void put_start(const struct nats_source_options *o, uint64_t resume_at, struct buf *to)
 {
     static const char *const policies[] = {
         [NATS_START_ALL] = "all", [NATS_START_NEW] = "new", [NATS_START_LAST] = "last"
     };
 
-    if (o->start_sequence > 0) {
-        buf_put_format(to, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":%lld",
-            (long long)o->start_sequence);
+    if (resume_at || o->start_sequence > 0) {
+        buf_put_format(to, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":%llu",
+            resume_at ? (unsigned long long)resume_at : (unsigned long long)o->start_sequence);
     } else if (o->start_time) {
         buf_put_text(to, ",\"deliver_policy\":\"by_start_time\",\"opt_start_time\":");
         answer_put_string(to, o->start_time);
     } else {
-        buf_put_format(
-            to, ",\"deliver_policy\":\"%s\"", policies[again ? NATS_START_ALL : o->start]);
+        buf_put_format(to, ",\"deliver_policy\":\"%s\"", policies[o->start]);
     }
 }
 
-void jet_consumer_config(const struct nats_source_options *o, bool filter, bool again,
+void jet_consumer_config(const struct nats_source_options *o, bool filter, uint64_t resume_at,
     int64_t max_ack_pending, struct buf *to)
 {
     buf_clear(to);
@@ -115,7 +114,7 @@ void jet_consumer_config(const struct nats_source_options *o, bool filter, bool 
     answer_put_string(to, o->stream);
     buf_put_text(to, ",\"config\":{\"durable_name\":");
     answer_put_string(to, o->durable);
-    put_start(o, again, to);
+    put_start(o, resume_at, to);
     buf_put_format(to,
         ",\"ack_policy\":\"explicit\",\"replay_policy\":\"instant\",\"ack_wait\":%lld,"
         "\"max_ack_pending\":%lld",

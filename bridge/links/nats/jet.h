@@ -31,9 +31,9 @@ enum jet_request {
 void jet_subject(enum jet_request request, const struct nats_link_options *link, const char *stream,
     const char *consumer, struct buf *to);
 void jet_stream_config(const struct nats_source_options *o, struct buf *to);
-/* `filter`: the subjects are fewer than the stream's own. `again`: there was one before, so that
- * nothing new is skipped. */
-void jet_consumer_config(const struct nats_source_options *o, bool filter, bool again,
+/* `filter`: the subjects are fewer than the stream's own. `resume_at`: begin at this stream
+ * sequence, 0: as the options say. */
+void jet_consumer_config(const struct nats_source_options *o, bool filter, uint64_t resume_at,
     int64_t max_ack_pending, struct buf *to);
 void jet_pull(size_t batch, int64_t expires_ms, int64_t heartbeat_ms, struct buf *to);
 /* Do these subjects leave out nothing of a stream with that list of subjects (JSON)? */

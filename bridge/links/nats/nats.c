@@ -48,6 +48,17 @@ static void source_place(const void *options, char *ret, size_t n)
             o->subjects.n > 1 ? ",..." : "");
 }
 
+static void source_declares(const void *options, struct buf *to)
+{
+    const struct nats_source_options *o = options;
+
+    if (!o->stream || o->declare != NATS_DECLARE_CREATE)
+        return;
+    buf_put_format(to, "stream %s\n", o->stream);
+    if (o->durable)
+        buf_put_format(to, "consumer %s of stream %s\n", o->durable, o->stream);
+}
+
 static void sink_place(const void *options, char *ret, size_t n)
 {
     const struct nats_sink_options *o = options;
@@ -159,6 +170,7 @@ const struct connector connector_nats = {
     .sink_traits = sink_traits,
     .source_place = source_place,
     .sink_place = sink_place,
+    .source_declares = source_declares,
     .link_open = nats_open,
     .link_free = nats_free,
     .link_pollfd = nats_pollfd,

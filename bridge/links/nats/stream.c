@@ -6,12 +6,12 @@
  * second time; every other one is, also behind newer ones. */
 #include "bridge/links/nats/acks.h"
 #include "bridge/links/nats/jet.h"
+#include "bridge/links/nats/mark.h"
 #include "bridge/links/nats/answer.h"
 #include "bridge/links/nats/seqs.h"
 #include "bridge/links/nats/source.h"
 
-#include "bridge/links/committed.h"
-
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,6 +26,9 @@
 #define TEXT_BYTES_MAX 65536
 #define PULLS_MAX 8
 #define WORKING_MS_MIN 500
+/* A server that is killed forgets acknowledgements of its last 0.3 s, also those that it confirmed
+ * (tried with 2.9.10): until it has them on disk, they are in our sets. */
+#define REST_MS 2000
 
 enum stage {
     STAGE_STREAM = 1, /* look whether the stream is there */
@@ -53,13 +56,14 @@ struct stream {
     struct committed committed;
     struct entry_id *ids; /* scratch */
     size_t ids_capacity;
-    struct acks acks;
+    struct acks acks, resting; /* resting: confirmed, and not forgotten yet */
     struct seqs held;
     struct pull pulls[PULLS_MAX];
     size_t pull_n, wanted, pull_most;
     uint64_t number; /* of pulls and requests */
     int64_t heard_ms, working_ms, ack_wait_ms;
-    uint64_t epoch; /* of stream and consumer together; 0: not known yet */
+    struct mark mark;    /* as the next set will be stored with */
+    uint64_t old_number; /* batches up to this one came from an earlier stream */
     char stream_made[64];
     uint64_t first_seq, last_seq, last_consumer_seq; /* delivered to whom it may be */
     bool filtered, one_each;
@@ -89,39 +93,6 @@ static void start_over(struct stream *t, const char *text)
     t->s.retry_ms = text ? t->s.link->now_ms + RETRY_MS : 0;
 }
 
-/* Before the sequences of each stored set stand the sign of stream and consumer, and the place of
- * the newest delivery. */
-enum { ID_SEQUENCE = 0, ID_EPOCH, ID_PLACE, IDS_BEFORE = 2 };
-
-/* Where an earlier process stood: the set that was stored last stays until the next is. */
-static void learn_place(struct stream *t)
-{
-    for (const struct commit *m = t->committed.all; m; m = m->next) {
-        if (m->n < IDS_BEFORE || m->ids[0].ms != t->epoch || m->ids[1].seq != ID_PLACE)
-            continue;
-        t->last_consumer_seq =
-            m->ids[1].ms > t->last_consumer_seq ? m->ids[1].ms : t->last_consumer_seq;
-        for (size_t i = IDS_BEFORE; i < m->n; i++)
-            t->last_seq = m->ids[i].ms > t->last_seq ? m->ids[i].ms : t->last_seq;
-    }
-}
-
-/* Sets of another stream or consumer of these names say nothing of this one's messages, also those
- * that are not stored yet: a sequence among them would be taken for a message that never came. */
-static bool drop_others(struct stream *t)
-{
-    bool any = false;
-
-    for (struct commit *m = t->committed.all; m; m = m->next) {
-        if (m->n && m->ids[0].seq == ID_EPOCH && m->ids[0].ms == t->epoch)
-            continue;
-        any = any || (m->n > IDS_BEFORE && !m->confirmed);
-        m->n = 0;
-        m->confirmed = true;
-    }
-    return any;
-}
-
 static void note(struct stream *t, uint64_t count, const char *cause)
 {
     int64_t now = t->s.link->unix_ms;
@@ -129,42 +100,77 @@ static void note(struct stream *t, uint64_t count, const char *cause)
     source_note(&t->s, name_of(t), now, now, count, cause);
 }
 
-static void set_epoch(struct stream *t, struct bytes consumer_made)
+/* The sequences of what came from another stream mean others now: an acknowledgement of it that
+ * went out late would be taken for one of them. */
+static void leave_old(struct stream *t)
 {
-    uint64_t epoch =
-        bytes_hash(bytes_text(t->stream_made)) * 1099511628211u ^ bytes_hash(consumer_made);
-    bool known = t->epoch != 0;
-
-    epoch = epoch ? epoch : 1;
-    if (epoch == t->epoch)
-        return;
-    t->epoch = epoch;
-    /* What is still in hand came from the old one: its sequences mean others now. */
-    if (known)
-        seqs_done(&t->held);
+    seqs_done(&t->held);
+    acks_done(&t->acks);
+    acks_done(&t->resting);
+    batches_drop_ready(&t->s.batches);
+    t->old_number = t->committed.last;
     t->last_seq = t->last_consumer_seq = 0;
-    learn_place(t);
-    if (drop_others(t) || known)
-        note(t, 0,
-            "the stream or its consumer is another one than before: what the old one had and was "
-            "not read is lost");
+}
+
+static uint64_t stream_sign(const struct stream *t)
+{
+    return bytes_hash(bytes_text(t->stream_made)) | 1;
+}
+
+/* Also after each reconnect: what was confirmed to us may have been forgotten by the server, if it
+ * was killed. */
+static void know_stream(struct stream *t)
+{
+    uint64_t stream = stream_sign(t);
+
+    if (stream != t->mark.stream) {
+        if (t->mark.stream)
+            note(t, 0,
+                "the stream is another one than before: what the old one had and was not read is "
+                "lost");
+        leave_old(t);
+        t->mark = (struct mark){ .stream = stream };
+        mark_drop_others(&t->committed, stream);
+    }
     if (committed_sort(&t->committed) != 0)
         wire_fail(t->s.wire, "out of memory");
+}
+
+/* Acknowledged, and known to us for a while still. */
+static void rest(struct stream *t, struct ack_job *job)
+{
+    for (size_t i = 0; i < job->n; i++)
+        seqs_remove(&t->held, job->at[i].seq);
+    job->sent_ms = t->s.link->now_ms;
+    acks_add(&t->resting, job);
+}
+
+static void forget_rested(struct stream *t)
+{
+    struct ack_job *job = NULL;
+
+    while ((job = t->resting.first) && t->s.link->now_ms - job->sent_ms >= REST_MS) {
+        committed_confirm(&t->committed, job->number);
+        ack_job_free(acks_confirmed(&t->resting, job->number));
+    }
 }
 
 /* Everything at or below the floor is acknowledged, whoever did it. */
 static void set_floor(struct stream *t, uint64_t floor)
 {
+    t->mark.floor = floor > t->mark.floor ? floor : t->mark.floor;
     for (struct commit *m = t->committed.all; m; m = m->next) {
+        struct ack_job *job = NULL;
         uint64_t most = 0;
-        for (size_t i = IDS_BEFORE; i < m->n; i++)
+        for (size_t i = MARK_IDS; i < m->n; i++)
             most = m->ids[i].ms > most ? m->ids[i].ms : most;
         if (!m->stored || m->confirmed || most > floor || m->n == 0)
             continue;
-        for (size_t i = IDS_BEFORE; i < m->n; i++)
-            seqs_remove(&t->held, m->ids[i].ms);
-        m->confirmed = true;
-        ack_job_free(acks_confirmed(&t->acks, m->number));
+        job = acks_confirmed(&t->acks, m->number);
+        if (job)
+            rest(t, job);
+        else if (!acks_has(&t->resting, m->number))
+            m->confirmed = true;
     }
 }
 
@@ -176,13 +182,19 @@ static void request(struct stream *t, enum jet_request what, struct bytes body)
     char reply[256];
     struct wire_publish p = { .reply = reply, .body = body };
 
-    (void)snprintf(reply, sizeof reply, "%s.a.%llu", t->inbox, (unsigned long long)(t->number + 1));
+    (void)snprintf(reply, sizeof reply, "%s.a.%" PRIu64, t->inbox, t->number + 1);
     jet_subject(what, t->s.link->options, o->stream, o->durable, &t->subject);
     p.subject = buf_text(&t->subject);
     if (wire_publish(t->s.wire, &p) == 0)
         return;
     t->asked = ++t->number;
     t->asked_ms = t->s.link->now_ms;
+}
+
+/* A consumer that was there before on this stream is made again where it stood; 0: by `start`. */
+static uint64_t resume_at(const struct stream *t)
+{
+    return t->mark.stream == stream_sign(t) ? t->mark.floor + 1 : 0;
 }
 
 static void ask(struct stream *t)
@@ -201,9 +213,7 @@ static void ask(struct stream *t)
         request(t, JET_CONSUMER_INFO, bytes_text(""));
         break;
     case STAGE_MAKE_CONSUMER:
-        /* One that was there and is gone begins at the oldest: rather repeats than a hole. */
-        jet_consumer_config(o, t->filtered, t->epoch != 0 || t->committed.all,
-            t->s.spec.window_events * 2, &t->text);
+        jet_consumer_config(o, t->filtered, resume_at(t), t->s.spec.window_events * 2, &t->text);
         request(t, JET_CONSUMER_CREATE, buf_bytes(&t->text));
         break;
     case STAGE_READING:
@@ -231,28 +241,26 @@ static void learn_stream(struct stream *t, struct bytes body)
     t->stage = STAGE_CONSUMER;
 }
 
-/* Entries between what was delivered last and what the stream begins with now are gone. The server
- * itself moves the consumer past them; but if it has given nothing to another since our last one,
- * they went to nobody. */
-static void look_for_trim(struct stream *t, struct bytes body)
+/* Messages behind the last one that we had, less those that the consumer has handed to whom it may
+ * be since, which the stream does not have any more. */
+static void look_for_trim(struct stream *t, uint64_t consumer_seq)
 {
-    uint64_t delivered = answer_unsigned(body, "delivered.stream_seq");
-    uint64_t place = answer_unsigned(body, "delivered.consumer_seq");
-    uint64_t last = t->last_seq && place == t->last_consumer_seq ? t->last_seq : delivered;
+    uint64_t behind = t->first_seq > t->last_seq + 1 ? t->first_seq - t->last_seq - 1 : 0;
+    uint64_t others = consumer_seq > t->last_consumer_seq ? consumer_seq - t->last_consumer_seq : 0;
 
-    if (last && t->first_seq > last + 1 && !t->one_each) {
-        note(t, t->filtered ? 0 : t->first_seq - last - 1,
+    if (t->last_seq == 0 || behind <= others || t->one_each)
+        return;
+    /* With a filter they may all have been for somebody else; not, if there was nothing to come. */
+    if (!t->filtered || t->s.lag != 0)
+        note(t, t->filtered ? 0 : behind - others,
             "messages were removed from the stream before they were read");
-        t->last_seq = t->first_seq - 1;
-        t->last_consumer_seq = place;
-    } else if (delivered > t->last_seq && t->stage != STAGE_READING) {
-        t->last_seq = delivered;
-        t->last_consumer_seq = place;
-    }
+    t->last_seq = t->first_seq - 1;
 }
 
 static void learn_consumer(struct stream *t, struct bytes body)
 {
+    uint64_t delivered = answer_unsigned(body, "delivered.stream_seq");
+    uint64_t consumer_seq = answer_unsigned(body, "delivered.consumer_seq");
     int64_t wait_ms = answer_int(body, "config.ack_wait", 0) / 1000000;
 
     if (bytes_present(answer_find(body, "config.deliver_subject"))) {
@@ -269,10 +277,18 @@ static void learn_consumer(struct stream *t, struct bytes body)
         return;
     }
     t->ack_wait_ms = wait_ms > 0 ? wait_ms : t->s.options->ack_wait_ms;
-    t->s.lag = answer_int(body, "num_pending", -1);
-    set_epoch(t, answer_find(body, "created"));
+    if (t->stage != STAGE_READING)
+        know_stream(t);
+    /* Of another consumer than the one that we had. */
+    if (consumer_seq < t->last_consumer_seq)
+        t->last_consumer_seq = t->mark.consumer_seq = consumer_seq;
     set_floor(t, answer_unsigned(body, "ack_floor.stream_seq"));
-    look_for_trim(t, body);
+    look_for_trim(t, consumer_seq);
+    t->s.lag = answer_int(body, "num_pending", -1);
+    if (t->stage != STAGE_READING && (!t->last_seq || consumer_seq > t->last_consumer_seq)) {
+        t->last_seq = delivered > t->last_seq ? delivered : t->last_seq;
+        t->last_consumer_seq = consumer_seq;
+    }
     t->stage = STAGE_READING;
     t->info_ms = t->heard_ms = t->s.link->now_ms;
     t->s.trouble[0] = 0;
@@ -354,7 +370,7 @@ static void say(struct stream *t, const struct wire_message *m, const char *what
 
 static void count_delivery(struct stream *t, const struct jet_place *at)
 {
-    bool next = t->last_consumer_seq && at->consumer_seq == t->last_consumer_seq + 1;
+    bool next = at->consumer_seq == t->last_consumer_seq + 1;
 
     if (t->pull_n && t->wanted) {
         t->wanted--;
@@ -376,7 +392,7 @@ static void count_delivery(struct stream *t, const struct jet_place *at)
 
 static bool known(struct stream *t, uint64_t seq)
 {
-    struct entry_id id = { seq, ID_SEQUENCE };
+    struct entry_id id = { seq, 0 };
 
     return committed_has(&t->committed, &id);
 }
@@ -432,12 +448,8 @@ static void ack_confirmed(struct stream *t, uint64_t number)
 {
     struct ack_job *job = acks_confirmed(&t->acks, number);
 
-    if (!job)
-        return;
-    committed_confirm(&t->committed, number);
-    for (size_t i = 0; i < job->n; i++)
-        seqs_remove(&t->held, job->at[i].seq);
-    ack_job_free(job);
+    if (job)
+        rest(t, job);
 }
 
 /* Not a message of the stream: an answer to a request, a pull or an acknowledgement. */
@@ -517,7 +529,7 @@ static void pull(struct stream *t)
     n = n < t->pull_most ? n : t->pull_most;
     if (t->pull_n == PULLS_MAX || n == 0 || (t->pull_n && n < window / 4 && n < t->pull_most / 4))
         return;
-    (void)snprintf(reply, sizeof reply, "%s.m.%llu", t->inbox, (unsigned long long)(t->number + 1));
+    (void)snprintf(reply, sizeof reply, "%s.m.%" PRIu64, t->inbox, t->number + 1);
     jet_subject(
         JET_PULL, t->s.link->options, t->s.options->stream, t->s.options->durable, &t->subject);
     jet_pull(n, PULL_MS, HEARTBEAT_MS, &t->text);
@@ -600,9 +612,9 @@ static int64_t stream_step(struct source *s)
     const struct link_status *status = wire_status(s->wire);
     int64_t now = s->link->now_ms, wake = INT64_MAX;
     char prefix[240];
-    bool more = false;
 
-    while (s->batches.ready_events < (size_t)s->spec.window_events && (more = take_messages(t)))
+    forget_rested(t);
+    while (s->batches.ready_events < (size_t)s->spec.window_events && take_messages(t))
         ;
     if (!wire_ready(s->wire))
         return INT64_MAX;
@@ -642,12 +654,12 @@ static struct batch *give_up(struct stream *t, struct piece *p)
     return NULL;
 }
 
-static uint64_t seq_of(const struct piece *p, size_t i)
+static struct jet_place place_of(const struct piece *p, size_t i)
 {
     struct jet_place at = { 0 };
 
     (void)jet_place_parse(source_message(p->pack, &p->batch.events[i])->reply, &at);
-    return at.stream_seq;
+    return at;
 }
 
 static struct batch *stream_receive(struct source *s, size_t limit)
@@ -661,7 +673,7 @@ static struct batch *stream_receive(struct source *s, size_t limit)
     p = batches_take(&s->batches, limit, &s->spec, false);
     if (!p)
         return NULL;
-    n = p->batch.count + IDS_BEFORE;
+    n = p->batch.count + MARK_IDS;
     if (n > t->ids_capacity) {
         struct entry_id *ids = realloc(t->ids, n * sizeof *ids);
         if (!ids)
@@ -669,10 +681,14 @@ static struct batch *stream_receive(struct source *s, size_t limit)
         t->ids = ids;
         t->ids_capacity = n;
     }
-    t->ids[0] = (struct entry_id){ t->epoch, ID_EPOCH };
-    t->ids[1] = (struct entry_id){ t->last_consumer_seq, ID_PLACE };
-    for (size_t i = IDS_BEFORE; i < n; i++)
-        t->ids[i] = (struct entry_id){ seq_of(p, i - IDS_BEFORE), ID_SEQUENCE };
+    for (size_t i = MARK_IDS; i < n; i++) {
+        struct jet_place at = place_of(p, i - MARK_IDS);
+        t->ids[i] = (struct entry_id){ at.stream_seq, 0 };
+        t->mark.seq = at.stream_seq > t->mark.seq ? at.stream_seq : t->mark.seq;
+        t->mark.consumer_seq =
+            at.consumer_seq > t->mark.consumer_seq ? at.consumer_seq : t->mark.consumer_seq;
+    }
+    mark_put(&t->mark, t->ids);
     p->number = committed_add(
         &t->committed, name_of(t), t->ids, n, &p->positions, &p->batch.position_count, &p->text);
     if (p->number == 0)
@@ -684,13 +700,14 @@ static struct batch *stream_receive(struct source *s, size_t limit)
 static void stream_settle(struct source *s, struct piece *p, bool kept)
 {
     struct stream *t = of(s);
-    size_t n = p->batch.count;
+    bool old = p->number <= t->old_number; /* nobody waits for its answers */
+    size_t n = old ? 0 : p->batch.count;
     struct ack_job *job = kept && n ? acks_job(p->number, n) : NULL;
 
     committed_settle(&t->committed, p->number, kept);
     for (size_t i = 0; i < n; i++) {
         const struct wire_message *m = source_message(p->pack, &p->batch.events[i]);
-        uint64_t seq = seq_of(p, i);
+        uint64_t seq = place_of(p, i).stream_seq;
         if (job && acks_put(job, m->reply, seq) == 0)
             continue;
         /* Without memory for the acknowledgement the message comes again, and is known then. */
@@ -714,25 +731,28 @@ static void give_back_ready(struct stream *t)
     batches_drop_ready(&t->s.batches);
 }
 
+/* What came and was not lent is given back at the end only: while a pull is open it would come
+ * right back. */
 static bool stream_drained(struct source *s)
 {
-    give_back_ready(of(s));
     return of(s)->acks.first == NULL;
 }
 
-/* What was in hand is given back, so that it need not wait for the end of its time. */
+/* What was in hand is given back, so that it need not wait for the end of its time; after nobody
+ * listens any more, or the server would hand it to our own open pulls. */
 static void stream_done(struct source *s)
 {
     struct stream *t = of(s);
 
+    if (t->port)
+        wire_port_close(s->wire, t->port);
     for (struct piece *i = s->batches.out; i; i = i->next)
         for (size_t k = 0; k < i->batch.count; k++)
             say(t, source_message(i->pack, &i->batch.events[k]), "-NAK");
     give_back_ready(t);
-    if (t->port)
-        wire_port_close(s->wire, t->port);
     committed_done(&t->committed);
     acks_done(&t->acks);
+    acks_done(&t->resting);
     seqs_done(&t->held);
     buf_done(&t->text);
     buf_done(&t->subject);
@@ -766,6 +786,7 @@ static int stream_open(
     buf_init(&t->text, TEXT_BYTES_MAX);
     buf_init(&t->subject, TEXT_BYTES_MAX);
     acks_init(&t->acks);
+    acks_init(&t->resting);
     t->pull_most = (size_t)spec->window_events;
     t->ack_wait_ms = o->ack_wait_ms;
     start_over(t, NULL);
@@ -773,13 +794,18 @@ static int stream_open(
         (unsigned long long)spec->route_id);
     (void)snprintf(subject, sizeof subject, "%s.>", t->inbox);
     if (committed_load(&t->committed, name_of(t), spec->positions, spec->position_count, why) ==
-            0 &&
-        committed_sort(&t->committed) == 0)
-        t->port = wire_port_open(l->shared, subject, NULL, 0, 0);
+        0) {
+        (void)mark_last(&t->committed, &t->mark);
+        mark_drop_others(&t->committed, t->mark.stream);
+        if (committed_sort(&t->committed) == 0)
+            t->port = wire_port_open(l->shared, subject, NULL, 0, 0);
+    }
     if (!t->port) {
         nats_source_free(&t->s);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
+    t->last_seq = t->mark.seq;
+    t->last_consumer_seq = t->mark.consumer_seq;
     *ret = &t->s;
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "bridge/links/rabbitmq/codec.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -265,6 +266,13 @@ static int write_short(struct writer *w, const char *what, struct bytes from, am
 static int write_table(struct writer *w, struct bytes from, int depth, amqp_table_t *ret);
 static int write_array(struct writer *w, struct bytes from, int depth, amqp_array_t *ret);
 
+static int write_text(struct writer *w, const char *text, amqp_field_value_t *to)
+{
+    to->kind = AMQP_FIELD_KIND_UTF8;
+    w->bytes += 4 + strlen(text);
+    return write_bytes(w, bytes_text(text), &to->value.bytes);
+}
+
 /* RabbitMQ closes the connection over an unsigned 64-bit field: it goes as signed where it fits,
  * else as text. */
 static int write_u64(struct writer *w, uint64_t u, amqp_field_value_t *to)
@@ -277,10 +285,25 @@ static int write_u64(struct writer *w, uint64_t u, amqp_field_value_t *to)
         w->bytes += 8;
         return 0;
     }
-    to->kind = AMQP_FIELD_KIND_UTF8;
     (void)snprintf(text, sizeof text, "%llu", (unsigned long long)u);
-    w->bytes += 4 + strlen(text);
-    return write_bytes(w, bytes_text(text), &to->value.bytes);
+    return write_text(w, text, to);
+}
+
+/* Over a field that is no number, or infinite, it closes the connection as well. */
+static int write_float(struct writer *w, const struct header_value *v, amqp_field_value_t *to)
+{
+    if (!isfinite(v->f))
+        return write_text(w, isnan(v->f) ? "nan" : v->f < 0 ? "-inf" : "inf", to);
+    if (v->type == HEADER_F32) {
+        to->kind = AMQP_FIELD_KIND_F32;
+        to->value.f32 = (float)v->f;
+        w->bytes += 4;
+    } else {
+        to->kind = AMQP_FIELD_KIND_F64;
+        to->value.f64 = v->f;
+        w->bytes += 8;
+    }
+    return 0;
 }
 
 static int write_number(struct writer *w, const struct header_value *v, amqp_field_value_t *to)
@@ -351,15 +374,8 @@ static int write_value(
     case HEADER_U64:
         return write_u64(w, v->u, to);
     case HEADER_F32:
-        to->kind = AMQP_FIELD_KIND_F32;
-        to->value.f32 = (float)v->f;
-        w->bytes += 4;
-        return 0;
     case HEADER_F64:
-        to->kind = AMQP_FIELD_KIND_F64;
-        to->value.f64 = v->f;
-        w->bytes += 8;
-        return 0;
+        return write_float(w, v, to);
     case HEADER_DECIMAL:
         to->kind = AMQP_FIELD_KIND_DECIMAL;
         to->value.decimal = (amqp_decimal_t){ v->scale, (uint32_t)(int32_t)v->i };

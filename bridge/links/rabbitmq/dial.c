@@ -13,6 +13,14 @@
 #define FRAME_BYTES 131072
 #define CHANNELS_MAX 2047
 
+/* A process may end while a thread dials. OpenSSL's clean-up at exit would take away under it what
+ * it works with; before main(), because the first who uses the library sets that clean-up.
+ * https://www.openssl.org/docs/man3.0/man3/OPENSSL_init_crypto.html */
+__attribute__((constructor)) static void keep_openssl(void)
+{
+    (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+}
+
 static int host_init(struct dial_host *h, const char *url, struct fault *why)
 {
     struct amqp_connection_info info;
@@ -117,13 +125,24 @@ void dial_explain(amqp_rpc_reply_t reply, int *code, char *ret, size_t n)
     }
 }
 
+/* Why the certificate of this thread's last dial was refused; the handshake's own error says only
+ * that it was. */
+static _Thread_local int verify_error;
+
+static int verified(int ok, X509_STORE_CTX *c)
+{
+    if (!ok)
+        verify_error = X509_STORE_CTX_get_error(c);
+    return ok;
+}
+
 /* In the handshake, before anything of ours is sent, and against server_name: the library's own
  * check comes after it and knows only the host that it dialled. */
 static int tls_verify(SSL_CTX *context, const char *name)
 {
     X509_VERIFY_PARAM *param = SSL_CTX_get0_param(context);
 
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, verified);
     return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1 ||
                    X509_VERIFY_PARAM_set1_host(param, name, 0) == 1
                ? 0
@@ -137,6 +156,7 @@ static int tls_set(
     const char *name = d->server_name ? d->server_name : h->host;
 
     ERR_clear_error();
+    verify_error = X509_V_OK;
     if (d->ca_file ? amqp_ssl_socket_set_cacert(socket, d->ca_file) != AMQP_STATUS_OK
                    : SSL_CTX_set_default_verify_paths(context) != 1)
         return fault_set(why, FAULT_RETRY, 0, "CA file %s cannot be used",
@@ -157,9 +177,11 @@ static int tls_set(
 static int reach_fault(const struct dial_host *h, int status, struct fault *why)
 {
     const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    bool refused = h->tls && verify_error != X509_V_OK;
 
-    return fault_set(why, FAULT_RETRY, 0, "%s:%d: %s%s%s", h->host, h->port,
-        amqp_error_string2(status), h->tls && reason ? ": " : "", h->tls && reason ? reason : "");
+    return fault_set(why, FAULT_RETRY, 0, "%s:%d: %s%s%s%s%s", h->host, h->port,
+        amqp_error_string2(status), h->tls && reason ? ": " : "", h->tls && reason ? reason : "",
+        refused ? ": " : "", refused ? X509_verify_cert_error_string(verify_error) : "");
 }
 
 static amqp_table_entry_t entry_bool(const char *name)

@@ -484,6 +484,7 @@ static void *io_main(void *arg)
     struct io *io = arg;
     sigset_t all;
 
+    (void)pthread_setname_np(pthread_self(), "rabbitmq-io");
     (void)sigfillset(&all);
     (void)pthread_sigmask(
         SIG_BLOCK, &all, NULL); /* signals are the loop's; and no SIGPIPE from TLS */

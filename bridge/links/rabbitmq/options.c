@@ -336,3 +336,33 @@ void options_sink_place(const void *options, char *ret, size_t n)
 
     (void)snprintf(ret, n, "exchange %s", o->exchange && *o->exchange ? o->exchange : "(default)");
 }
+
+static void put_bindings(
+    const char *queue, const char *exchange, const struct option_list *keys, struct buf *to)
+{
+    for (size_t i = 0; i < keys->n || (i == 0 && keys->n == 0); i++)
+        buf_put_format(to, "binding of queue %s to exchange %s, key '%s'\n", queue, exchange,
+            keys->n ? keys->at[i] : "");
+}
+
+void options_source_declares(const void *options, struct buf *to)
+{
+    const struct options_source *o = options;
+    const struct options_binding *bindings = o->bindings.at;
+
+    if (options_source_declare(o) != OPTIONS_CREATE)
+        return;
+    buf_put_format(to, "queue %s (%s)\n", o->queue, queue_types[o->type]);
+    if (o->exchange)
+        put_bindings(o->queue, o->exchange, &o->binding_keys, to);
+    for (size_t i = 0; i < o->bindings.n; i++)
+        put_bindings(o->queue, bindings[i].exchange, &bindings[i].keys, to);
+}
+
+void options_sink_declares(const void *options, struct buf *to)
+{
+    const struct options_sink *o = options;
+
+    if (o->declare == OPTIONS_CREATE)
+        buf_put_format(to, "exchange %s (%s)\n", o->exchange, exchange_types[o->exchange_type]);
+}

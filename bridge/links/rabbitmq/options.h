@@ -72,6 +72,8 @@ struct traits options_source_traits(const void *options);
 struct traits options_sink_traits(const void *options);
 void options_source_place(const void *options, char *ret, size_t n);
 void options_sink_place(const void *options, char *ret, size_t n);
+void options_source_declares(const void *options, struct buf *to);
+void options_sink_declares(const void *options, struct buf *to);
 /* What to do about the queue: as said; else create it where bindings are given, and only look for
  * it where not. */
 enum options_declare options_source_declare(const struct options_source *o);

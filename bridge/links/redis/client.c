@@ -156,6 +156,7 @@ void client_watch(struct client *c)
 {
     if (!c->resp || resp_fd(c->resp) < 0)
         return;
+    resp_flush(c->resp);
     bool write = resp_wants_write(c->resp), read = !c->held;
     bool added = c->watched == resp_socket_number(c->resp);
     struct epoll_event event = { .events = (read ? EPOLLIN : 0u) | (write ? EPOLLOUT : 0u) };

@@ -36,7 +36,7 @@ void client_init(
 void client_done(struct client *c);
 /* Returns when to call it again at the latest. */
 int64_t client_step(struct client *c, int64_t now_ms, int64_t unix_ms);
-/* After commands were put outside of a step: makes the descriptor ready, so that they go out. */
+/* After commands were put outside of a step: they go out, now or when the descriptor is ready. */
 void client_watch(struct client *c);
 /* Stops or goes on reading, so that the server's own limits bound what waits for us. */
 void client_hold(struct client *c, bool held);

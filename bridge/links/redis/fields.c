@@ -23,6 +23,41 @@ struct fields fields_of(
     return c;
 }
 
+#define HEADS_BYTES_MAX (1u << 20)
+
+static struct bytes head(struct fields_heads *h, struct bytes name)
+{
+    size_t from = h->text.n;
+
+    if (!bytes_present(name))
+        return BYTES_NONE;
+    resp_format(&h->text, name);
+    return (struct bytes){ NULL, h->text.n - from };
+}
+
+void fields_heads_init(struct fields_heads *h, const struct fields *c)
+{
+    struct bytes *all[] = { &h->body, &h->id, &h->key, &h->token };
+    const uint8_t *at = NULL;
+
+    buf_init(&h->text, HEADS_BYTES_MAX);
+    h->body = head(h, c->body);
+    h->id = head(h, c->id);
+    h->key = head(h, c->key);
+    h->token = head(h, c->token);
+    /* Only now the text stands still. */
+    at = h->text.at;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        all[i]->at = at;
+        at += all[i]->n;
+    }
+}
+
+void fields_heads_done(struct fields_heads *h)
+{
+    buf_done(&h->text);
+}
+
 static bool is(struct bytes b, const char *text, size_t n)
 {
     return b.n == n && memcmp(b.at, text, n) == 0;
@@ -164,37 +199,35 @@ struct fields_plan fields_plan(const struct fields *c, const struct message *m, 
     return p;
 }
 
-static void write_field(struct resp *to, struct bytes name, struct bytes value)
-{
-    resp_arg(to, name);
-    resp_arg(to, value);
-}
-
 static void write_header(const struct fields *c, const struct header *h, struct resp *to)
 {
     resp_arg_joined(to, c->prefix, h->name);
     resp_arg(to, h->value.bytes);
 }
 
-void fields_write(const struct fields *c, const struct message *m, const struct fields_plan *plan,
-    struct resp *to)
+void fields_write(const struct fields *c, const struct fields_heads *heads, const struct message *m,
+    const struct fields_plan *plan, struct resp *to)
 {
     const struct event *e = m->event;
     struct bytes headers = e->headers;
     struct header h;
 
     if (bytes_present(e->body))
-        write_field(to, c->body, e->body);
+        resp_pair(to, heads->body, e->body);
     if (bytes_present(event_id(e)))
-        write_field(to, c->id, event_id(e));
+        resp_pair(to, heads->id, event_id(e));
     if (bytes_present(m->key))
-        write_field(to, c->key, m->key);
+        resp_pair(to, heads->key, m->key);
     if (c->token.at && bytes_present(m->token))
-        write_field(to, c->token, m->token);
-    if (m->flags & MESSAGE_REPLAY)
-        write_field(to, bytes_text(REPLAY_FIELD), bytes_text("1"));
-    if (bytes_present(plan->exact))
-        write_field(to, bytes_text(HEADERS_FIELD), plan->exact);
+        resp_pair(to, heads->token, m->token);
+    if (m->flags & MESSAGE_REPLAY) {
+        resp_arg_text(to, REPLAY_FIELD);
+        resp_arg_text(to, "1");
+    }
+    if (bytes_present(plan->exact)) {
+        resp_arg_text(to, HEADERS_FIELD);
+        resp_arg(to, plan->exact);
+    }
     if (e->hops > 0 || plan->bare) {
         resp_arg_text(to, HOPS_FIELD);
         resp_arg_int(to, e->hops);

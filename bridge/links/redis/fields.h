@@ -18,6 +18,15 @@ struct fields {
     struct bytes body, id, key, prefix, token; /* token absent: none is written */
 };
 
+/* For writing: the first names as they stand in a command, all behind each other. */
+struct fields_heads {
+    struct buf text;
+    struct bytes body, id, key, token;
+};
+
+void fields_heads_init(struct fields_heads *h, const struct fields *c);
+void fields_heads_done(struct fields_heads *h);
+
 /* NULL takes the default; an empty token is none. The texts are kept. */
 struct fields fields_of(
     const char *body, const char *id, const char *key, const char *prefix, const char *token);
@@ -35,8 +44,8 @@ struct fields_plan {
 struct fields_plan fields_plan(
     const struct fields *c, const struct message *m, struct buf *scratch);
 /* 2 * plan->pairs arguments. */
-void fields_write(const struct fields *c, const struct message *m, const struct fields_plan *plan,
-    struct resp *to);
+void fields_write(const struct fields *c, const struct fields_heads *heads, const struct message *m,
+    const struct fields_plan *plan, struct resp *to);
 /* {"id":…,"key":…,"time":…,"hops":…,"headers":{…},"body":…}; bodies and headers that are
  * not UTF-8 stand as {"base64":…}. */
 void fields_envelope(const struct message *m, struct buf *to);

@@ -123,6 +123,14 @@ static void sink_place(const void *options, char *ret, size_t n)
                           : o->sharded_channel.text);
 }
 
+static void source_declares(const void *options, struct buf *to)
+{
+    const struct redis_source_options *o = options;
+
+    if (o->stream && o->group)
+        buf_put_format(to, "group %s of stream %s\n", o->group, o->stream);
+}
+
 static int redis_open(const struct link_spec *spec, struct link **ret, struct fault *why)
 {
     struct link *l = calloc(1, sizeof *l);
@@ -206,6 +214,7 @@ const struct connector connector_redis = {
     .sink_traits = sink_traits,
     .source_place = source_place,
     .sink_place = sink_place,
+    .source_declares = source_declares,
     .link_open = redis_open,
     .link_free = redis_free,
     .link_pollfd = redis_pollfd,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define ENVELOPE_BYTES_MAX (512u << 20)
+#define HEAD_BYTES_MAX (1u << 30)
 #define TEXT_BYTES 160
 
 struct flight {
@@ -17,11 +18,6 @@ struct flight {
     bool added; /* the primary has it, replicas are waited for */
 };
 
-struct done {
-    struct report report;
-    char text[TEXT_BYTES];
-};
-
 struct sink {
     struct link *link;
     struct sink *next;
@@ -29,12 +25,16 @@ struct sink {
     const struct redis_sink_options *options;
     struct client *client, own; /* own: with `wait`, which holds up all that comes behind it */
     struct fields fields;
+    struct fields_heads heads;
+    struct buf head; /* the stream's name, then the beginning of its commands */
+    size_t head_stream_bytes;
     struct lookup lookup;
     uint64_t session; /* the look-ups' */
     struct buf scratch;
-    struct flight *flights; /* ring of window places, in the order sent */
-    uint64_t first, end;    /* numbers of the flights; place = number % window */
-    struct done *done;      /* ring as large: a flight's place is free once it is collected */
+    struct flight *flights;    /* ring of window places, in the order sent */
+    uint64_t first, end;       /* numbers of the flights; place = number % window */
+    struct report *done;       /* ring as large: a flight's place is free once it is collected */
+    char (*texts)[TEXT_BYTES]; /* of those that have one; mostly memory that is never touched */
     uint64_t done_first, done_end, last_confirmed;
     size_t bytes, window;
     int64_t hold_ms; /* the server forbids our fixed address: nothing is sent before this time */
@@ -52,9 +52,12 @@ static void sink_done(struct sink *s)
         resp_forget(s->client->resp, s);
     if (s->client == &s->own)
         client_done(&s->own);
+    fields_heads_done(&s->heads);
+    buf_done(&s->head);
     buf_done(&s->scratch);
     free(s->flights);
     free(s->done);
+    free(s->texts);
     free(s);
 }
 
@@ -71,7 +74,8 @@ int redis_sink_open(
     s->client = &l->commands;
     s->flights = calloc(window, sizeof *s->flights);
     s->done = calloc(window, sizeof *s->done);
-    if (!s->flights || !s->done) {
+    s->texts = calloc(window, sizeof *s->texts);
+    if (!s->flights || !s->done || !s->texts) {
         sink_done(s);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
@@ -82,6 +86,8 @@ int redis_sink_open(
     s->fields =
         fields_of(o->body_field, o->id_field, o->key_field, o->header_prefix, o->token_field);
     s->lookup.token_field = s->fields.token;
+    fields_heads_init(&s->heads, &s->fields);
+    buf_init(&s->head, HEAD_BYTES_MAX);
     buf_init(&s->scratch, ENVELOPE_BYTES_MAX);
     if (o->wait.set) {
         client_init(&s->own, l->spec.options, s->random.state, l->poll_fd);
@@ -99,18 +105,23 @@ static void report(
     struct sink *s, uint64_t number, enum fate fate, enum cause cause, const char *text, size_t n)
 {
     struct flight *f = &s->flights[number % s->window];
-    struct done *d = &s->done[s->done_end % s->window];
+    struct report *d = NULL;
+    char *to = NULL;
 
     if (number < s->first || !f->waiting)
         return; /* timed out or abandoned: reported already */
     f->waiting = false;
     s->bytes -= f->bytes;
+    d = &s->done[s->done_end % s->window];
+    *d = (struct report){ .ref = f->ref, .fate = fate, .cause = cause };
+    if (n) {
+        to = s->texts[s->done_end % s->window];
+        n = n < TEXT_BYTES - 1 ? n : TEXT_BYTES - 1;
+        memcpy(to, text, n);
+        to[n] = 0;
+        d->text = to;
+    }
     s->done_end++;
-    n = n < TEXT_BYTES - 1 ? n : TEXT_BYTES - 1;
-    if (n)
-        memcpy(d->text, text, n);
-    d->text[n] = 0;
-    d->report = (struct report){ .ref = f->ref, .fate = fate, .cause = cause };
     if (fate == FATE_DELIVERED) {
         s->last_confirmed = number > s->last_confirmed ? number : s->last_confirmed;
         s->trouble[0] = 0;
@@ -216,23 +227,42 @@ static void replicated(void *owner, uint64_t end, const struct resp_value *v, bo
 
 /* ---- sending ---- */
 
+/* XADD, the stream and its limit as they stand in a command: mostly the same as before. */
+static struct bytes head_of(struct sink *s, struct bytes stream)
+{
+    const struct redis_sink_options *o = s->options;
+    char limit[24];
+
+    if (s->head.n && s->head_stream_bytes == stream.n &&
+        memcmp(s->head.at, stream.at, stream.n) == 0)
+        return bytes_of(s->head.at + stream.n, s->head.n - stream.n);
+    buf_clear(&s->head);
+    buf_put_bytes(&s->head, stream);
+    s->head_stream_bytes = stream.n;
+    resp_format(&s->head, bytes_text("XADD"));
+    resp_format(&s->head, stream);
+    if (o->maxlen > 0) {
+        (void)snprintf(limit, sizeof limit, "%lld", (long long)o->maxlen);
+        resp_format(&s->head, bytes_text("MAXLEN"));
+        resp_format(&s->head, bytes_text(o->maxlen_exact ? "=" : "~"));
+        resp_format(&s->head, bytes_text(limit));
+    }
+    resp_format(&s->head, bytes_text("*"));
+    return bytes_of(s->head.at + stream.n, s->head.n - stream.n);
+}
+
 static int add(struct sink *s, const struct message *m, uint64_t number)
 {
     struct resp *r = s->client->resp;
     struct fields_plan plan = fields_plan(&s->fields, m, &s->scratch);
+    struct bytes head = head_of(s, m->fields[REDIS_SLOT_STREAM]);
     size_t limit = s->options->maxlen > 0 ? 3 : 0;
 
-    if (s->scratch.failed || resp_command(r, 3 + limit + 2 * plan.pairs, answered, s, number) != 0)
+    if (s->scratch.failed || s->head.failed || s->heads.text.failed ||
+        resp_command(r, 3 + limit + 2 * plan.pairs, answered, s, number) != 0)
         return -1;
-    resp_arg_text(r, "XADD");
-    resp_arg(r, m->fields[REDIS_SLOT_STREAM]);
-    if (limit) {
-        resp_arg_text(r, "MAXLEN");
-        resp_arg_text(r, s->options->maxlen_exact ? "=" : "~");
-        resp_arg_int(r, s->options->maxlen);
-    }
-    resp_arg_text(r, "*");
-    fields_write(&s->fields, m, &plan, r);
+    resp_formatted(r, head);
+    fields_write(&s->fields, &s->heads, m, &plan, r);
     return 0;
 }
 
@@ -326,11 +356,8 @@ size_t redis_sink_collect(struct sink *s, struct report *ret, size_t limit)
 {
     size_t n = 0;
 
-    for (; n < limit && s->done_first < s->done_end; n++, s->done_first++) {
-        struct done *d = &s->done[s->done_first % s->window];
-        ret[n] = d->report;
-        ret[n].text = d->text[0] ? d->text : NULL;
-    }
+    for (; n < limit && s->done_first < s->done_end; n++, s->done_first++)
+        ret[n] = s->done[s->done_first % s->window];
     return n;
 }
 
@@ -370,11 +397,11 @@ static int64_t time_out(struct sink *s)
     while (s->first < s->end) {
         uint64_t number = s->first;
         int64_t due = s->flights[number % s->window].sent_ms + s->spec.confirm_timeout_ms;
-        struct done *d = &s->done[s->done_end % s->window];
+        struct report *d = &s->done[s->done_end % s->window];
         if (due > now)
             return due;
         report(s, number, FATE_UNSURE, CAUSE_TIMEOUT, "no reply in time", 16);
-        d->report.later_confirmed = s->last_confirmed > number;
+        d->later_confirmed = s->last_confirmed > number;
         lookup_clear(&s->lookup, s->client);
     }
     return INT64_MAX;

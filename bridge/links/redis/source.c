@@ -32,7 +32,6 @@ int64_t redis_sources_step(struct link *l)
 
     for (struct source *s = l->sources; s; s = s->next) {
         int64_t due = client_step(&s->reader, l->now_ms, l->unix_ms);
-        /* What is asked here goes out at the next step: the socket is writable then. */
         s->kind->step(s);
         client_watch(&s->reader);
         wake = due < wake ? due : wake;
@@ -76,6 +75,7 @@ void redis_source_status(const struct source *s, struct link_status *ret)
 {
     *ret = s->reader.status;
     ret->duplicates = s->duplicates;
+    ret->lag = s->kind->lag && s->reader.ready ? s->kind->lag(s) : -1;
     if (!s->stopped[0])
         return;
     ret->state = LINK_STOPPED;

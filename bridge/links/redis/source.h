@@ -11,6 +11,7 @@ struct source_kind {
     void (*step)(struct source *s);
     struct batch *(*receive)(struct source *s, size_t limit);
     void (*settle)(struct source *s, struct piece *p, bool kept);
+    int64_t (*lag)(const struct source *s); /* NULL: never known */
     bool (*drained)(struct source *s);
     void (*done)(struct source *s);
 };

@@ -4,8 +4,9 @@
  * reply lost with the connection leaves entries that `>` skips. */
 #include "bridge/links/redis/source.h"
 
-#include "bridge/links/redis/fields.h"
 #include "bridge/links/committed.h"
+#include "bridge/links/redis/backlog.h"
+#include "bridge/links/redis/fields.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,13 +17,17 @@
 #define READ_BYTES (1u << 20)
 #define BLOCK_MS_MAX 1000
 #define CLAIM_WAIT_MS_MIN 1000
-#define ACK_IDS_MAX 1000
+/* What XINFO costs the server is nothing at this pace. */
+#define BACKLOG_EVERY_MS 2000
 
 struct stream {
     struct source s; /* first */
     const char *consumer;
     struct fields fields;
+    struct bytes name; /* the stream's */
     struct committed committed;
+    struct backlog backlog;
+    int64_t backlog_ms; /* when to ask for it next */
     bool grouped, was_grouped, reading;
     bool again; /* read our pending entries from 0 */
     bool
@@ -56,6 +61,7 @@ static void reader_lost(void *owner)
 static void reader_up(void *owner)
 {
     of(owner)->grouped = false;
+    of(owner)->backlog_ms = 0;
     start_over(of(owner));
 }
 
@@ -64,16 +70,20 @@ static void fail_text(struct stream *t, const char *text)
     client_fail(&t->s.reader, text, strlen(text));
 }
 
-static void note(struct stream *t, uint64_t count, const char *cause)
+static void note_between(
+    struct stream *t, int64_t start_ms, int64_t end_ms, uint64_t count, const char *cause)
 {
-    struct note n = {
-        .start_ms = t->s.link->unix_ms, .end_ms = t->s.link->unix_ms, .count = count
-    };
+    struct note n = { .start_ms = start_ms, .end_ms = end_ms, .count = count };
 
     (void)snprintf(n.what, sizeof n.what, "%.159s", t->s.options->stream);
     (void)snprintf(n.cause, sizeof n.cause, "%s", cause);
     if (batches_note(&t->s.batches, &n) != 0)
         fail_text(t, "out of memory");
+}
+
+static void note(struct stream *t, uint64_t count, const char *cause)
+{
+    note_between(t, t->s.link->unix_ms, t->s.link->unix_ms, count, cause);
 }
 
 /* ---- acknowledging ---- */
@@ -190,21 +200,29 @@ static void stop_at(struct stream *t, struct bytes id, size_t bytes)
         (long long)t->s.spec.max_event_bytes);
 }
 
+/* What stands before the dash. */
+static int64_t entry_ms(struct bytes id)
+{
+    uint64_t ms = 0;
+
+    for (size_t i = 0; i < id.n && id.at[i] != '-'; i++)
+        ms = ms * 10 + (uint64_t)(id.at[i] - '0');
+    return ms <= INT64_MAX ? (int64_t)ms : 0;
+}
+
 static void fill_one(
     struct stream *t, struct pack *p, const struct resp_value *entry, struct found *f)
 {
     struct event *e = &p->events[p->n];
     struct bytes id = entry->items[0].text;
-    struct entry_id number;
 
-    *e = (struct event){ .address = bytes_text(t->s.options->stream), .origin = id };
+    *e = (struct event){ .address = t->name, .origin = id };
     if (entry->items[1].type == RESP_NIL) {
         p->gone[p->gone_n++] = id;
         f->trimmed++;
         return;
     }
-    (void)entry_id_parse(id, &number);
-    e->time_ms = number.ms <= INT64_MAX ? (int64_t)number.ms : 0;
+    e->time_ms = entry_ms(id);
     fields_read(&t->fields, &entry->items[1], &p->data, e);
     if (event_bytes(e) <= (size_t)t->s.spec.max_event_bytes) {
         p->n++;
@@ -227,8 +245,8 @@ static void fill(
     size_t at = 0;
 
     for (size_t i = 0; i < entries->n && !f->stop; i++) {
-        (void)entry_id_parse(entries->items[i].items[0].text, &id);
-        if (look && committed_has(&t->committed, &id))
+        if (look && entry_id_parse(entries->items[i].items[0].text, &id) == 0 &&
+            committed_has(&t->committed, &id))
             f->known[f->known_n++] = entries->items[i].items[0].text;
         else
             fill_one(t, p, &entries->items[i], f);
@@ -332,8 +350,10 @@ static void received(void *owner, uint64_t pending, const struct resp_value *v, 
         client_fail_reply(&t->s.reader, v);
         return;
     }
-    if (v->type == RESP_NIL)
+    if (v->type == RESP_NIL) {
+        resp_trim(t->s.reader.resp);
         return;
+    }
     if (v->type != RESP_ARRAY || v->n != 1 || v->items[0].type != RESP_ARRAY ||
         v->items[0].n != 2 || !entries_ok(&v->items[0].items[1])) {
         fail_text(t, "XREADGROUP: a reply of another shape");
@@ -498,11 +518,40 @@ static size_t room(const struct stream *t)
     return window < t->count ? window : t->count;
 }
 
+/* Between two readings; before the first one after a connect it tells what was trimmed while nobody
+ * read. */
+static void ask_backlog(struct stream *t)
+{
+    int64_t now = t->s.link->now_ms;
+
+    if (now < t->backlog_ms)
+        return;
+    t->backlog_ms = now + BACKLOG_EVERY_MS;
+    backlog_ask(&t->backlog, t->s.reader.resp, t->s.options->stream);
+}
+
+static int64_t time_of(const struct entry_id *id)
+{
+    return id->ms <= INT64_MAX ? (int64_t)id->ms : INT64_MAX;
+}
+
+static void tell_lost(struct stream *t)
+{
+    const struct backlog *b = &t->backlog;
+
+    if (!b->lost)
+        return;
+    note_between(t, time_of(&b->before), time_of(&b->after), b->lost,
+        "entries were trimmed or deleted before the group read them");
+    t->backlog.lost = 0;
+}
+
 static void stream_step(struct source *s)
 {
     struct stream *t = (struct stream *)s;
     size_t count = 0;
 
+    tell_lost(t);
     if (t->finishing && t->known_acks_waiting == 0) {
         t->finishing = false;
         committed_read_end(&t->committed);
@@ -513,6 +562,7 @@ static void stream_step(struct source *s)
         make_group(t);
         return;
     }
+    ask_backlog(t);
     if (t->again)
         prepare(t);
     count = room(t);
@@ -566,6 +616,13 @@ static struct batch *stream_receive(struct source *s, size_t limit)
     return &p->batch;
 }
 
+static int64_t stream_lag(const struct source *s)
+{
+    const struct stream *t = (const struct stream *)s;
+
+    return t->backlog.waiting < 0 ? -1 : t->backlog.waiting + (int64_t)s->batches.ready_events;
+}
+
 static bool stream_drained(struct source *s)
 {
     return ((struct stream *)s)->acks_waiting == 0;
@@ -595,6 +652,8 @@ static int stream_open(
     source_init(&t->s, &stream_source, l, spec);
     t->consumer = o->consumer ? o->consumer : l->spec.store_id;
     t->fields = fields_of(o->body_field, o->id_field, o->key_field, o->header_prefix, NULL);
+    t->name = bytes_text(o->stream);
+    backlog_init(&t->backlog, o->group);
     t->count = READ_COUNT_FIRST;
     memcpy(t->claim_cursor, "0-0", 4);
     t->s.reader.up = reader_up;
@@ -608,6 +667,7 @@ const struct source_kind stream_source = {
     .step = stream_step,
     .receive = stream_receive,
     .settle = stream_settle,
+    .lag = stream_lag,
     .drained = stream_drained,
     .done = stream_done,
 };

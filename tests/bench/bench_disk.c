@@ -1,0 +1,126 @@
+/* Disk bytes an event: a slow route, event by event, by a made-up clock, with the
+ * housekeeping of each second.
+ *
+ *   bench_disk PATH EVENTS-PER-SECOND SECONDS [EVENTS-A-CHUNK]
+ *
+ * Prints one JSON line: bytes an event of the used pages, of the frames, and of the bodies; the
+ * longest CPU time of one housekeeping step. Needs no fast disk: /dev/shm will do. */
+#include "store/query.h"
+#include "store/store.h"
+#include "tests/bench/body.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define START_MS 1700000000000
+
+static void die(const char *what, const char *why)
+{
+    (void)fprintf(stderr, "bench_disk: %s: %s\n", what, why);
+    exit(1);
+}
+
+static int64_t now_us(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void work(struct store *s)
+{
+    struct fault why;
+
+    store_step(s);
+    if (store_collect(s, &why) != 0)
+        die("store", why.text);
+}
+
+static void append(struct store *s, uint64_t route_id, uint64_t seq, size_t n, int64_t ms)
+{
+    static char bodies[1000][BODY_BYTES + 1], keys[1000][32], origins[1000][32];
+    struct event events[1000];
+    struct fault why;
+    struct block *b;
+
+    for (size_t i = 0; i < n; i++) {
+        body_put(bodies[i], seq + i);
+        (void)body_key(keys[i], seq + i);
+        (void)snprintf(origins[i], sizeof origins[i], "in-0-%llu", (unsigned long long)(seq + i));
+        events[i] = (struct event){ .address = bytes_of("in", 2),
+            .key = bytes_text(keys[i]),
+            .origin = bytes_text(origins[i]),
+            .body = bytes_of(bodies[i], BODY_BYTES),
+            .time_ms = ms };
+    }
+    if (block_open(route_id, seq, ms, events, n, &b, &why) != 0)
+        die("block", why.text);
+    store_append(s, b);
+    block_unref(b);
+    if (!store_submit(s, ms))
+        die("submit", "busy");
+    work(s);
+}
+
+static void report(struct store *s, uint64_t events, int64_t longest_us)
+{
+    struct query_spec spec = { .kind = QUERY_STATS, .limit = 10 };
+    struct query_answer a;
+    struct store_usage usage;
+    int64_t chunks = 0, frames = 0;
+
+    store_query(s, 1, &spec);
+    work(s);
+    if (!store_query_next(s, &a) || a.failed)
+        die("stats", a.why.text);
+    for (size_t c = 0; c < a.rows.column_count; c++) {
+        chunks = strcmp(a.rows.columns[c], "chunks") == 0 ? a.rows.cells[c].i : chunks;
+        frames = strcmp(a.rows.columns[c], "bytes") == 0 ? a.rows.cells[c].i : frames;
+    }
+    query_answer_done(&a);
+    store_usage(s, &usage);
+    (void)printf("{\"events\": %llu, \"chunks\": %lld, \"frame_bytes\": %.1f, \"disk_bytes\": %.1f,"
+                 " \"disk_of_body\": %.3f, \"longest_step_us\": %lld}\n",
+        (unsigned long long)events, (long long)chunks, (double)frames / (double)events,
+        (double)(usage.used_bytes - usage.wal_bytes) / (double)events,
+        (double)(usage.used_bytes - usage.wal_bytes) / (double)events / BODY_BYTES,
+        (long long)longest_us);
+}
+
+int main(int argc, char **argv)
+{
+    double rate = argc > 3 ? strtod(argv[2], NULL) : 0;
+    uint64_t seconds = argc > 3 ? strtoull(argv[3], NULL, 10) : 0, seq = 1;
+    size_t chunk = argc > 4 ? strtoul(argv[4], NULL, 10) : 1;
+    struct store_spec spec = { .path = argv[1], .inline_io = true, .seed = 1 };
+    struct store_route route;
+    struct store *s;
+    struct fault why;
+    int64_t longest = 0;
+
+    if (argc < 4 || rate <= 0 || chunk < 1 || chunk > 1000)
+        die("usage", "PATH EVENTS-PER-SECOND SECONDS [EVENTS-A-CHUNK]");
+    if (store_open(&spec, START_MS, &s, &why) != 0 ||
+        store_route_open(s, "slow", NULL, &route, &why) != 0)
+        die("store", why.text);
+    for (uint64_t at = 0; at < seconds; at++) {
+        int64_t ms = START_MS + (int64_t)at * 1000, begun;
+
+        for (; (double)(seq - 1) < rate * (double)(at + 1); seq += chunk)
+            append(s, route.id, seq, chunk, ms);
+        begun = now_us();
+        store_housekeep(s, ms, true);
+        work(s);
+        if (now_us() - begun > longest)
+            longest = now_us() - begun;
+    }
+    /* What is young is not joined yet; an hour later all is that can be. */
+    for (int i = 0; i < 100; i++) {
+        store_housekeep(s, START_MS + (int64_t)seconds * 1000 + 3600000 + i, true);
+        work(s);
+    }
+    report(s, seq - 1, longest);
+    store_free(s, true);
+    return 0;
+}
