@@ -28,12 +28,28 @@ static void tls_link_options(void *ret)
 {
     struct nats_link_options *o = ret;
 
-    if (asprintf(&o->url, "tls://127.0.0.1:%s", getenv("BASCULE_TEST_NATS_TLS_PORT")) < 0 ||
-        asprintf(&o->tls.ca_file, "%s/ca.pem", getenv("BASCULE_TEST_NATS_CERTIFICATES")) < 0 ||
-        asprintf(&o->nkey_seed, "%s", getenv("BASCULE_TEST_NATS_TLS_SEED")) < 0)
+    if (asprintf(&o->url, "tls://app:secret@127.0.0.1:%s", getenv("BASCULE_TEST_NATS_TLS_PORT")) <
+            0 ||
+        asprintf(&o->tls.ca_file, "%s/ca.pem", getenv("BASCULE_TEST_NATS_CERTIFICATES")) < 0)
         abort();
     o->tls.set = o->tls.verify = true;
     times(o);
+}
+
+static const char *spoil(void *link_options, enum fixture_wrong what)
+{
+    struct nats_link_options *o = link_options;
+    const char *tls_port = getenv("BASCULE_TEST_NATS_TLS_PORT");
+
+    if (what == FIXTURE_WRONG_PASSWORD) {
+        fixture_text(&o->url, "tls://app:wrong@127.0.0.1:%s", tls_port);
+        return "Authorization Violation";
+    }
+    if (what == FIXTURE_WRONG_CA)
+        fixture_text(&o->tls.ca_file, "%s/other-ca.pem", getenv("BASCULE_TEST_NATS_CERTIFICATES"));
+    else
+        fixture_text(&o->url, "tls://app:secret@" FIXTURE_OTHER_NAME ":%s", tls_port);
+    return "SSL handshake error";
 }
 
 /* A name without the place's dots. */
@@ -64,6 +80,16 @@ static void stream_sink_options(const char *place, void *ret)
     o->stream = stream_of(place);
 }
 
+static void subject_source_options(const char *place, void *ret)
+{
+    struct nats_source_options *o = ret;
+
+    o->subjects.at = calloc(1, sizeof *o->subjects.at);
+    if (!o->subjects.at || !(o->subjects.at[0] = strdup(place)))
+        abort();
+    o->subjects.n = 1;
+}
+
 static void subject_sink_options(const char *place, void *ret)
 {
     struct nats_sink_options *o = ret;
@@ -77,7 +103,7 @@ static const struct fixture fixtures[] = {
         .end = "nats_stream_tls",
         .needs = "BASCULE_TEST_NATS_TLS_PORT",
         .connector = &connector_nats,
-        .flags = FIXTURE_BRIEF | FIXTURE_NO_CUT,
+        .spoil = spoil,
         .slot = NATS_SLOT_SUBJECT,
         .link_options = tls_link_options,
         .source_options = source_options,
@@ -86,6 +112,7 @@ static const struct fixture fixtures[] = {
         .end = "nats_stream",
         .needs = "BASCULE_TEST_NATS_PORT",
         .connector = &connector_nats,
+        .flags = FIXTURE_OPEN,
         .slot = NATS_SLOT_SUBJECT,
         .link_options = link_options,
         .source_options = source_options,
@@ -94,9 +121,10 @@ static const struct fixture fixtures[] = {
         .end = "nats_subject",
         .needs = "BASCULE_TEST_NATS_PORT",
         .connector = &connector_nats,
-        .flags = FIXTURE_LOSSY | FIXTURE_NO_SOURCE,
+        .flags = FIXTURE_LOSSY | FIXTURE_OPEN,
         .slot = NATS_SLOT_SUBJECT,
         .link_options = link_options,
+        .source_options = subject_source_options,
         .sink_options = subject_sink_options },
 };
 
