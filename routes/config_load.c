@@ -48,7 +48,8 @@ static const struct option retain_table[] = {
         .default_text = "7d",
         .min = 60000,
         .max = INT64_MAX / 2,
-        .help = "How long finished events stay." },
+        .help = "How long finished events stay, and dead letters that are done with, and gaps; "
+                "audit rows stay as long, and 90 days at least." },
     { .name = "size",
         .type = OPTION_SIZE,
         .offset = AT(store_options, retain.size) - AT(store_options, retain),
@@ -273,10 +274,11 @@ static void hash_make(struct config *c, struct yaml_file *const *files, size_t c
 
 static void files_read(struct config_build *b, struct yaml_file **files, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        files[i] = memory_failed() ? NULL : yaml_file_open(b->config->files[i], b->problems);
-    if (memory_failed())
-        return;
+    for (size_t i = 0; i < count; i++) {
+        if (memory_failed())
+            return;
+        files[i] = yaml_file_open(b->config->files[i], b->problems);
+    }
     hash_make(b->config, files, count);
     for (size_t i = 0; i < count; i++) {
         b->file = files[i];

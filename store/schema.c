@@ -190,14 +190,14 @@ int schema_upgrade(
 
 int schema_read(struct db *d, const char *path, struct fault *why)
 {
-    enum schema_state state;
-    int version;
+    enum schema_state state = SCHEMA_NONE;
+    int version = 0;
 
     if (schema_state(d, path, &state, &version, why) != 0)
         return -1;
     if (state == SCHEMA_EMPTY)
         return fault_set(why, FAULT_INPUT, 0, "store: %s is empty", path);
-    if (state == SCHEMA_TODAY)
+    if (state != SCHEMA_OLD || version < 1 || version >= SCHEMA_VERSION)
         return 0;
     return db_exec(d, "PRAGMA query_only=OFF", why) != 0 ||
                    db_exec(d, views[version - 1], why) != 0 ||

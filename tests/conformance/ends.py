@@ -312,6 +312,10 @@ class JetStreamTlsEnd(JetStreamEnd):
 
 
 class SubjectEnd(NatsEnd):
+    def subscribers(self, place):
+        return sum(place in c.get("subscriptions_list", ())
+                   for c in self.server.monitor("connz?subs=1")["connections"])
+
     def feed(self, place, first, count):
         c = self.client()
         for n in range(first, first + count):
