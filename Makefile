@@ -156,6 +156,12 @@ torture: all $(TOOLS) ## kill -9 under load with real brokers, N=1000 times (SEE
 	@packaging/install-deps build brokers test
 	@BUILD=$(BUILD) tests/e2e/torture --kills $(or $(N),100) --seed $(or $(SEED),1)
 
+soak-store: $(BUILD)/tests/unit.bin ## power cuts by SEEDS (10) of N (400) each and test, kills at every call
+	@for seed in $$(seq 1 $(or $(SEEDS),10)); do \
+		BASCULE_POWER_SEED=$$seed BASCULE_POWER_CUTS=$(or $(N),400) $(BUILD)/tests/unit.bin test_power || exit; \
+	done
+	@BASCULE_KILLS=0 $(BUILD)/tests/unit.bin test_kill
+
 soak-faults: all $(TOOLS) ## outages that last FAULT_SECONDS=600 each, then torture
 	@packaging/install-deps build brokers test
 	@BUILD=$(BUILD) BASCULE_FAULT_SECONDS=$(or $(FAULT_SECONDS),600) tests/e2e/run -v stopped_until black_hole \
@@ -211,6 +217,6 @@ help: ## this list
 
 .PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit \
 	check-e2e check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help \
-	torture soak-faults FORCE
+	torture soak-faults soak-store FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -48,7 +48,8 @@ static const struct option retain_table[] = {
         .default_text = "7d",
         .min = 60000,
         .max = INT64_MAX / 2,
-        .help = "How long finished events stay." },
+        .help = "How long finished events stay, and dead letters that are done with, and gaps; "
+                "audit rows stay as long, and 90 days at least." },
     { .name = "size",
         .type = OPTION_SIZE,
         .offset = AT(store_options, retain.size) - AT(store_options, retain),

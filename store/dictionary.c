@@ -80,6 +80,7 @@ static int read_bytes(
     struct statement *st = db_prepare(d, "SELECT bytes FROM dictionary WHERE number = ?1", why);
     int got;
 
+    *n = 0;
     if (!st)
         return -1;
     db_bind_int(st, 1, (int64_t)number);
@@ -99,7 +100,7 @@ const void *dictionary_to_compress(struct db *d, uint64_t number, struct fault *
 {
     struct cached *c = place(d, number);
     uint8_t bytes[DICTIONARY_BYTES];
-    size_t n;
+    size_t n = 0;
 
     if (c && c->compress)
         return c->compress;
@@ -116,7 +117,7 @@ const void *dictionary_to_expand(struct db *d, uint64_t number, struct fault *wh
 {
     struct cached *c = place(d, number);
     uint8_t bytes[DICTIONARY_BYTES];
-    size_t n;
+    size_t n = 0;
 
     if (c && c->expand)
         return c->expand;

@@ -133,6 +133,7 @@ struct store {
     char id[17];
     int lock_fd, event_fd;
     bool was_clean, stop;
+    bool claimed; /* the database says which WAL it needs */
     int upgraded_from; /* schema version; 0: it was today's */
     char upgrade_copy[PATH_MAX];
     struct db *db; /* the writer's; other threads only while it is idle, under db_mutex */
@@ -207,10 +208,9 @@ int apply_op(struct store *s, const struct txn *t, const struct op *op, struct f
 /* merge.c: joins one run of neighbouring small chunks of the route that are old enough; a
  * transaction of its own. 1: it did, and there may be more to join. */
 int merge_step(struct store *s, struct known_route *r, int64_t unix_ms, struct fault *why);
-/* retain.c: one step for one route; one for the log of a discarded route */
+/* retain.c: one step for one route */
 int retain_step(struct store *s, const struct known_route *r, int64_t unix_ms, bool clock_ok,
     struct fault *why);
-int retain_discarded(struct store *s, struct fault *why);
 /* age.c: rows that go by their own age; as above, and once for the store */
 int age_step_route(
     struct store *s, const struct known_route *r, int64_t unix_ms, struct fault *why);

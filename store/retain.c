@@ -166,65 +166,6 @@ static int remove_old(struct store *s, const struct known_route *r, int64_t unix
                : 0;
 }
 
-/* The first route from `from` on whose chunks are here, 0 none. */
-static int64_t route_with_chunks(struct store *s, int64_t from, struct fault *why)
-{
-    struct statement *st =
-        db_prepare(s->db, "SELECT id FROM chunk WHERE id >= ?1 ORDER BY id LIMIT 1", why);
-    int64_t route = 0;
-    int got;
-
-    if (!st)
-        return -1;
-    db_bind_int(st, 1, CHUNK_ID(from, 0));
-    got = db_step(st, why);
-    if (got == 1)
-        route = (int64_t)CHUNK_ROUTE(db_int(st, 0));
-    db_reset(st);
-    return got < 0 ? -1 : route;
-}
-
-static int run_one(struct store *s, const char *sql, int64_t value, struct fault *why)
-{
-    struct statement *st = db_prepare(s->db, sql, why);
-
-    if (!st)
-        return -1;
-    db_bind_int(st, 1, value);
-    return db_run(st, why);
-}
-
-int retain_discarded(struct store *s, struct fault *why)
-{
-    int64_t route = 0;
-
-    while ((route = route_with_chunks(s, route + 1, why)) > 0) {
-        struct statement *st = db_prepare(s->db, "SELECT 1 FROM route WHERE id = ?1", why);
-        int got;
-
-        if (!st)
-            return -1;
-        db_bind_int(st, 1, route);
-        got = db_step(st, why);
-        db_reset(st);
-        if (got < 0)
-            return -1;
-        if (got == 1)
-            continue;
-        if (run_one(s,
-                "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE id >= ?1 << 40 ORDER BY "
-                "id LIMIT 64) AND id < (?1 + 1) << 40",
-                route, why) != 0 ||
-            run_one(s,
-                "DELETE FROM dictionary WHERE route_id = ?1 AND NOT EXISTS (SELECT 1 FROM chunk"
-                " WHERE id >= ?1 << 40 AND id < (?1 + 1) << 40)",
-                route, why) != 0)
-            return -1;
-        return db_exec(s->db, "PRAGMA incremental_vacuum(256)", why);
-    }
-    return route < 0 ? -1 : 0;
-}
-
 int retain_step(
     struct store *s, const struct known_route *r, int64_t unix_ms, bool clock_ok, struct fault *why)
 {

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -226,6 +227,7 @@ int store_salvage_file(
 {
     struct salvage v = { .say = say, .arg = arg };
     bool whole, foreign = false;
+    char line[2 * PATH_MAX + 100];
     int result = -1;
 
     if (access(new_path, F_OK) == 0)
@@ -239,6 +241,10 @@ int store_salvage_file(
         copy_all(&v, why) == 0 && db_checkpoint(v.to, &whole, why) == 0 &&
         schema_sync_directory(new_path, why) == 0) {
         db_last_close(v.to);
+        (void)snprintf(line, sizeof line,
+            "to go on with it, put it in the place of %s, and delete %s-wal if it is there", path,
+            path);
+        say(arg, 0, line);
         result = v.damages;
     }
     db_close(v.from);

@@ -190,8 +190,8 @@ int schema_upgrade(
 
 int schema_read(struct db *d, const char *path, struct fault *why)
 {
-    enum schema_state state;
-    int version;
+    enum schema_state state = SCHEMA_NONE;
+    int version = 0;
 
     if (schema_state(d, path, &state, &version, why) != 0)
         return -1;

@@ -95,7 +95,11 @@ static int load_meta(struct store *s, bool made, struct fault *why)
     s->next_held = (uint64_t)meta_int(s, "next_held", 1);
     s->next_generation = (uint64_t)meta_int(s, "next_generation", 1);
     s->next_job = (uint64_t)meta_int(s, "next_job", 1);
-    return meta_put(s, "clean", NULL, 0, why) != 0 ? -1 : wal_claim(s->db, s->path, why);
+    if (db_exec(s->db, WAL_BEGIN, why) != 0 || meta_put(s, "clean", NULL, 0, why) != 0 ||
+        wal_claim(s->db, s->path, why) != 0)
+        return -1;
+    s->claimed = true;
+    return 0;
 }
 
 /* ---- open ---- */
@@ -115,41 +119,6 @@ static int make_or_upgrade(struct store *s, enum schema_state state, int version
     default:
         return 0;
     }
-}
-
-/* The directory first: a rollback journal that SQLite deleted just now (it makes a new file with
- * one) must not come back after a power cut, when the file has gone on: it would be rolled back.
- * Nor may anything rest on WAL frames whose own sync failed. So the WAL is written again (or a cut
- * while it is copied could leave half of a transaction in the database that the WAL on the disk
- * does not have), and copied whole and synced before an upgrade copies the file, and before the
- * first acknowledgement. */
-static int open_file(struct store *s, struct fault *why)
-{
-    enum schema_state state;
-    int version;
-
-    if (wal_judge(s->path, s->spec.vfs, why) != 0 ||
-        db_open(s->path, DB_WRITE, s->spec.vfs, &s->db, why) != 0 ||
-        schema_state(s->db, s->path, &state, &version, why) != 0 ||
-        schema_sync_directory(s->path, why) != 0 || db_rewrite_wal(s->db, why) != 0 ||
-        db_settle(s->db, why) != 0)
-        return -1;
-    if (state != SCHEMA_TODAY &&
-        (make_or_upgrade(s, state, version, why) != 0 || db_settle(s->db, why) != 0))
-        return -1;
-    return load_meta(s, state == SCHEMA_EMPTY, why);
-}
-
-/* On a full disk not even what an open writes may fit: then what was kept for that goes. */
-static int open_file_at_last(struct store *s, struct fault *why)
-{
-    if (open_file(s, why) == 0)
-        return 0;
-    if (why->kind != FAULT_FULL || !writer_give_reserve(s))
-        return -1;
-    db_close(s->db);
-    s->db = NULL;
-    return open_file(s, why);
 }
 
 static int check_tails(struct store *s, struct fault *why)
@@ -175,6 +144,44 @@ static int check_tails(struct store *s, struct fault *why)
     }
     db_reset(st);
     return got < 0 ? -1 : 0;
+}
+
+/* The directory first: a rollback journal that SQLite deleted just now (it makes a new file with
+ * one) must not come back after a power cut, when the file has gone on: it would be rolled back.
+ * Nor may anything rest on WAL frames whose own sync failed. So the WAL is written again (or a cut
+ * while it is copied could leave half of a transaction in the database that the WAL on the disk
+ * does not have), and copied whole and synced before an upgrade copies the file, and before the
+ * first acknowledgement. */
+static int open_file(struct store *s, struct fault *why)
+{
+    enum schema_state state = SCHEMA_NONE;
+    int version = 0;
+
+    if (wal_judge(s->path, s->spec.vfs, why) != 0 ||
+        db_open(s->path, DB_WRITE, s->spec.vfs, &s->db, why) != 0 ||
+        schema_state(s->db, s->path, &state, &version, why) != 0 ||
+        schema_sync_directory(s->path, why) != 0 || db_rewrite_wal(s->db, why) != 0 ||
+        db_settle(s->db, why) != 0)
+        return -1;
+    /* Nothing is written before this. */
+    if (state != SCHEMA_EMPTY && check_tails(s, why) != 0)
+        return -1;
+    if (state != SCHEMA_TODAY &&
+        (make_or_upgrade(s, state, version, why) != 0 || db_settle(s->db, why) != 0))
+        return -1;
+    return load_meta(s, state == SCHEMA_EMPTY, why);
+}
+
+/* On a full disk not even what an open writes may fit: then what was kept for that goes. */
+static int open_file_at_last(struct store *s, struct fault *why)
+{
+    if (open_file(s, why) == 0)
+        return 0;
+    if (why->kind != FAULT_FULL || !writer_give_reserve(s))
+        return -1;
+    db_close(s->db);
+    s->db = NULL;
+    return open_file(s, why);
 }
 
 int store_open(
@@ -204,7 +211,7 @@ int store_open(
         goto fail;
     }
     if (store_lock_file(spec->path, &s->lock_fd, why) != 0 || open_file_at_last(s, why) != 0 ||
-        check_tails(s, why) != 0 || writer_start(s, why) != 0 || readers_start(s, why) != 0)
+        writer_start(s, why) != 0 || readers_start(s, why) != 0)
         goto fail;
     *ret = s;
     return 0;
@@ -213,19 +220,26 @@ fail:
     return -1;
 }
 
+/* With nothing in the WAL that the database does not have; whether all was drained is another
+ * matter. Where it cannot be, the WAL stays, and the next start sees to it. */
+static void end_in_order(struct store *s, bool drained)
+{
+    bool whole = false;
+
+    if (drained && meta_put(s, "clean", NULL, 1, NULL) != 0)
+        return;
+    if (db_exec(s->db, WAL_DISCLAIM, NULL) == 0 && db_checkpoint(s->db, &whole, NULL) == 0 && whole)
+        db_last_close(s->db);
+}
+
 void store_free(struct store *s, bool clean)
 {
     if (!s)
         return;
     writer_stop(s);
     readers_stop(s);
-    if (clean && !s->broken && meta_put(s, "clean", NULL, 1, NULL) == 0 &&
-        db_exec(s->db, WAL_DISCLAIM, NULL) == 0) {
-        bool whole = false;
-
-        if (db_checkpoint(s->db, &whole, NULL) == 0 && whole)
-            db_last_close(s->db);
-    }
+    if (s->claimed && !s->broken)
+        end_in_order(s, clean);
     db_close(s->db);
     txn_free(s->filling);
     txn_free(s->queued);

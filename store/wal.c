@@ -22,12 +22,21 @@ struct wal {
     uint64_t good_frames;
     uint32_t *pages; /* of the good frames; owned */
     uint64_t committed_frames;
+    bool has_words;
     uint32_t page_bytes, page_count; /* of the database, after the last commit in it */
     uint64_t lost_commits;           /* behind the first bad frame, of the same run of the WAL */
 };
 
+/* What the database says of its WAL. */
+struct claim {
+    bool needs; /* the one whose first salt is this, or some more */
+    uint32_t salt;
+    char words[32]; /* none is needed; one that is there has these in it. "": it says nothing */
+};
+
 struct scan {
     FILE *f;
+    const char *words;
     bool big_endian;
     uint32_t page_bytes, salt[2], sum[2];
     uint8_t *frame;
@@ -110,15 +119,18 @@ static int read_frames(struct scan *s, struct wal *ret)
         }
         if (good && !note_frame(ret, head))
             return -1;
+        if (good && s->words[0] &&
+            memmem(head + FRAME_BYTES, s->page_bytes, s->words, strlen(s->words)))
+            ret->has_words = true;
         if (!good && big(head + 4) != 0)
             ret->lost_commits++;
     }
     return 0;
 }
-static int read_wal(const char *path, struct wal *ret, struct fault *why)
+static int read_wal(const char *path, const char *words, struct wal *ret, struct fault *why)
 {
     char name[PATH_MAX];
-    struct scan s = { 0 };
+    struct scan s = { .words = words };
     int result = 0;
 
     *ret = (struct wal){ 0 };
@@ -142,45 +154,53 @@ static int read_wal(const char *path, struct wal *ret, struct fault *why)
     return result;
 }
 
-/* The claim is text with a check of its own: while a checkpoint was cut off, its page may be torn.
- */
-static void claim_text(uint32_t salt, char ret[20])
+/* Text with a check of its own: while a checkpoint was cut off, its page may be torn. */
+static void claim_text(uint32_t salt, char ret[32])
 {
-    (void)snprintf(ret, 20, "%08" PRIx32 "-%08" PRIx32, salt, salt * 2654435761u ^ 0x57414c31u);
+    (void)snprintf(
+        ret, 32, "need-%08" PRIx32 "-%08" PRIx32, salt, salt * 2654435761u ^ 0x57414c31u);
 }
 
-/* What the database itself says, without any WAL. False: it claims none, or cannot say. */
-static bool read_claim(const char *path, const char *vfs, uint32_t *salt)
+/* What the database itself says, without any WAL; nothing, when it cannot be read. */
+static void read_claim(const char *path, const char *vfs, struct claim *ret)
 {
     struct statement *st;
     struct db *d;
-    bool claims = false;
 
+    *ret = (struct claim){ 0 };
     if (db_open(path, DB_ALONE, vfs, &d, NULL) != 0)
-        return false;
+        return;
     st = db_prepare(d, "SELECT value FROM meta WHERE name = 'wal'", NULL);
     if (st && db_step(st, NULL) == 1 && db_text(st, 0)) {
-        char check[20];
+        const char *text = db_text(st, 0);
+        char check[32];
 
-        *salt = (uint32_t)strtoul(db_text(st, 0), NULL, 16);
-        claim_text(*salt, check);
-        claims = strcmp(check, db_text(st, 0)) == 0;
+        if (strncmp(text, "none-", 5) == 0 && strlen(text) == 21)
+            (void)snprintf(ret->words, sizeof ret->words, "%s", text);
+        ret->salt = strlen(text) > 5 ? (uint32_t)strtoul(text + 5, NULL, 16) : 0;
+        claim_text(ret->salt, check);
+        ret->needs = strcmp(check, text) == 0;
     }
     db_close(d);
-    return claims;
 }
 
-static int judge_claim(const char *path, const struct wal *w, uint32_t salt, struct fault *why)
+static int judge_claim(
+    const char *path, const struct wal *w, const struct claim *c, struct fault *why)
 {
-    if (!w->exists || w->empty)
+    bool foreign = c->needs ? w->header_good && w->salt - c->salt > SALTS_MAX
+                            : c->words[0] && w->committed_frames && !w->has_words;
+
+    if (c->needs && (!w->exists || w->empty))
         return fault_set(why, FAULT_BROKEN, WAL_MISSING,
             "store %s is damaged: its WAL, %s-wal, is missing, and what was committed last stands "
             "there. Put it back. Only if it is certain that sqlite3 was run on the store and has "
             "copied it into the database: sqlite3 %s \"DELETE FROM meta WHERE name = 'wal'\"",
             path, path, path);
-    if (w->header_good && w->salt - salt > SALTS_MAX)
+    if (foreign)
         return fault_set(why, FAULT_BROKEN, WAL_FOREIGN,
-            "store %s is damaged: the WAL beside it, %s-wal, is of another database", path, path);
+            "store %s is damaged: the WAL beside it, %s-wal, is of another database. If the file "
+            "was put in the place of another one, delete that WAL",
+            path, path);
     return 0;
 }
 
@@ -235,12 +255,14 @@ static int judge_frames(const char *path, const struct wal *w, struct fault *why
 
 int wal_judge(const char *path, const char *vfs, struct fault *why)
 {
-    uint32_t salt;
+    struct claim c;
     struct wal w;
-    int result = read_wal(path, &w, why);
+    int result;
 
-    if (result == 0 && read_claim(path, vfs, &salt))
-        result = judge_claim(path, &w, salt, why);
+    read_claim(path, vfs, &c);
+    result = read_wal(path, c.words, &w, why);
+    if (result == 0)
+        result = judge_claim(path, &w, &c, why);
     if (result == 0)
         result = judge_frames(path, &w, why);
     free(w.pages);
@@ -250,12 +272,13 @@ int wal_judge(const char *path, const char *vfs, struct fault *why)
 int wal_claim(struct db *d, const char *path, struct fault *why)
 {
     struct statement *st;
-    char text[20];
+    char text[32];
     struct wal w;
+    int read = read_wal(path, "", &w, why);
 
-    if (read_wal(path, &w, why) != 0)
-        return -1;
     free(w.pages);
+    if (read != 0)
+        return -1;
     if (!w.header_good)
         return fault_set(why, FAULT_BROKEN, 0, "store: %s-wal is not there after a write", path);
     claim_text(w.salt, text);

@@ -16,7 +16,11 @@ int wal_judge(const char *path, const char *vfs, struct fault *why);
 /* Writes into the database that it needs the WAL that it has now, and copies that down, so that it
  * stands in the file itself. */
 int wal_claim(struct db *d, const char *path, struct fault *why);
-/* In a transaction that is about to be the last: no WAL is needed any more. */
-#define WAL_DISCLAIM "INSERT OR REPLACE INTO meta (name, value) VALUES ('wal', NULL)"
+/* What a copy says, and a store at its end in order: no WAL is needed, and one that is there must
+ * have these words in it. */
+#define WAL_DISCLAIM                                                                               \
+    "INSERT OR REPLACE INTO meta (name, value) VALUES ('wal', 'none-' || hex(randomblob(8)))"
+/* The first write of a start, so that its WAL has them. */
+#define WAL_BEGIN "UPDATE meta SET value = value WHERE name = 'wal'"
 
 #endif

@@ -394,8 +394,6 @@ static int housekeep(
             return -1;
     }
     s->house_at = 0;
-    if (retain_discarded(s, why) != 0 && why->kind != FAULT_FULL)
-        return -1;
     if (clock_ok && age_step_audit(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)
         return -1;
     if (clock_ok && age_step_discarded(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)

@@ -22,8 +22,10 @@ struct batch *checked_receive(struct checked *k, size_t limit)
     k->lent[k->lent_count++] = b;
     k->lent_events += b->count;
     k->gaps += b->gap_count;
-    for (size_t i = 0; i < b->gap_count; i++)
+    for (size_t i = 0; i < b->gap_count; i++) {
         CHECK(b->gaps[i].start_ms > 0 && b->gaps[i].what.n && b->gaps[i].cause.n);
+        k->lost += b->gaps[i].count;
+    }
     CHECK((int64_t)k->lent_events <= k->source_window);
     return b;
 }

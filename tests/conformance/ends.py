@@ -258,15 +258,9 @@ class NatsEnd:
         self.server.revoke("app")
         self.server.revoke()
 
-    def subscribers(self, place):
-        return len(self.server.monitor(f"subsz?subs=1&acc=MAIN&test={place}").get("subscriptions_list") or ())
-
 
 class JetStreamEnd(NatsEnd):
     """A stream of the place's subject, named as it but for its dots."""
-
-    def subscribers(self, place):
-        return 1
 
     def place(self, name):
         c = self.client()
@@ -312,6 +306,10 @@ class JetStreamTlsEnd(JetStreamEnd):
 
 
 class SubjectEnd(NatsEnd):
+    def subscribers(self, place):
+        return sum(place in c.get("subscriptions_list", ())
+                   for c in self.server.monitor("connz?subs=1")["connections"])
+
     def feed(self, place, first, count):
         c = self.client()
         for n in range(first, first + count):

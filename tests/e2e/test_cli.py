@@ -127,6 +127,7 @@ def cli_store_is_checked_measured_and_copied(t):
         check_equal(c.execute("pragma integrity_check").fetchall(), [("ok",)], "integrity of the copy")
     d.stop()
     d.verb("store", "check")
+    d.sound = False
     with open(d.store, "r+b") as f:
         f.seek(4096 + 100)
         f.write(b"\xa5" * 4096 * 3)

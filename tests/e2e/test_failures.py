@@ -388,6 +388,11 @@ def damaged_store_is_said_and_what_is_salvaged_relays_on(t):
     check(saved.exists(), "nothing was salvaged")
     os.replace(r.daemon.store, t.directory / "damaged.db")
     os.replace(saved, r.daemon.store)
+    # The WAL of the damaged one: it is not taken for the new one's, and the message says what to do.
+    got = r.daemon.verb("run", check=False)
+    check_equal(got.code, 74, "exit code beside a WAL of another store")
+    check("delete that WAL" in got.err + got.out, f"it says: {got.out}{got.err}")
+    os.unlink(f"{r.daemon.store}-wal")
     r.daemon.start()
     r.feed(r.make(100))
     r.wait()

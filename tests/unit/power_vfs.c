@@ -69,7 +69,8 @@ static void *grown(void *at, size_t n)
 {
     void *more = realloc(at, n ? n : 1);
 
-    CHECK(more != NULL);
+    if (!more)
+        abort();
     return more;
 }
 
@@ -77,9 +78,9 @@ static void *grown(void *at, size_t n)
 
 static void set_durable(struct disk_file *d, size_t n)
 {
-    if (n > d->durable_n) {
+    if (n > d->durable_n || !d->durable) {
         d->durable = grown(d->durable, n);
-        memset(d->durable + d->durable_n, 0, n - d->durable_n);
+        memset(d->durable + d->durable_n, 0, n > d->durable_n ? n - d->durable_n : 0);
     }
     d->durable_n = n;
 }
@@ -159,7 +160,9 @@ static void read_durable(struct disk_file *d, const char *path, size_t n)
     FILE *f = fopen(path, "rb");
 
     set_durable(d, n);
-    CHECK(f && fread(d->durable, 1, n, f) == n);
+    if (!f)
+        abort();
+    CHECK(fread(d->durable, 1, n, f) == n);
     (void)fclose(f);
 }
 
@@ -531,17 +534,19 @@ static int power_delete(sqlite3_vfs *v, const char *name, int sync_directory)
     if (is_dead)
         return SQLITE_IOERR_DELETE;
     for (size_t i = 0; stat(name, &is) == 0 && i < FILES_MAX; i++) {
-        if (!disk[i] || disk[i]->inode != is.st_ino || disk[i]->deleted)
+        struct disk_file *d = disk[i];
+
+        if (!d || d->inode != is.st_ino || d->deleted)
             continue;
-        point(disk[i]);
+        point(d);
         /* Of several deleted ones of one name only the last can come back. */
         for (size_t k = 0; k < FILES_MAX; k++)
-            if (disk[k] && disk[k]->deleted && strcmp(disk[k]->name, disk[i]->name) == 0)
+            if (disk[k] && disk[k]->deleted && strcmp(disk[k]->name, d->name) == 0)
                 disk_free(k);
         if (sync_directory)
             disk_free(i);
         else
-            disk[i]->deleted = true;
+            d->deleted = true;
         break;
     }
     return real_vfs()->xDelete(real_vfs(), name, 0);

@@ -2,7 +2,8 @@
  * turn: what it had acknowledged is there at the next start, and that goes on. The kernel lives, so
  * what was written stays: for a power cut see test_power.c.
  *
- * BASCULE_KILLS: how many of the calls of each test, evenly spread (25; 0: all, for `make soak`).
+ * BASCULE_KILLS: how many of the calls of each test, evenly spread (25; 0: all, for `make
+ * soak-store`).
  */
 #include "tests/unit/load.h"
 #include "tests/unit/old_stores.h"

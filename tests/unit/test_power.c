@@ -2,7 +2,7 @@
  * by seed, what a cut then would leave is opened and judged: all that was acknowledged is there,
  * whole, and it goes on from there.
  *
- * BASCULE_POWER_CUTS: how many cuts each test makes, about (40; `make soak` many).
+ * BASCULE_POWER_CUTS: how many cuts each test makes, about (40; `make soak-store` more).
  * BASCULE_POWER_SEED begins elsewhere. A failure names the seed and the moment. */
 #include "tests/unit/load.h"
 #include "tests/unit/old_stores.h"
@@ -27,7 +27,9 @@ static void remove_files(const char *directory)
     DIR *d = opendir(directory);
     const struct dirent *e;
 
-    while (d && (e = readdir(d)) != NULL) {
+    if (!d)
+        return;
+    while ((e = readdir(d)) != NULL) {
         char path[600];
 
         (void)snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
@@ -195,6 +197,8 @@ TEST(what_was_acknowledged_outlives_a_failed_sync_and_then_a_power_cut)
     struct load *w = &load;
 
     begin(w);
+    /* With the next seed 40 cuts see a start that does not write the WAL again. */
+    w->dice.state++;
     load_open(w);
     while (cuts.cuts < cuts_wanted()) {
         for (int i = 0; i < 5; i++)
@@ -204,10 +208,11 @@ TEST(what_was_acknowledged_outlives_a_failed_sync_and_then_a_power_cut)
         while (!w->broken && power_vfs_will_fail())
             load_step(w, false);
         w->stays_open = false;
-        /* The file still shows what never reached the disk. */
-        power_vfs_cuts(12, random_next(&w->dice), cut, w);
+        /* The file still shows what never reached the disk. Most of all while it is settled. */
+        power_vfs_cuts(3, random_next(&w->dice), cut, w);
         start_again(w);
-        for (int i = 0; i < 5; i++)
+        power_vfs_cuts(30, random_next(&w->dice), cut, w);
+        for (int i = 0; i < 2; i++)
             load_step(w, false);
         power_vfs_cuts(0, 0, NULL, NULL);
     }

@@ -306,6 +306,36 @@ TEST(a_wal_of_another_database_is_not_taken)
     crashed_done(&other);
 }
 
+TEST(a_backup_put_in_the_place_of_its_store_does_not_take_the_wal_there)
+{
+    struct store *s = store_rig_open();
+    struct crashed old, copy = { 0 };
+    struct fault why = { 0 };
+    struct store_route r;
+    uint64_t next = 1;
+
+    store_rig_route(s, "orders", &r);
+    store_rig_append(s, r.id, &next, 100, RIG_TIME, 300, true);
+    store_rig_commit(s, RIG_TIME);
+    CHECK_INT(store_backup_start(s, "copy.db", &why), 0);
+    while (store_backup_progress(s, &why) < 1001)
+        store_step(s);
+    store_rig_append(s, r.id, &next, 100, RIG_TIME, 300, true);
+    store_rig_commit(s, RIG_TIME);
+    old.wal = load(RIG_STORE "-wal");
+    store_free(s, false);
+
+    copy.db = load("copy.db");
+    copy.wal = old.wal;
+    put_back(&copy);
+    check_refused("delete that WAL");
+    CHECK_INT(unlink(RIG_STORE "-wal"), 0);
+    s = store_rig_open();
+    CHECK_INT(store_rig_check_log(s, r.id, 1), 101);
+    store_free(s, true);
+    crashed_done(&copy);
+}
+
 TEST(a_database_cut_short_is_refused_and_salvaged)
 {
     struct crashed c;

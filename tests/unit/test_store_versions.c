@@ -174,6 +174,7 @@ static void set_version(const char *sql)
 
     CHECK_INT(db_open(RIG_STORE, DB_WRITE, NULL, &db, &why), 0);
     CHECK_INT(db_exec(db, sql, &why), 0);
+    db_last_close(db);
     db_close(db);
 }
 
