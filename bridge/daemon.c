@@ -33,7 +33,7 @@ struct daemon {
     int64_t drain_until_ms; /* 0: not draining */
     int64_t status_at_ms;
     struct watchdog watchdog;
-    bool told_reloading;
+    bool told_reloading, reload_again;
 };
 
 /* By enum config_log_format. */
@@ -216,7 +216,9 @@ static void begin_reload(struct daemon *d)
     struct reload_ask ask = { .kind = RELOAD_GO, .uid = -1 };
     struct fault why;
 
-    if (reload_begin(d->reload, &ask, &why) != 0)
+    /* The files may have changed again since the one in progress read them. */
+    d->reload_again = reload_busy(d->reload);
+    if (!d->reload_again && reload_begin(d->reload, &ask, &why) != 0)
         log_say(LOG_LEVEL_ERROR, NULL, NULL, "SIGHUP: %s", why.text);
 }
 
@@ -272,6 +274,8 @@ static bool step_reload(struct daemon *d)
         take_over(d, old);
     api_reloaded(d->api);
     tell_reload(d);
+    if (d->reload_again)
+        begin_reload(d);
     return true;
 }
 

@@ -151,6 +151,11 @@ static void end(struct reload *l, enum reload_outcome outcome, int64_t unix_ms)
 {
     struct reload_result *r = &l->last;
 
+    /* systemd 252 fills it at the start of a unit only. */
+    r->note = getenv("CREDENTIALS_DIRECTORY")
+                  ? "what LoadCredential= loads (${credential:NAME}) is as it was at the start; a "
+                    "restart takes up another"
+                  : NULL;
     r->kind = l->kind;
     r->outcome = outcome;
     r->unix_ms = unix_ms;

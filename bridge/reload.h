@@ -32,9 +32,10 @@ enum reload_outcome {
 struct reload_result {
     enum reload_kind kind;
     enum reload_outcome outcome;
-    int64_t unix_ms; /* when it ended */
-    char hash[65];   /* of the files as read; "" when they could not be */
-    char text[512];  /* a sentence */
+    int64_t unix_ms;  /* when it ended */
+    char hash[65];    /* of the files as read; "" when they could not be */
+    char text[512];   /* a sentence */
+    const char *note; /* what this reload could not take up; NULL: nothing */
     struct relay_plan plan;
     struct config_problems problems; /* warnings too */
 };

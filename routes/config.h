@@ -45,9 +45,11 @@ struct config_sink {
     struct config_header *headers;
     size_t header_count;
     bool enabled;
-    bool going;         /* gone from the files: it finishes what it had, then it goes */
-    bool fallback_only; /* only: fallback */
-    size_t fallback;    /* index into the route's sinks, SIZE_MAX: none */
+    const struct connector *left; /* it was going and is gone: whose options it has; its connection
+                                   * may be gone too. Else NULL */
+    bool going;                   /* gone from the files: it finishes what it had, then it goes */
+    bool fallback_only;           /* only: fallback */
+    size_t fallback;              /* index into the route's sinks, SIZE_MAX: none */
     enum config_begin begin;
     int64_t begin_ms;      /* unix ms, CONFIG_BEGIN_TIME */
     uint32_t max_attempts; /* 0: for ever */

@@ -274,10 +274,11 @@ static void hash_make(struct config *c, struct yaml_file *const *files, size_t c
 
 static void files_read(struct config_build *b, struct yaml_file **files, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        files[i] = memory_failed() ? NULL : yaml_file_open(b->config->files[i], b->problems);
-    if (memory_failed())
-        return;
+    for (size_t i = 0; i < count; i++) {
+        if (memory_failed())
+            return;
+        files[i] = yaml_file_open(b->config->files[i], b->problems);
+    }
     hash_make(b->config, files, count);
     for (size_t i = 0; i < count; i++) {
         b->file = files[i];

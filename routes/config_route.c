@@ -643,8 +643,12 @@ void config_build_routes(struct config_build *b, const struct yaml_node *list)
 
 static void sink_done(struct config_sink *s, const struct config *c)
 {
+    const struct connector *at = s->left;
+
+    if (s->options && !at)
+        at = c->connections[s->connection].connector;
     if (s->options)
-        option_done(c->connections[s->connection].connector->sink_options, s->options);
+        option_done(at->sink_options, s->options);
     for (size_t i = 0; i < s->field_count; i++)
         template_free(s->fields[i]);
     for (size_t i = 0; i < s->header_count; i++) {

@@ -177,6 +177,7 @@ static void sink_leaves(struct relay *r, struct relay_route *route, size_t s)
     struct fault why;
     size_t last = c->sink_count - 1;
 
+    gone.left = o->spec.connector;
     log_say(LOG_LEVEL_INFO, c->name, gone.name, "it has finished and is gone");
     if (store_discard(r->spec.store, route->id, o->id, &why) != 0)
         log_say(LOG_LEVEL_WARN, c->name, gone.name, "%s", why.text);
@@ -186,8 +187,8 @@ static void sink_leaves(struct relay *r, struct relay_route *route, size_t s)
         c->sinks[s] = c->sinks[last];
         route->outflows[s] = route->outflows[last];
         route->outflows[s]->spec.config = &c->sinks[s];
-        c->sinks[last] = gone;
     }
+    c->sinks[last] = gone;
     c->sink_count--;
     c->gone_count++;
 }

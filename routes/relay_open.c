@@ -3,6 +3,7 @@
 
 #include "bridge/base/log.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,8 +160,10 @@ int relay_route_open(struct relay *r, const struct relay_opening *how, size_t i,
 {
     struct relay_route *route = calloc(1, sizeof *route);
 
-    if (!route)
-        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    if (!route) {
+        (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
+        return -1;
+    }
     route->relay = r;
     route->config = &how->config->routes[i];
     if (open_parts(how, route, why) != 0) {
@@ -295,11 +298,15 @@ static int open_all(struct relay *r, struct fault *why)
     if (open_links(r, why) != 0)
         return -1;
     how.links = r->links;
-    for (; r->route_count < c->route_count; r->route_count++) {
-        if (relay_route_open(r, &how, r->route_count, &r->routes[r->route_count], why) != 0)
+    for (size_t i = 0; i < c->route_count; i++) {
+        struct relay_route *route = NULL;
+
+        if (relay_route_open(r, &how, i, &route, why) != 0)
             return -1;
-        relay_route_retain(r->routes[r->route_count], c);
+        r->routes[r->route_count++] = route;
+        relay_route_retain(route, c);
     }
+    assert(r->route_count == c->route_count);
     if (restore_jobs(r, why) != 0)
         return -1;
     for (size_t i = 0; i < c->route_count; i++)

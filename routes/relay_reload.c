@@ -81,21 +81,28 @@ static bool goes(const struct relay_route *route, const struct relay_reload *l)
                          : relay_must_swap(route, l->next, i);
 }
 
+static bool reads(const struct replay *j, uint64_t route_id)
+{
+    for (size_t i = 0; i < j->job.leg_count; i++)
+        if (replay_leg_open(j, i) && j->job.legs[i].route_id == route_id)
+            return true;
+    return false;
+}
+
 /* A replay that reads the log of a route that goes must be through with it first. */
 static void cancel_jobs(struct relay *r, const struct relay_plan *plan)
 {
-    for (size_t i = 0; i < plan->n; i++)
-        for (struct replay *j = r->replays;
-             j && plan->at[i].kind == RELAY_REMOVED && plan->at[i].of == RELAY_ROUTE; j = j->next) {
-            bool reads = false;
-            struct fault why;
+    struct fault why;
 
-            for (size_t k = 0; k < j->job.leg_count; k++)
-                reads = reads ||
-                        (replay_leg_open(j, k) && j->job.legs[k].route_id == plan->at[i].route_id);
-            if (reads)
+    for (size_t i = 0; i < plan->n; i++) {
+        const struct relay_change *c = &plan->at[i];
+
+        if (c->of != RELAY_ROUTE || !c->discard)
+            continue;
+        for (struct replay *j = r->replays; j; j = j->next)
+            if (reads(j, c->route_id))
                 (void)replay_do(j, RELAY_REPLAY_CANCEL, r->unix_ms, &why);
-        }
+    }
 }
 
 int relay_reload(

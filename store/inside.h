@@ -133,7 +133,7 @@ struct store {
     char id[17];
     int lock_fd, event_fd;
     bool was_clean, stop;
-    bool claimed; /* the database says which WAL it needs */
+    bool claimed;      /* the database says which WAL it needs */
     int upgraded_from; /* schema version; 0: it was today's */
     char upgrade_copy[PATH_MAX];
     struct db *db; /* the writer's; other threads only while it is idle, under db_mutex */

@@ -197,7 +197,7 @@ int schema_read(struct db *d, const char *path, struct fault *why)
         return -1;
     if (state == SCHEMA_EMPTY)
         return fault_set(why, FAULT_INPUT, 0, "store: %s is empty", path);
-    if (state == SCHEMA_TODAY)
+    if (state != SCHEMA_OLD || version < 1 || version >= SCHEMA_VERSION)
         return 0;
     return db_exec(d, "PRAGMA query_only=OFF", why) != 0 ||
                    db_exec(d, views[version - 1], why) != 0 ||

@@ -75,10 +75,10 @@ static void ended(struct call *c, struct query_answer *a)
     switch (r->outcome) {
     case RELOAD_PLANNED:
     case RELOAD_DONE:
-        call_reply(c, json_pack("{s:s, s:s, s:o, s:o, s:o}", "done",
+        call_reply(c, json_pack("{s:s, s:s, s:o, s:s?, s:o, s:o}", "done",
                           r->kind == RELOAD_PLAN ? "plan" : "reload", "hash", r->hash, "summary",
-                          view_bytes(bytes_text(r->text)), "changes", plan_json(&r->plan),
-                          "warnings", problems_json(&r->problems, true)));
+                          view_bytes(bytes_text(r->text)), "note", r->note, "changes",
+                          plan_json(&r->plan), "warnings", problems_json(&r->problems, true)));
         return;
     case RELOAD_REFUSED:
         call_refuse(c, 422, "refused", r->text, problems_json(&r->problems, true));

@@ -101,6 +101,8 @@ static void print_answer(struct command *c, const json_t *answer, bool planned)
 {
     json_t *lines = lines_of(json_object_get(answer, "changes"));
 
+    if (json_is_string(json_object_get(answer, "note")))
+        fprintf(stderr, "note: %s\n", text_of(answer, "note"));
     print_warnings(json_object_get(answer, "warnings"));
     if (json_array_size(lines))
         table_print(c, columns, lines, 0);

@@ -3,20 +3,37 @@
 #include "tests/harness.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+void (*fixture_idle)(void);
 
 void fixture_shell(const char *format, ...)
 {
     char line[4096];
     va_list args;
+    pid_t pid, got = -1;
+    int status = -1;
 
     va_start(args, format);
     (void)vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    if (system(line) != 0)
+    pid = fork();
+    if (pid == 0) {
+        (void)execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+        _exit(127);
+    }
+    while (pid > 0 && (got = waitpid(pid, &status, WNOHANG)) == 0) {
+        if (fixture_idle)
+            fixture_idle();
+        else
+            (void)poll(NULL, 0, 2);
+    }
+    if (pid < 0 || got != pid || status != 0)
         harness_fail(__FILE__, __LINE__, "failed: %s", line);
 }
 

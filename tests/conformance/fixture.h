@@ -41,6 +41,8 @@ void fixture_add(const struct fixture *f);
 
 /* Runs a command line by sh, its output to the test's log; fails the test when it fails. */
 void fixture_shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Called meanwhile, where set: a command may take seconds, and a link's time goes on. */
+extern void (*fixture_idle)(void);
 
 /* ---- what only a client or the operator of a broker can do (run.py); fail the test when it fails
  */

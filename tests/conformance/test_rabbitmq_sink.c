@@ -246,6 +246,7 @@ TEST(rabbitmq_a_blocking_broker_is_waited_for)
     rabbit_sink(0, "t.blocks", 2000);
     rabbit_publish(0, 1, "k", &e);
     rabbit_check_fate(1, FATE_DELIVERED, CAUSE_NONE);
+    fixture_idle = rabbit_turn;
     fixture_shell(BROKER "set_vm_memory_high_watermark absolute 1");
     rabbit_publish(0, 2, "k", &e); /* the broker says it is blocked to who publishes */
     WAIT(rabbit_sink_state(0) == LINK_BLOCKED);
@@ -275,6 +276,7 @@ TEST(rabbitmq_a_full_disk_of_the_broker_stops_sinks_and_no_source)
     rabbit_sink(0, "t.disks", 1000);
     rabbit_publish(0, 1, "k", &e);
     rabbit_check_fate(1, FATE_DELIVERED, CAUSE_NONE);
+    fixture_idle = rabbit_turn;
     fixture_shell(BROKER "set_disk_free_limit 900000GB");
     rabbit_publish(0, 2, "k", &e);
     WAIT(rabbit_sink_state(0) == LINK_BLOCKED);
@@ -413,6 +415,7 @@ TEST(rabbitmq_a_late_confirm_is_unsure_and_says_whether_later_ones_came)
     fixture_shell(CLIENT "declare t.prompt '{}' t.lates prompt");
     rabbit_link();
     rabbit_sink(0, "t.lates", 1500);
+    fixture_idle = rabbit_turn;
     rabbit_queue_sleeps("t.late", true);
     rabbit_publish(0, 1, "late", &e);
     rabbit_check_fate(1, FATE_UNSURE, CAUSE_TIMEOUT);
@@ -502,6 +505,7 @@ TEST(rabbitmq_a_stalled_sink_moves_to_a_connection_of_its_own)
     WAIT(rabbit_sink_state(0) == LINK_UP && rabbit_sink_state(1) == LINK_UP);
     neighbour = rabbit_sink_session(1);
     session = rabbit_sink_session(0);
+    fixture_idle = rabbit_turn;
     rabbit_queue_sleeps("t.stall", true);
     rabbit_publish(0, 1, "k", &e);
     rabbit_check_fate(1, FATE_UNSURE, CAUSE_TIMEOUT);

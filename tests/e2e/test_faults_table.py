@@ -16,10 +16,13 @@ def expanded(name):
 
 
 def rows(text):
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    for line in lines:
+    """Of the tables that begin with a column "fault"."""
+    of_faults = False
+    for line in text.splitlines():
         cells = [c.strip() for c in line.strip("|").split("|")]
-        if cells[0] != "fault" and set(line) - set("|-"):
+        if cells[0] == "fault" or not line.startswith("|"):
+            of_faults = cells[0] == "fault"
+        elif of_faults and set(line) - set("|-"):
             yield cells
 
 

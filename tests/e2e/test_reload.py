@@ -151,31 +151,47 @@ def reload_refuses_wrong_files_with_all_errors_and_the_old_configuration_goes_on
 @test
 def reload_refuses_to_lose_a_backlog_until_told_what_to_do(t):
     source, sink = StreamSource(t), StreamSink(t, ".out")
-    late = free_port()
-    told = connections(t.world, "redis") + f'\nlate: {{ type: redis, url: "redis://127.0.0.1:{late}/0" }}'
+    late, more = free_port(), StreamSource(t, ".more")
+    told = connections(t.world, "redis")
+    lates = told + f'\nlate: {{ type: redis, url: "redis://127.0.0.1:{late}/0" }}'
     stays = f"- name: stays\n  from: {source.yaml()}\n  to: [ {sink.yaml()} ]"
-    both = stays.replace("]", f", {{ name: late, connection: late, stream: {t.name} }} ]")
-    d = daemon_of(t, told, both)
+    both = (stays.replace("]", f", {{ name: late, connection: late, stream: {t.name} }} ]") + f"""
+- name: goes
+  from: {more.yaml()}
+  to: [ {{ name: late, connection: late, stream: {t.name}.goes }} ]""")
+    d = daemon_of(t, lates, both)
     d.start()
     heard = sink.listen()
     fill(source, 0, 30)
+    fill(more, 0, 20)
     heard.wait_count(30)
-    d.write(told, stays)
+    wait_until(lambda: d.route("goes")["accepted"] == 20, "the backlog")
+    d.write(told, stays)  # the connection is gone too
     for verb in "plan", "reload":
         said = d.verb(verb, check=False)
         check_equal(said.code, 78, f"exit code of {verb}")
         check("BSC-0151" in said.err and "--drain stays/late" in said.err, f"{verb}: {said.err}")
-    answer = d.json("reload", "--drain", "stays/late")
+    check_equal(d.verb("reload", "--drain", "stays/late", check=False).code, 78, "exit code with one of two")
+    answer = d.json("reload", "--drain", "stays/late", "--drain", "goes")
     check_equal([(c["what"], c["name"], c["pending"], c["backlog"]) for c in answer["changes"]
-                 if c["what"] == "sink"], [("sink", "stays/late", 30, "drain")], "what drains")
+                 if c["backlog"] != "keep"],
+                [("sink", "stays/late", 30, "drain"), ("route", "goes", 20, "drain")], "what drains")
     fill(source, 30, 30)
+    fill(more, 20, 10)
     heard.wait_count(60)
+    d.verb("reload")  # they go on through another one
     sinks = {s["name"]: s for s in d.route("stays")["sinks"]}
     check_equal((sinks["late"]["going"], sinks["late"]["pending"]), (True, 30), "the sink that goes")
+    check_equal((d.route("goes")["going"], d.route("goes")["accepted"]), (True, 20), "the route that goes")
     start_redis(t, late)
-    wait_until(lambda: [s["name"] for s in d.route("stays")["sinks"]] == ["out"], "the sink's leaving")
-    check_equal(clients.redis_client(late).xlen(t.name), 30, "events at the sink that went")
-    check_equal(d.json("status")["orphans"], [], "orphans")
+    wait_until(lambda: [[s["name"] for s in r["sinks"]] for r in d.json("status")["routes"]] == [["out"]],
+               "that they leave")
+    at_late = clients.redis_client(late)
+    t.ends(at_late.close)
+    check_equal((at_late.xlen(t.name), at_late.xlen(f"{t.name}.goes")), (30, 20), "events where they went")
+    check_equal([o for o in d.json("status")["orphans"] if o["pending"] or o["held"] or o["dead"]], [], "orphans")
+    check_equal(d.json("reload")["changes"], [], "changes once all have left")
+    check_equal([c["name"] for c in d.json("status")["connections"]], ["redis"], "connections")
     check_equal(d.verb("reload", "--discard", "nobody", check=False).code, 78, "exit code for a wrong name")
     check_equal(d.stop(), 0, "exit code")
 
@@ -290,7 +306,7 @@ def reload_tells_the_service_manager(t):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(t.directory / "notify"))
         manager.settimeout(60)
-        d.start({"NOTIFY_SOCKET": str(t.directory / "notify")})
+        d.start({"NOTIFY_SOCKET": str(t.directory / "notify"), "CREDENTIALS_DIRECTORY": str(t.directory)})
 
         def told(what):
             while what not in (text := manager.recv(4096).decode()).splitlines():
@@ -298,6 +314,7 @@ def reload_tells_the_service_manager(t):
             return text
 
         told("READY=1")
+        check("LoadCredential=" in d.verb("plan").err, "nothing is said of credentials")
         os.kill(d.process.pid, signal.SIGHUP)
         check("MONOTONIC_USEC=" in told("RELOADING=1"), "no time with it")
         told("READY=1")

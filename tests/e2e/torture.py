@@ -138,10 +138,12 @@ class Way:
     def problems(self, daemon, kills):
         if self.source.late or self.kind == "channel":
             self.look_into_log(daemon)
+        patience = clients.PATIENCE_SECONDS
         for o in self.outlets:
             try:
-                o.listener.wait(self.oracle.arrived_all, f"{self.name}/{o.kind}: all confirmed events")
+                o.listener.wait(self.oracle.arrived_all, f"{self.name}/{o.kind}: all confirmed events", patience)
             except RuntimeError as e:
+                patience = 1  # what is lost will not come
                 yield str(e)
         wait_until(lambda: daemon.at_rest(self.name), f"{self.name}: an empty backlog", clients.PATIENCE_SECONDS,
                    daemon.process)

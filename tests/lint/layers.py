@@ -26,7 +26,7 @@ LIBRARIES = (
     (r"^hiredis/", ("bridge/links/redis", "bridge/links/resp", "tests/bench/")),
     (r"^nats/", ("bridge/links/nats", "tests/bench/")),
     (r"^sqlite3", ("store/db", "tests/unit/fail_vfs", "tests/unit/power_vfs", "tests/bench/")),
-    (r"^(zstd|zdict)", ("store/", "tests/bench/")),
+    (r"^(zstd|zdict)", ("store/", "tests/bench/", "tests/unit/")),
     (r"^yaml\.h", ("routes/yaml",)),
     (r"^microhttpd", ("bridge/admin/",)),
     (r"^jansson", ("bridge/admin/", "bridge/cli/", "bridge/links/kafka/token", "schemas/", "tests/")),

@@ -126,6 +126,7 @@ static void damage_second_chunk(void)
                   &why),
         0);
     CHECK_INT(db_changes(db), 1);
+    db_last_close(db);
     db_close(db);
 }
 

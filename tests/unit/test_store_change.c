@@ -31,7 +31,7 @@ TEST(a_change_that_is_undone_leaves_every_name_as_it_was)
     struct fault why = { 0 };
     struct store_route r, renamed;
     struct store_sink k;
-    struct store_known last;
+    struct store_known last = { 0 };
 
     store_rig_route(s, "orders", &r);
     store_rig_sink(s, r.id, "kafka", &k);
@@ -69,7 +69,7 @@ TEST(a_discarded_route_gives_back_its_log_and_its_neighbour_keeps_its_own)
     store_rig_commit(s, RIG_TIME);
     CHECK_INT(store_discard(s, gone.id, 0, &why), 0);
     CHECK_INT(known_count(s, NULL), 1);
-    for (int i = 0; i < 5; i++)
+    for (int i = 1; i < 20; i++)
         housekeep(s, RIG_TIME + i * 1000);
     store_free(s, true);
     s = store_rig_open();
@@ -88,7 +88,7 @@ TEST(a_name_with_an_unfinished_replay_says_so)
     struct store *s = store_rig_open();
     struct store_route r;
     struct store_sink k;
-    struct store_known last;
+    struct store_known last = { 0 };
     struct store_leg leg = { 0 };
     struct store_job job = { .state = JOB_RUNNING, .legs = &leg, .leg_count = 1 };
     uint64_t next = 1;
