@@ -258,15 +258,9 @@ class NatsEnd:
         self.server.revoke("app")
         self.server.revoke()
 
-    def subscribers(self, place):
-        return len(self.server.monitor(f"subsz?subs=1&acc=MAIN&test={place}").get("subscriptions_list") or ())
-
 
 class JetStreamEnd(NatsEnd):
     """A stream of the place's subject, named as it but for its dots."""
-
-    def subscribers(self, place):
-        return 1
 
     def place(self, name):
         c = self.client()

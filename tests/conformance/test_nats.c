@@ -776,3 +776,15 @@ TEST(nats_members_of_a_queue_group_share)
     CHECK(receive_events()->count > 0);
     rig_close();
 }
+
+TEST(nats_a_seed_logs_in)
+{
+    (void)snprintf(g.url, sizeof g.url, "nats://127.0.0.1:%s", port());
+    g.link.url = g.url;
+    g.link.nkey_seed = getenv("BASCULE_TEST_NATS_SEED");
+    client("c.stream('SEED', 'seed')");
+    rig_open();
+    sink_open("seed", "SEED");
+    CHECK_INT(publish_text("seed", "a"), FATE_DELIVERED);
+    rig_close();
+}

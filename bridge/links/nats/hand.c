@@ -334,8 +334,10 @@ static void learn_servers(struct hand *h)
     char **list = NULL;
     int n = 0;
 
-    if (natsConnection_GetDiscoveredServers(h->nc, &list, &n) != NATS_OK || n == 0)
+    if (natsConnection_GetDiscoveredServers(h->nc, &list, &n) != NATS_OK || n == 0) {
+        free((void *)list); /* the library makes one for none too */
         return;
+    }
     for (int i = 0; i < h->known_n; i++)
         free(h->known[i]);
     free((void *)h->known);
