@@ -22,11 +22,12 @@ SOURCES := $(filter-out bridge/cli/main.c,$(wildcard bridge/*.c bridge/*/*.c bri
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 UNIT := $(wildcard tests/unit/*.c)
 SIM := $(wildcard tests/sim/*.c)
+OOM := $(wildcard tests/oom/*.c)
 CONFORMANCE := $(wildcard tests/conformance/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 # What a suite needs beside its own files. Test programs link only what they have.
 TEST_BINARIES := $(if $(UNIT),$(BUILD)/tests/unit.bin) $(if $(SIM),$(BUILD)/tests/sim.bin) \
-	$(if $(CONFORMANCE),$(BUILD)/tests/conformance.bin) $(TOOLS)
+	$(if $(OOM),$(BUILD)/tests/oom.bin) $(if $(CONFORMANCE),$(BUILD)/tests/conformance.bin) $(TOOLS)
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS := $(patsubst tests/brokers/%.c,$(BUILD)/tests/brokers/%,$(wildcard tests/brokers/*.c))
 LINTED := $(wildcard bridge/*.c bridge/*/*.c bridge/*/*/*.c routes/*.c store/*.c schemas/*.c tests/*.c tests/*/*.c)
@@ -60,6 +61,12 @@ $(BUILD)/tests/sim.bin: $(SIM:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
 $(BUILD)/tests/conformance.bin: $(CONFORMANCE:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
+# The library as it is, but for the names of what can fail.
+$(BUILD)/tests/oom/libfailing.a: $(BUILD)/libbascule.a tests/oom/symbols
+	objcopy --redefine-syms=tests/oom/symbols $< $@
+$(BUILD)/tests/oom.bin: $(OOM:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/tests/sim/rig.o \
+		$(BUILD)/tests/sim/world.o $(BUILD)/tests/oom/libfailing.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 # Helpers of the tests that are one file each.
 $(TOOLS): $(BUILD)/tests/brokers/%: $(BUILD)/tests/brokers/%.o
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
@@ -86,7 +93,7 @@ ready:
 		{ packaging/install-deps --missing build && \
 		  echo "make: $(firstword $(CC)) or one of these is not there: $(PACKAGES)" >&2; exit 1; }
 
--include $(OBJECTS:.o=.d) $(BUILD)/bridge/cli/main.d $(UNIT:%.c=$(BUILD)/%.d) $(SIM:%.c=$(BUILD)/%.d) \
+-include $(OBJECTS:.o=.d) $(BUILD)/bridge/cli/main.d $(UNIT:%.c=$(BUILD)/%.d) $(OOM:%.c=$(BUILD)/%.d) $(SIM:%.c=$(BUILD)/%.d) \
 	$(CONFORMANCE:%.c=$(BUILD)/%.d) $(BENCH:%.c=$(BUILD)/%.d) $(TOOLS:=.d) $(FUZZERS:=.d) $(BUILD)/tests/harness.d
 
 deps: ## install the packages that build, tests, demo and lint need
@@ -136,7 +143,7 @@ check: ## install what is missing, then run all tests
 	@packaging/install-deps build brokers test fuzz
 	@$(MAKE) --no-print-directory -s -j$(JOBS) test-binaries
 	@$(FUZZ_BUILD)
-	@BUILD=$(BUILD) tests/run-suites unit sim fuzz conformance e2e
+	@BUILD=$(BUILD) BASCULE_OOM_STRIDE=41 tests/run-suites unit sim oom fuzz conformance e2e
 
 test-binaries: all $(TEST_BINARIES)
 
@@ -179,9 +186,11 @@ ubsan: ## unit tests and simulation under the undefined behaviour sanitizer alon
 	@$(SANITIZED) CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' check-unit
 tsan: ## the same under the thread sanitizer
 	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread' check-unit
+# What is only possibly lost is SQLite's: it keeps pointers into the middle of its pages.
+VALGRIND = valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
 valgrind: ## the same under valgrind
 	@packaging/install-deps build valgrind
-	@$(SANITIZED) CFLAGS='-O1 -g' WRAP='valgrind -q --error-exitcode=9 --leak-check=full' check-unit
+	@SUITE_SECONDS=$(or $(SUITE_SECONDS),36000) $(SANITIZED) CFLAGS='-O1 -g' WRAP='$(VALGRIND)' check-unit
 
 ##@ Prove
 fuzz: ## every parser and the store's file: corpora, then FUZZ_SECONDS (5) of new inputs each; ONLY="http…", KEEP=1
@@ -194,9 +203,30 @@ FUZZ_BUILD = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/fuzz CC=cl
 	fuzzers
 fuzzers: $(FUZZERS)
 
+oom: ## each allocation of start, load, relay, replay, dead letters, each system call of a start, fails once, under asan
+	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/asan \
+		CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
+		$(BUILD)/asan/tests/oom.bin
+	@BUILD=$(BUILD)/asan SUITE_SECONDS=$(or $(SUITE_SECONDS),36000) tests/run-suites oom
+
+# 90 in 100 lines, which is what this project asks of the two layers that hold the guarantees.
+coverage: ## lines that unit tests and simulation reach: build/coverage/index.html; store/ and routes/ need 90 %
+	@packaging/install-deps build coverage
+	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/coverage CFLAGS='-O1 -g --coverage' \
+		$(BUILD)/coverage/tests/unit.bin $(BUILD)/coverage/tests/sim.bin
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	@BUILD=$(BUILD)/coverage BASCULE_SIM_SEEDS=200 tests/run-suites unit sim
+	@gcovr --root . --object-directory $(BUILD)/coverage --filter 'bridge/' --filter 'routes/' --filter 'store/' \
+		--html-details $(BUILD)/coverage/index.html >/dev/null
+	@for layer in store routes; do gcovr --root . --object-directory $(BUILD)/coverage --filter "$$layer/" \
+		--sort-uncovered --fail-under-line 90 || exit 1; done
+
 mutants: test-binaries ## build deliberate defects one by one; each must be seen by a test (ONLY="NAME…", NO_BROKER=1)
 	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(ALL_CFLAGS) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
 		tests/mutants/run.py $(if $(NO_BROKER),--no-broker) $(ONLY)
+
+soak: ## hours: mutants, oom, sanitizers, valgrind, fuzz, outages, torture, a million seeds (SEEDS, DURATION, KILLS, STEPS="NAME…")
+	@SEEDS=$(SEEDS) DURATION=$(DURATION) KILLS=$(KILLS) STEPS='$(STEPS)' tests/soak
 
 bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
 	@packaging/install-deps build brokers test bench
@@ -217,6 +247,6 @@ help: ## this list
 
 .PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit \
 	check-e2e check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help \
-	torture soak-faults soak-store FORCE
+	torture soak-faults soak-store oom coverage soak FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

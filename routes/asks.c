@@ -39,6 +39,13 @@ uint64_t asks_add(struct asks *a, ask_answered *answered, void *asker)
     return place->tag;
 }
 
+void asks_drop(struct asks *a, uint64_t tag)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (a->at[i].tag == tag)
+            a->at[i] = (struct ask){ 0 };
+}
+
 void asks_forget(struct asks *a, const void *asker)
 {
     for (size_t i = 0; i < a->n; i++)

@@ -24,6 +24,8 @@ void asks_init(struct asks *a, struct store *store);
 void asks_done(struct asks *a);
 /* A new tag; 0 when there is no memory. The answer goes to answered(asker, …) once. */
 uint64_t asks_add(struct asks *a, ask_answered *answered, void *asker);
+/* It was not asked after all. */
+void asks_drop(struct asks *a, uint64_t tag);
 /* Answers to this asker that are still to come are thrown away. */
 void asks_forget(struct asks *a, const void *asker);
 /* Hands out all answers that came. Returns how many. */

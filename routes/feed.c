@@ -115,8 +115,10 @@ static void ask(struct feed *f, uint64_t from)
     tag = asks_add(f->asks, answered, f);
     if (tag == 0)
         return;
-    f->asked = true;
-    store_read_blocks(f->asks->store, tag, f->route_id, from, FEED_READ_BYTES, f->live);
+    f->asked =
+        store_read_blocks(f->asks->store, tag, f->route_id, from, FEED_READ_BYTES, f->live) == 0;
+    if (!f->asked)
+        asks_drop(f->asks, tag);
 }
 
 /* While the last blocks of one reading are sent, the next one is on its way. */

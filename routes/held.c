@@ -358,10 +358,9 @@ void held_load(struct lane *l)
     for (size_t i = 0; i < l->loading_n; i++)
         numbers[i] = l->loading[i]->number;
     tag = asks_add(o->spec.asks, loaded, l);
-    if (tag) {
-        store_read_held(o->spec.store, tag, numbers, l->loading_n);
+    if (tag && store_read_held(o->spec.store, tag, numbers, l->loading_n) == 0)
         return;
-    }
+    asks_drop(o->spec.asks, tag);
     for (size_t i = 0; i < l->loading_n; i++) {
         l->loading[i]->busy = false;
         held_due(l, l->loading[i], 1000);

@@ -20,11 +20,12 @@ int intake_open(const struct intake_spec *spec, const struct store_route *stored
         .clean_start = spec->clean_start,
     };
 
+    if (i)
+        i->spec = *spec;
     if (!i || !lent) {
         (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
         goto fail;
     }
-    i->spec = *spec;
     i->next_seq = stored->next_seq;
     i->last_received_ms = stored->last_received_ms;
     buf_init(&i->keys, SIZE_MAX / 2);
@@ -151,8 +152,9 @@ static void ask_known(struct intake *i)
     tag = ids && at->known ? asks_add(i->spec.asks, ids_answered, i) : 0;
     if (tag) {
         (void)redelivered(i, at->batch, ids);
-        store_read_ids(i->spec.store, tag, i->spec.route_id, ids, n);
-        i->asking = true;
+        i->asking = store_read_ids(i->spec.store, tag, i->spec.route_id, ids, n) == 0;
+        if (!i->asking)
+            asks_drop(i->spec.asks, tag); /* a repeat is better than a loss */
     }
     free(ids);
 }

@@ -48,8 +48,9 @@ static void ask_backlog(struct relay_route *route)
     tag = asks_add(&route->relay->asks, backlog_answered, route);
     if (tag == 0)
         return;
-    route->backlog_asked = true;
-    store_read_backlog(route->relay->spec.store, tag, route->id, seq);
+    route->backlog_asked = store_read_backlog(route->relay->spec.store, tag, route->id, seq) == 0;
+    if (!route->backlog_asked)
+        asks_drop(&route->relay->asks, tag);
 }
 
 int64_t relay_backlog_limit(const struct relay_route *route)

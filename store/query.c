@@ -426,6 +426,8 @@ void query_run(struct db *db, const struct query_spec *spec, struct query_answer
         q.limit = 10000;
     if (run(db, &q, ret) != 0) {
         ret->failed = true;
+        if (ret->why.kind == FAULT_NONE) /* small parts give up without words of their own */
+            (void)fault_set(&ret->why, FAULT_RETRY, 0, "out of memory");
         rows_done(&ret->rows);
         return;
     }

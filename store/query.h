@@ -97,7 +97,7 @@ struct query_answer {
 void query_answer_done(struct query_answer *a);
 
 /* Copies what it needs of spec. The answer comes through store_collect(). */
-void store_query(struct store *s, uint64_t tag, const struct query_spec *spec);
+int store_query(struct store *s, uint64_t tag, const struct query_spec *spec);
 bool store_query_next(struct store *s, struct query_answer *ret);
 
 /* ---- maintenance, blocking, on any thread: the command line calls them on a file, the daemon's

@@ -78,45 +78,52 @@ static void ask(struct store *s, struct question *q)
     (void)pthread_mutex_unlock(&s->mutex);
 }
 
-/* Without memory there is no answer to wait for, so one is made on the spot. */
+/* NULL: no memory. */
 static struct question *question_open(enum store_read_kind kind, uint64_t tag)
 {
     struct question *q = calloc(1, sizeof *q);
 
-    if (!q) {
-        fputs("bascule: out of memory\n", stderr);
-        abort();
-    }
+    if (!q)
+        return NULL;
     q->read.kind = kind;
     q->read.tag = tag;
     return q;
 }
 
-void store_read_blocks(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq,
+int store_read_blocks(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq,
     size_t max_bytes, bool for_sink)
 {
     struct question *q = question_open(STORE_READ_BLOCKS, tag);
 
+    if (!q)
+        return -1;
     q->route_id = route_id;
     q->from_seq = from_seq;
     q->max_bytes = max_bytes;
     q->for_sink = for_sink;
     ask(s, q);
+    return 0;
 }
 
-void store_read_held(struct store *s, uint64_t tag, const uint64_t *numbers, size_t count)
+int store_read_held(struct store *s, uint64_t tag, const uint64_t *numbers, size_t count)
 {
     struct question *q = question_open(STORE_READ_HELD, tag);
 
-    q->numbers = calloc(count ? count : 1, sizeof *q->numbers);
-    q->number_count = q->numbers ? count : 0;
-    if (q->numbers)
+    if (q)
+        q->numbers = calloc(count ? count : 1, sizeof *q->numbers);
+    if (!q || !q->numbers) {
+        question_free(q);
+        return -1;
+    }
+    q->number_count = count;
+    if (count)
         memcpy(q->numbers, numbers, count * sizeof *numbers);
     q->for_sink = true;
     ask(s, q);
+    return 0;
 }
 
-void store_read_ids(
+int store_read_ids(
     struct store *s, uint64_t tag, uint64_t route_id, const struct bytes *ids, size_t count)
 {
     struct question *q = question_open(STORE_READ_IDS, tag);
@@ -125,57 +132,87 @@ void store_read_ids(
 
     for (size_t i = 0; i < count; i++)
         bytes += ids[i].n;
+    if (q)
+        q->ids = malloc(count * sizeof *ids + bytes + 1);
+    if (!q || !q->ids) {
+        question_free(q);
+        return -1;
+    }
     q->route_id = route_id;
-    q->ids = malloc(count * sizeof *ids + bytes + 1);
-    q->number_count = q->ids ? count : 0;
-    to = q->ids ? (uint8_t *)(q->ids + count) : NULL;
-    for (size_t i = 0; to && i < count; i++) {
+    q->number_count = count;
+    to = (uint8_t *)(q->ids + count);
+    for (size_t i = 0; i < count; i++) {
         memcpy(to, ids[i].at, ids[i].n);
         q->ids[i] = bytes_of(to, ids[i].n);
         to += ids[i].n;
     }
     ask(s, q);
+    return 0;
 }
 
-void store_read_backlog(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq)
+int store_read_backlog(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq)
 {
     struct question *q = question_open(STORE_READ_BACKLOG, tag);
 
+    if (!q)
+        return -1;
     q->route_id = route_id;
     q->from_seq = from_seq;
     ask(s, q);
+    return 0;
 }
 
-static const char *copy_text(const char *text)
+static bool copy_text(const char *from, const char **to)
 {
-    return text ? strdup(text) : NULL;
+    *to = from ? strdup(from) : NULL;
+    return !from || *to;
 }
 
-void store_query(struct store *s, uint64_t tag, const struct query_spec *spec)
+static bool copy_key(struct bytes from, struct bytes *to)
+{
+    uint8_t *key = bytes_present(from) ? malloc(from.n + 1) : NULL;
+
+    *to = BYTES_NONE;
+    if (!bytes_present(from))
+        return true;
+    if (!key)
+        return false;
+    memcpy(key, from.at, from.n);
+    *to = bytes_of(key, from.n);
+    return true;
+}
+
+int store_query(struct store *s, uint64_t tag, const struct query_spec *spec)
 {
     struct question *q = question_open(STORE_READ_NONE, tag);
-    struct selection *w = &q->query.where;
+    const struct selection *from = &spec->where;
+    struct selection *to;
+    bool whole;
 
+    if (!q)
+        return -1;
+    to = &q->query.where;
     q->is_query = true;
     q->answer.tag = tag;
     q->query = *spec;
-    q->query.reason = copy_text(spec->reason);
-    q->query.text = copy_text(spec->text);
-    w->route = copy_text(spec->where.route);
-    w->sink = copy_text(spec->where.sink);
-    w->id = copy_text(spec->where.id);
-    w->header_name = copy_text(spec->where.header_name);
-    w->header_value = copy_text(spec->where.header_value);
-    w->match = copy_text(spec->where.match);
-    w->fate = copy_text(spec->where.fate);
-    if (bytes_present(spec->where.key)) {
-        uint8_t *key = malloc(spec->where.key.n + 1);
-
-        if (key)
-            memcpy(key, spec->where.key.at, spec->where.key.n);
-        w->key = key ? bytes_of(key, spec->where.key.n) : BYTES_NONE;
+    /* All of them, so that what is not there is not freed; a filter that is lost would select more
+     * than was asked. */
+    whole = copy_text(spec->reason, &q->query.reason);
+    whole &= copy_text(spec->text, &q->query.text);
+    whole &= copy_text(from->route, &to->route);
+    whole &= copy_text(from->sink, &to->sink);
+    whole &= copy_text(from->id, &to->id);
+    whole &= copy_text(from->header_name, &to->header_name);
+    whole &= copy_text(from->header_value, &to->header_value);
+    whole &= copy_text(from->match, &to->match);
+    whole &= copy_text(from->fate, &to->fate);
+    whole &= copy_key(from->key, &to->key);
+    if (!whole) {
+        question_free(q);
+        return -1;
     }
     ask(s, q);
+    return 0;
 }
 
 bool store_read_next(struct store *s, struct store_read *ret)

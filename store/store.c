@@ -340,7 +340,8 @@ bool store_submit(struct store *s, int64_t unix_ms)
 {
     struct txn *next;
 
-    if (s->running)
+    /* Half of one is never committed: store_collect() ends the process over it. */
+    if (s->running || s->filling->failed)
         return false;
     if (s->filling->n == 0)
         return true;

@@ -330,16 +330,18 @@ struct store_read {
     struct fault why; /* FAULT_BROKEN: a damaged chunk, named */
 };
 
+/* Each returns 0, or -1 when there is no memory to ask: then no answer comes. */
+
 /* Whole chunks from the one with from_seq on, at least one where there is one, until max_bytes
  * (decoded). for_sink: on the reader that is kept for sinks. */
-void store_read_blocks(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq,
+int store_read_blocks(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq,
     size_t max_bytes, bool for_sink);
-void store_read_held(struct store *s, uint64_t tag, const uint64_t *numbers, size_t count);
+int store_read_held(struct store *s, uint64_t tag, const uint64_t *numbers, size_t count);
 /* Which of these ids (the publishers' own) stand in the route's log; newest chunks are read first.
  */
-void store_read_ids(
+int store_read_ids(
     struct store *s, uint64_t tag, uint64_t route_id, const struct bytes *ids, size_t count);
-void store_read_backlog(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq);
+int store_read_backlog(struct store *s, uint64_t tag, uint64_t route_id, uint64_t from_seq);
 /* The next answer; false when there is none. store_read_done() frees what it holds. */
 bool store_read_next(struct store *s, struct store_read *ret);
 void store_read_done(struct store_read *r);

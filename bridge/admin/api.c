@@ -308,9 +308,12 @@ void call_ask(struct call *c, const struct query_spec *spec,
     timed.deadline_ms = CALL_DEADLINE_MS;
     c->then = then;
     c->tag = ++c->api->next_tag;
+    if (store_query(c->store, c->tag, &timed) != 0) {
+        call_fail(c, 503, "try_later", "out of memory");
+        return;
+    }
     c->next = c->api->waiting;
     c->api->waiting = c;
-    store_query(c->store, c->tag, &timed);
 }
 
 void call_reply_rows(struct call *c, struct query_answer *a)

@@ -125,6 +125,7 @@ class Nats(Broker):
                     "BASCULE_TEST_NATS_TLS_SEED": str(self.keys.seed_file),
                     "BASCULE_TEST_NATS_CERTIFICATES": str(self.certificates)}
         ret = {"BASCULE_TEST_NATS_PORT": str(self.port),
+               "BASCULE_TEST_NATS_CLIENT": str(Path(__file__).resolve().parent),
                "BASCULE_TEST_NATS_MONITOR_PORT": str(self.monitor_port),
                "BASCULE_TEST_NATS_SEED": str(self.keys.seed_file),
                "BASCULE_TEST_NATS_CREDS": str(self.keys.creds_file)}

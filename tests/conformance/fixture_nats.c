@@ -28,12 +28,28 @@ static void tls_link_options(void *ret)
 {
     struct nats_link_options *o = ret;
 
-    if (asprintf(&o->url, "tls://127.0.0.1:%s", getenv("BASCULE_TEST_NATS_TLS_PORT")) < 0 ||
-        asprintf(&o->tls.ca_file, "%s/ca.pem", getenv("BASCULE_TEST_NATS_CERTIFICATES")) < 0 ||
-        asprintf(&o->nkey_seed, "%s", getenv("BASCULE_TEST_NATS_TLS_SEED")) < 0)
+    if (asprintf(&o->url, "tls://app:secret@127.0.0.1:%s", getenv("BASCULE_TEST_NATS_TLS_PORT")) <
+            0 ||
+        asprintf(&o->tls.ca_file, "%s/ca.pem", getenv("BASCULE_TEST_NATS_CERTIFICATES")) < 0)
         abort();
     o->tls.set = o->tls.verify = true;
     times(o);
+}
+
+static const char *spoil(void *link_options, enum fixture_wrong what)
+{
+    struct nats_link_options *o = link_options;
+    const char *tls_port = getenv("BASCULE_TEST_NATS_TLS_PORT");
+
+    if (what == FIXTURE_WRONG_PASSWORD) {
+        fixture_text(&o->url, "tls://app:wrong@127.0.0.1:%s", tls_port);
+        return "Authorization Violation";
+    }
+    if (what == FIXTURE_WRONG_CA)
+        fixture_text(&o->tls.ca_file, "%s/other-ca.pem", getenv("BASCULE_TEST_NATS_CERTIFICATES"));
+    else
+        fixture_text(&o->url, "tls://app:secret@" FIXTURE_OTHER_NAME ":%s", tls_port);
+    return "SSL handshake error";
 }
 
 /* A name without the place's dots. */
@@ -55,6 +71,15 @@ static void source_options(const char *place, void *ret)
     o->ack_wait_ms = 30000;
 }
 
+static void stream_sink_options(const char *place, void *ret)
+{
+    struct nats_sink_options *o = ret;
+
+    o->subject.text = strdup(place);
+    o->subject.fixed = true;
+    o->stream = stream_of(place);
+}
+
 static void subject_source_options(const char *place, void *ret)
 {
     struct nats_source_options *o = ret;
@@ -65,15 +90,6 @@ static void subject_source_options(const char *place, void *ret)
     o->subjects.n = 1;
 }
 
-static void stream_sink_options(const char *place, void *ret)
-{
-    struct nats_sink_options *o = ret;
-
-    o->subject.text = strdup(place);
-    o->subject.fixed = true;
-    o->stream = stream_of(place);
-}
-
 static void subject_sink_options(const char *place, void *ret)
 {
     struct nats_sink_options *o = ret;
@@ -82,30 +98,11 @@ static void subject_sink_options(const char *place, void *ret)
     o->subject.fixed = true;
 }
 
-static const char *spoil(void *link_options, enum fixture_wrong what)
-{
-    struct nats_link_options *o = link_options;
-    const char *tls_port = getenv("BASCULE_TEST_NATS_TLS_PORT");
-
-    if (what == FIXTURE_WRONG_PASSWORD) {
-        /* A seed of the right form that this server does not know. */
-        fixture_text(
-            &o->nkey_seed, "%s", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY");
-        return "uthorization";
-    }
-    if (what == FIXTURE_WRONG_CA)
-        fixture_text(&o->tls.ca_file, "%s/other-ca.pem", getenv("BASCULE_TEST_NATS_CERTIFICATES"));
-    else
-        fixture_text(&o->url, "tls://" FIXTURE_OTHER_NAME ":%s", tls_port);
-    return "ertificate";
-}
-
 static const struct fixture fixtures[] = {
     { .name = "nats_stream_tls",
         .end = "nats_stream_tls",
         .needs = "BASCULE_TEST_NATS_TLS_PORT",
         .connector = &connector_nats,
-        .flags = FIXTURE_NO_CUT,
         .spoil = spoil,
         .slot = NATS_SLOT_SUBJECT,
         .link_options = tls_link_options,

@@ -73,7 +73,8 @@ static void read_log(struct store *s, uint64_t route_id)
     struct store_read read;
     struct fault why;
 
-    store_read_blocks(s, 1, route_id, 1, 1 << 20, true);
+    if (store_read_blocks(s, 1, route_id, 1, 1 << 20, true) != 0)
+        return;
     for (int i = 0; i < STEPS_MAX; i++) {
         store_step(s);
         if (store_collect(s, &why) != 0)

@@ -25,7 +25,7 @@ LIBRARIES = (
     (r"^librdkafka/", ("bridge/links/kafka", "tests/bench/", "tests/brokers/", "tests/conformance/")),
     (r"^hiredis/", ("bridge/links/redis", "bridge/links/resp", "tests/bench/")),
     (r"^nats/", ("bridge/links/nats", "tests/bench/")),
-    (r"^sqlite3", ("store/db", "tests/unit/fail_vfs", "tests/unit/power_vfs", "tests/bench/")),
+    (r"^sqlite3", ("store/db", "tests/oom/", "tests/unit/fail_vfs", "tests/unit/power_vfs", "tests/bench/")),
     (r"^(zstd|zdict)", ("store/", "tests/bench/", "tests/unit/")),
     (r"^yaml\.h", ("routes/yaml",)),
     (r"^microhttpd", ("bridge/admin/",)),

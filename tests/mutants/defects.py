@@ -127,6 +127,12 @@ DEFECTS = (
            "        f->key->barrier = true;\n", "        f->key->barrier = false;\n", "whatever_the_seed"),
     defect("held-key-not-restored", "routes/held.c",
            "    if (l->kind != LANE_RETRY && bytes_present(h->order_key))", "    if (0)", "whatever_the_seed"),
+    defect("order-key-of-the-route-forgotten", "routes/intake.c",
+           "    const struct template *key = i->spec.config->key;\n", "    const struct template *key = NULL;\n",
+           "a_routes_own_key"),
+    defect("order-key-of-the-sink-forgotten", "routes/outflow.c",
+           "    if (c->own_key && c->key && c->ordering == CONFIG_ORDER_KEY) {\n", "    if (0) {\n",
+           "a_sinks_own_key"),
     # ---- fallback, people, replay ----
     defect("fallback-row-lost", "routes/fates.c",
            "    held_due(&to->live, e, 0);\n    to->counts.accepted++;\n",

@@ -122,7 +122,7 @@ static void config_set(struct rig *g)
     };
 }
 
-void rig_start(struct rig *g)
+int rig_try_start(struct rig *g, struct fault *why)
 {
     struct store_spec store = {
         .path = STORE,
@@ -132,7 +132,6 @@ void rig_start(struct rig *g)
         .seed = random_next(&g->world.random),
     };
     struct relay_spec relay = { .seed = random_next(&g->world.random) };
-    struct fault why;
 
     world_now = &g->world;
     for (size_t i = 0; i < g->route.sink_count; i++)
@@ -141,12 +140,27 @@ void rig_start(struct rig *g)
     config_set(g);
     g->running = config_copy(g);
     relay.config = g->running;
-    if (store_open(&store, g->unix_ms, &g->store, &why) != 0)
-        harness_fail(__FILE__, __LINE__, "store_open: %s", why.text);
+    if (store_open(&store, g->unix_ms, &g->store, why) != 0)
+        goto fail;
     relay.store = g->store;
-    if (relay_open(&relay, g->now_ms, g->unix_ms, &g->relay, &why) != 0)
-        harness_fail(__FILE__, __LINE__, "relay_open: %s", why.text);
+    if (relay_open(&relay, g->now_ms, g->unix_ms, &g->relay, why) != 0)
+        goto fail;
     forget_beyond_window(g);
+    return 0;
+fail:
+    store_free(g->store, false);
+    g->store = NULL;
+    config_drop(g->running);
+    g->running = NULL;
+    return -1;
+}
+
+void rig_start(struct rig *g)
+{
+    struct fault why;
+
+    if (rig_try_start(g, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "start: %s", why.text);
 }
 
 static int begin(struct rig *g, const struct relay_reload_ask *ask)
@@ -156,9 +170,11 @@ static int begin(struct rig *g, const struct relay_reload_ask *ask)
     int result = relay_plan(g->relay, g->next, ask, &plan, &problems);
 
     g->reload_why = (struct fault){ 0 };
-    if (result != 0)
+    if (result != 0 && problems.n > 0)
         (void)fault_set(
             &g->reload_why, FAULT_INPUT, problems.at[0].code, "%s", problems.at[0].text);
+    else if (result != 0) /* not even a problem found room */
+        (void)fault_set(&g->reload_why, FAULT_RETRY, 0, "out of memory");
     relay_plan_done(&plan);
     config_problems_done(&problems);
     return result != 0 ? -1 : relay_reload(g->relay, g->next, ask, &g->reload_why);
@@ -205,9 +221,8 @@ static void look_at_reload(struct rig *g)
     config_drop(over);
 }
 
-void rig_turn(struct rig *g, bool store_stuck)
+int rig_try_turn(struct rig *g, bool store_stuck, struct fault *why)
 {
-    struct fault why;
     int64_t step = 1 + (int64_t)random_below(&g->world.random, 10);
 
     if (!store_stuck)
@@ -215,9 +230,18 @@ void rig_turn(struct rig *g, bool store_stuck)
     g->now_ms += step;
     g->unix_ms += step;
     g->turns++;
-    if (relay_turn(g->relay, g->now_ms, g->unix_ms, &why) < 0)
-        harness_fail(__FILE__, __LINE__, "relay_turn: %s", why.text);
+    if (relay_turn(g->relay, g->now_ms, g->unix_ms, why) < 0)
+        return -1;
     look_at_reload(g);
+    return 0;
+}
+
+void rig_turn(struct rig *g, bool store_stuck)
+{
+    struct fault why;
+
+    if (rig_try_turn(g, store_stuck, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "relay_turn: %s", why.text);
 }
 
 static void configs_drop(struct rig *g)
@@ -298,7 +322,7 @@ void rig_done(struct rig *g)
 
 void rig_query(struct rig *g, const struct query_spec *spec, struct query_answer *ret)
 {
-    store_query(g->store, 7, spec);
+    CHECK_INT(store_query(g->store, 7, spec), 0);
     for (int i = 0; i < 1000; i++) {
         rig_turn(g, false);
         if (store_query_next(g->store, ret)) {
@@ -415,4 +439,23 @@ void rig_check(struct rig *g, bool ordered)
             route.next_seq - 1);
     for (size_t s = 0; s < g->route.sink_count; s++)
         check_sink(g, s, ordered);
+}
+
+void rig_tell(const struct rig *g)
+{
+    size_t waiting = 0;
+
+    for (size_t i = 0; i < g->world.count; i++)
+        waiting += !g->world.events[i].acknowledged;
+    fprintf(stderr, "%zu of %zu events not acknowledged, %" PRIu64 " crashes, %" PRIu64 " turns\n",
+        waiting, g->world.count, g->crashes, g->turns);
+    for (size_t i = 0; i < g->route.sink_count; i++) {
+        struct relay_sink_status s = rig_sink(g, i);
+
+        fprintf(stderr,
+            "sink %s: pending %" PRIu64 ", in flight %" PRIu64 ", held %" PRIu64 ", parked %" PRIu64
+            ", dead %" PRIu64 ", breaker %d, frontier %" PRIu64 ", error '%s'\n",
+            s.name, s.pending, s.in_flight, s.counts.held, s.parked, s.counts.dead, (int)s.breaker,
+            s.frontier, s.error);
+    }
 }

@@ -29,6 +29,8 @@ struct rig {
 void rig_init(struct rig *g, uint64_t seed, size_t sinks);
 /* Opens store and relay in the current directory. */
 void rig_start(struct rig *g);
+/* The same, where it may fail: then nothing is open. */
+int rig_try_start(struct rig *g, struct fault *why);
 /* Begins to go over to the configuration as it stands in the rig now. Returns what relay_plan()
  * said (0 or -1, its first problem in reload_why); turns do the rest. ask NULL: nothing. */
 int rig_reload(struct rig *g, const struct relay_reload_ask *ask);
@@ -37,6 +39,8 @@ void rig_reload_now(struct rig *g, const struct relay_reload_ask *ask);
 /* One turn; the store does its queued work first, unless `store_stuck`. The clock moves by 1 to 10
  * ms. */
 void rig_turn(struct rig *g, bool store_stuck);
+/* A turn that may fail, as it does when the process must end: crash it then. */
+int rig_try_turn(struct rig *g, bool store_stuck, struct fault *why);
 /* As kill -9: nothing is finished in order. */
 void rig_crash(struct rig *g);
 /* As SIGTERM: drains and closes. */
@@ -44,6 +48,8 @@ void rig_stop(struct rig *g);
 /* Turns until every event is finished at every sink, at most `turns`. Returns whether it came to
  * that. */
 bool rig_settle(struct rig *g, size_t turns);
+/* Says on stderr what is not finished yet. */
+void rig_tell(const struct rig *g);
 void rig_done(struct rig *g);
 
 /* Runs a query on the live store, turning it until the answer is there. */

@@ -9,11 +9,14 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SETTLE_TURNS 20000
 #define SHRINK_TRIES 1500
+#define WORKERS 2 /* processes */
 /* A script that was shrunk may turn for ever; none takes a tenth of it. */
 #define SCRIPT_SECONDS 60
 
@@ -191,25 +194,6 @@ static void quiet(struct rig *g)
             person_pauses(g, i);
 }
 
-static void tell(const struct rig *g)
-{
-    size_t waiting = 0;
-
-    for (size_t i = 0; i < g->world.count; i++)
-        waiting += !g->world.events[i].acknowledged;
-    fprintf(stderr, "%zu of %zu events not acknowledged, %" PRIu64 " crashes, %" PRIu64 " turns\n",
-        waiting, g->world.count, g->crashes, g->turns);
-    for (size_t i = 0; i < g->route.sink_count; i++) {
-        struct relay_sink_status s = rig_sink(g, i);
-
-        fprintf(stderr,
-            "sink %s: pending %" PRIu64 ", in flight %" PRIu64 ", held %" PRIu64 ", parked %" PRIu64
-            ", dead %" PRIu64 ", breaker %d, frontier %" PRIu64 ", error '%s'\n",
-            s.name, s.pending, s.in_flight, s.counts.held, s.parked, s.counts.dead, (int)s.breaker,
-            s.frontier, s.error);
-    }
-}
-
 /* A source without positions gives what was not yet acknowledged again after an end, as a new event
  * that comes late; order is promised within one receipt, and by sinks that have one of a key in
  * flight. */
@@ -248,7 +232,7 @@ static void run_script(const struct script *s)
     }
     quiet(&g);
     if (!rig_settle(&g, SETTLE_TURNS)) {
-        tell(&g);
+        rig_tell(&g);
         harness_fail(__FILE__, __LINE__, "not all is finished");
     }
     rig_check(&g, ordered(&g, s));
@@ -273,7 +257,7 @@ static void failure_of(const struct script *s, char *ret, size_t n, bool show)
         (void)dup2(fileno(log), STDERR_FILENO);
         (void)alarm(SCRIPT_SECONDS);
         run_script(s);
-        _exit(0);
+        exit(0); /* what a sanitizer or a profile says comes now */
     }
     CHECK_INT(waitpid(pid, &status, 0), pid);
     ret[0] = 0;
@@ -333,50 +317,79 @@ static void run_file(const char *path)
     run_script(&s);
 }
 
-/* A child for many seeds: a process for each would cost as much as the run. It names the seed
- * before it begins with it. */
-static bool run_seeds(uint64_t from, uint64_t n, uint64_t *at)
-{
-    int name[2], status;
-    uint64_t seed;
+struct worker {
     pid_t pid;
+    uint64_t *at; /* the seed that it is with, shared with it */
+};
 
-    CHECK_INT(pipe(name), 0);
-    pid = fork();
-    if (pid == 0) {
-        static struct script s;
-        int nowhere = open("/dev/null", O_WRONLY);
+/* Every WORKERS-th seed from the given one on, in a directory of its own. */
+static void work(const struct worker *w, uint64_t from, uint64_t end)
+{
+    static struct script s;
+    int nowhere = open("/dev/null", O_WRONLY);
+    char dir[32];
 
-        (void)dup2(nowhere, STDERR_FILENO);
-        for (seed = from; seed < from + n; seed++) {
-            if (write(name[1], &seed, sizeof seed) != sizeof seed)
-                _exit(1);
-            script_make(&s, seed);
-            run_script(&s);
-        }
-        _exit(0);
+    (void)dup2(nowhere, STDERR_FILENO);
+    (void)snprintf(dir, sizeof dir, "seeds-%" PRIu64, from % WORKERS);
+    if (mkdir(dir, 0700) != 0 || chdir(dir) != 0)
+        exit(1);
+    for (uint64_t seed = from; seed < end; seed += WORKERS) {
+        *w->at = seed;
+        script_make(&s, seed);
+        run_script(&s);
     }
-    (void)close(name[1]);
-    while (read(name[0], &seed, sizeof seed) == sizeof seed)
-        *at = seed;
-    (void)close(name[0]);
-    CHECK_INT(waitpid(pid, &status, 0), pid);
-    return status == 0;
+    exit(0); /* what a sanitizer or a profile says comes now */
+}
+
+static struct worker worker_start(uint64_t from, uint64_t end)
+{
+    struct worker w = { .at = mmap(NULL, sizeof *w.at, PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0) };
+
+    CHECK(w.at != MAP_FAILED);
+    w.pid = fork();
+    if (w.pid == 0)
+        work(&w, from, end);
+    return w;
+}
+
+/* Returns the seed that it failed with, 0 when none. */
+static uint64_t worker_end(const struct worker *w)
+{
+    int status;
+
+    CHECK_INT(waitpid(w->pid, &status, 0), w->pid);
+    return status == 0 ? 0 : *w->at;
+}
+
+static uint64_t number_of(const char *name, uint64_t absent)
+{
+    const char *text = getenv(name);
+
+    return text ? strtoull(text, NULL, 10) : absent;
 }
 
 TEST(whatever_the_seed_nothing_is_lost)
 {
-    const char *count = getenv("BASCULE_SIM_SEEDS"), *first = getenv("BASCULE_SIM_FIRST"),
-               *file = getenv("BASCULE_SIM_SCRIPT");
-    uint64_t from = first ? strtoull(first, NULL, 10) : 1, failed = 0;
+    uint64_t from = number_of("BASCULE_SIM_FIRST", 1), failed = 0;
+    uint64_t end = from + number_of("BASCULE_SIM_SEEDS", 100);
+    const char *file = getenv("BASCULE_SIM_SCRIPT");
+    struct worker workers[WORKERS];
     static struct script s;
 
     if (file) {
         run_file(file);
         return;
     }
-    (void)alarm(0); /* a million seeds take hours; each script has its own end */
-    if (run_seeds(from, count ? strtoull(count, NULL, 10) : 100, &failed))
+    (void)alarm(0); /* a million seeds take hours */
+    for (uint64_t i = 0; i < WORKERS; i++)
+        workers[i] = worker_start(from + i, end);
+    for (size_t i = 0; i < WORKERS; i++) {
+        uint64_t seed = worker_end(&workers[i]);
+
+        failed = failed && (seed == 0 || failed < seed) ? failed : seed;
+    }
+    if (failed == 0)
         return;
     script_make(&s, failed);
     report(&s);

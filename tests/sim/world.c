@@ -129,6 +129,7 @@ static void fill(struct lent *t, size_t slot, size_t number)
         .body = bytes_text(t->texts[slot][0]),
         .flags = e->receipts ? EVENT_REDELIVERED : 0,
         .hops = world_now->hops,
+        .headers = world_now->headers,
     };
     e->lent = true;
     e->receipts++;
@@ -286,6 +287,16 @@ static void check_sent(struct sink *s, const struct message *m, const struct sen
                 s->sent[i].number);
 }
 
+static void remember(struct world_sink *to, const struct message *m)
+{
+    size_t n = m->event->headers.n;
+
+    to->header_bytes = n < sizeof to->headers ? n : 0;
+    if (to->header_bytes)
+        memcpy(to->headers, m->event->headers.at, n);
+    (void)snprintf(to->key, sizeof to->key, "%.*s", (int)m->key.n, (const char *)m->key.at);
+}
+
 static size_t sink_publish(struct sink *s, const struct message *messages, size_t n)
 {
     size_t i;
@@ -308,7 +319,10 @@ static size_t sink_publish(struct sink *s, const struct message *messages, size_
             .due_ms = s->last_due_ms,
         };
         check_sent(s, &messages[i], &s->sent[s->n]);
+        remember(s->to, &messages[i]);
         s->n++;
+        if (s->n > s->to->most_in_flight)
+            s->to->most_in_flight = s->n;
     }
     return i;
 }

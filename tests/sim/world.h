@@ -31,8 +31,12 @@ struct world_sink {
     bool up, blocked, sick;
     bool ordered; /* the sink keeps the order of keys as they came */
     uint64_t session;
-    uint64_t generation; /* of the token that came last */
-    uint64_t charges;    /* answers that may use up an attempt */
+    uint64_t generation; /* of the token that came last; so the next ones */
+    uint8_t headers[512];
+    size_t header_bytes;
+    char key[32];
+    size_t most_in_flight;
+    uint64_t charges; /* answers that may use up an attempt */
     /* By place in the log, for first deliveries: which event it names (plus 1), and whether a try
      * of it may have arrived without our word. */
     uint16_t named[WORLD_SEQS_MAX];
@@ -51,9 +55,10 @@ struct world {
     bool keep_position; /* like Kafka: goes on from a stored position */
     bool source_up;
     uint32_t source_opens, link_opens;
-    bool refuse_sinks; /* opening one fails: a bridge without memory */
-    bool ids;          /* its publishers give ids */
-    uint32_t hops;     /* that its events have behind them */
+    bool refuse_sinks;    /* opening one fails: a bridge without memory */
+    bool ids;             /* its publishers give ids */
+    uint32_t hops;        /* that its events have behind them */
+    struct bytes headers; /* of all of its events; lent */
     struct world_sink sinks[WORLD_SINKS_MAX];
     size_t sink_count;
 };

@@ -122,7 +122,7 @@ static bool take_query(struct store *s, void *arg)
 
 void store_rig_query(struct store *s, const struct query_spec *spec, struct query_answer *ret)
 {
-    store_query(s, 1, spec);
+    CHECK_INT(store_query(s, 1, spec), 0);
     store_rig_until(s, take_query, ret);
     if (ret->failed)
         harness_fail(__FILE__, __LINE__, "query: %s", ret->why.text);
@@ -146,7 +146,7 @@ uint64_t store_rig_check_log(struct store *s, uint64_t route_id, uint64_t first)
         struct store_read r;
         uint64_t began = first;
 
-        store_read_blocks(s, 9, route_id, first, 1 << 20, true);
+        CHECK_INT(store_read_blocks(s, 9, route_id, first, 1 << 20, true), 0);
         store_rig_read(s, &r);
         if (r.failed)
             harness_fail(__FILE__, __LINE__, "read: %s", r.why.text);

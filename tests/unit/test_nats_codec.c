@@ -470,6 +470,10 @@ TEST(nats_a_consumer_is_made_as_the_options_say)
     jet_consumer_config(&o, true, 9, 100, &b);
     CHECK_CONTAINS(buf_text(&b), "\"opt_start_seq\":9,");
     CHECK_CONTAINS(buf_text(&b), "\"filter_subjects\":[\"a.\\\"x\",\"b\"]");
+    o.start_sequence = 0;
+    o.start = NATS_START_NEW;
+    jet_consumer_config(&o, false, 0, 100, &b);
+    CHECK_CONTAINS(buf_text(&b), "\"deliver_policy\":\"new\"");
     CHECK(jet_covers(&o.subjects, text("[\"b\"]")));
     CHECK(!jet_covers(&o.subjects, text("[\"b\",\"c\"]")));
     buf_done(&b);

@@ -335,7 +335,7 @@ TEST(store_holds_events_with_their_own_copy)
     numbers[0] = a.number;
     numbers[1] = 12345;
     numbers[2] = c.number;
-    store_read_held(s, 3, numbers, 3);
+    CHECK_INT(store_read_held(s, 3, numbers, 3), 0);
     store_rig_read(s, &read);
     CHECK_INT(read.count, 3);
     CHECK(read.blocks[1] == NULL);

@@ -337,7 +337,7 @@ static void flip_bit(uint64_t seq)
     void *found;
 
     store_rig_route(s, "orders", &r);
-    store_read_blocks(s, 1, r.id, seq, 1, true);
+    CHECK_INT(store_read_blocks(s, 1, r.id, seq, 1, true), 0);
     store_rig_read(s, &read);
     block_event(read.blocks[0], (uint32_t)(seq - read.blocks[0]->first_seq), &e);
     store_free(s, true);
@@ -377,7 +377,7 @@ TEST(a_flipped_bit_is_found_named_and_salvaged_around)
     /* It runs on around it: before the damage, and behind it. */
     s = store_rig_open();
     (void)snprintf(first_id, sizeof first_id, "%s", store_id(s));
-    store_read_blocks(s, 1, route_id, 71, 1, true);
+    CHECK_INT(store_read_blocks(s, 1, route_id, 71, 1, true), 0);
     store_rig_read(s, &read);
     CHECK(read.failed);
     CHECK_INT(read.why.kind, FAULT_BROKEN);
@@ -394,7 +394,7 @@ TEST(a_flipped_bit_is_found_named_and_salvaged_around)
     CHECK_INT(r.next_seq, next);
     CHECK_INT(k.frontier, 51);
     CHECK_INT(store_rig_check_log(s, r.id, 81), next);
-    store_read_blocks(s, 1, r.id, 61, 1, true);
+    CHECK_INT(store_read_blocks(s, 1, r.id, 61, 1, true), 0);
     store_rig_read(s, &read);
     CHECK_INT(read.blocks[0]->first_seq, 61);
     store_read_done(&read);

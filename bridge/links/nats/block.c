@@ -10,6 +10,7 @@
 #define BODY "bascule-body"
 #define RESERVED "nats-"
 #define TTL "Nats-TTL"
+#define KV "KV-Operation"
 
 static bool is(struct bytes b, const char *text)
 {
@@ -151,7 +152,8 @@ static void read_line(const struct block_names *names, const struct block_line *
         e->body = BYTES_NONE;
     else if (!is(line->name, HOPS) || !read_number(line->value, &e->hops))
         header_put(headers,
-            servers_own(line->name) && !is(line->name, TTL) ? HEADER_BROKER : HEADER_USER,
+            (servers_own(line->name) && !is(line->name, TTL)) || is(line->name, KV) ? HEADER_BROKER
+                                                                                    : HEADER_USER,
             line->name, &v);
 }
 
@@ -189,7 +191,8 @@ int block_read(
 static bool reserved(const struct block_names *names, struct bytes name)
 {
     return bytes_equal(name, names->id) || bytes_equal(name, names->key) || is(name, EXACT) ||
-           is(name, HOPS) || is(name, BODY) || is(name, REPLAY) || servers_own(name);
+           is(name, HOPS) || is(name, BODY) || is(name, REPLAY) || is(name, KV) ||
+           servers_own(name);
 }
 
 static bool name_ok(struct bytes name)
@@ -200,8 +203,8 @@ static bool name_ok(struct bytes name)
     return name.n > 0;
 }
 
-/* What no reader cuts or takes for more than one line. Blanks at its ends stay, as they would between
- * two NATS clients: some readers trim them, and would have trimmed them without us. */
+/* What no reader cuts or takes for more than one line. Blanks at its ends stay, as they would
+ * between two NATS clients: some readers trim them, and would have trimmed them without us. */
 static bool value_ok(struct bytes value)
 {
     for (size_t i = 0; i < value.n; i++)

@@ -6,8 +6,8 @@
  * event.hops, `bascule-body: null` says that the body is null and not empty. When a header is none
  * of that kind (a number, a table, bytes, a property, a name that is reserved) the whole list goes
  * in `bascule-headers` too, in our own encoding as base64, and then rules; properties of text stand
- * beside it to be read by people. What begins with `Nats-` belongs to the server: read as
- * HEADER_BROKER, never sent on, but Nats-TTL when asked for. */
+ * beside it to be read by people. What begins with `Nats-`, and `KV-Operation`, belongs to the
+ * server: read as HEADER_BROKER, never sent on, but Nats-TTL when asked for. */
 #ifndef BASCULE_BLOCK_H
 #define BASCULE_BLOCK_H
 

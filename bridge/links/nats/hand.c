@@ -9,6 +9,8 @@
 #define WRITE_DEADLINE_MS 10000
 #define FLUSH_TIMEOUT_MS 30000
 #define PINGS_OUT_MAX 2
+/* Messages that wait in the library beside their limit in bytes: its own default. */
+#define PENDING_MAX 65536
 
 struct hand {
     struct box *box;
@@ -177,7 +179,7 @@ static natsStatus listen(struct hand *h, struct wire_port *p)
             : natsConnection_Subscribe(&p->sub, h->nc, p->subject, on_message, p);
     if (s == NATS_OK)
         s = natsSubscription_SetPendingLimits(
-            p->sub, p->limit ? p->limit : -1, p->limit_bytes ? p->limit_bytes : -1);
+            p->sub, p->limit_bytes ? PENDING_MAX : -1, p->limit_bytes ? p->limit_bytes : -1);
     if (s == NATS_OK)
         s = natsSubscription_SetOnCompleteCB(p->sub, on_complete, p);
     if (s != NATS_OK && !p->sub)
@@ -332,8 +334,10 @@ static void learn_servers(struct hand *h)
     char **list = NULL;
     int n = 0;
 
-    if (natsConnection_GetDiscoveredServers(h->nc, &list, &n) != NATS_OK || n == 0)
+    if (natsConnection_GetDiscoveredServers(h->nc, &list, &n) != NATS_OK || n == 0) {
+        free((void *)list); /* the library makes one for none too */
         return;
+    }
     for (int i = 0; i < h->known_n; i++)
         free(h->known[i]);
     free((void *)h->known);

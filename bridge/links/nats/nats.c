@@ -11,7 +11,7 @@ static struct traits source_traits(const void *options)
 {
     const struct nats_source_options *o = options;
 
-    if (o->stream)
+    if (o->stream || o->bucket)
         return (struct traits){ TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS, NULL };
     return (struct traits){ 0,
         "core NATS keeps no messages: what comes while we do not listen is lost, and recorded as a "
@@ -23,7 +23,7 @@ static struct traits sink_traits(const void *options)
     const struct nats_sink_options *o = options;
     unsigned set = TRAIT_CARRIES_ID | TRAIT_CARRIES_HEADERS | TRAIT_ORDERS_CHANNEL;
 
-    if (o->stream)
+    if (o->stream || o->bucket)
         return (struct traits){ set | TRAIT_CONFIRMS | TRAIT_DEDUPES,
             "a repeat is refused within the stream's duplicate_window only (2 minutes unless it "
             "says otherwise)" };
@@ -41,6 +41,8 @@ static void source_place(const void *options, char *ret, size_t n)
 
     if (o->stream)
         (void)snprintf(ret, n, "stream %s", o->stream);
+    else if (o->bucket)
+        (void)snprintf(ret, n, "bucket %s", o->bucket);
     else
         (void)snprintf(ret, n, "subject %s%s", o->subjects.n ? o->subjects.at[0] : "",
             o->subjects.n > 1 ? ",..." : "");
@@ -63,6 +65,8 @@ static void sink_place(const void *options, char *ret, size_t n)
 
     if (o->stream)
         (void)snprintf(ret, n, "stream %s", o->stream);
+    else if (o->bucket)
+        (void)snprintf(ret, n, "bucket %s", o->bucket);
     else
         (void)snprintf(ret, n, "subject %s", o->subject.text);
 }

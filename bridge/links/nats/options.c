@@ -109,6 +109,10 @@ const struct option nats_source_table[] = {
         .type = OPTION_TEXT,
         .offset = AT(nats_source_options, stream),
         .help = "JetStream stream to read; without it, core NATS." },
+    { .name = "bucket",
+        .type = OPTION_TEXT,
+        .offset = AT(nats_source_options, bucket),
+        .help = "Key-value bucket to watch: every change, a deleted key as a null body." },
     { .name = "durable",
         .type = OPTION_TEXT,
         .offset = AT(nats_source_options, durable),
@@ -176,12 +180,19 @@ const struct option nats_sink_table[] = {
     { .name = "subject",
         .type = OPTION_TEMPLATE,
         .offset = AT(nats_sink_options, subject),
-        .flags = OPTION_REQUIRED,
         .help = "Subject to publish to." },
     { .name = "stream",
         .type = OPTION_TEXT,
         .offset = AT(nats_sink_options, stream),
         .help = "JetStream stream that must take it and confirm; without it, core NATS." },
+    { .name = "bucket",
+        .type = OPTION_TEXT,
+        .offset = AT(nats_sink_options, bucket),
+        .help = "Key-value bucket to put into; a null body deletes the key." },
+    { .name = "bucket_key",
+        .type = OPTION_TEMPLATE,
+        .offset = AT(nats_sink_options, bucket_key),
+        .help = "Key in the bucket." },
     { .name = "require_reply",
         .type = OPTION_BOOL,
         .offset = AT(nats_sink_options, require_reply),
@@ -292,33 +303,37 @@ static bool name_valid(const char *name)
 int nats_source_check(const void *options, const char **key, struct fault *why)
 {
     const struct nats_source_options *o = options;
+    bool streams = o->stream || o->bucket;
 
     *key = "subjects";
     for (size_t i = 0; i < o->subjects.n; i++)
         if (!nats_subject_valid(o->subjects.at[i], strlen(o->subjects.at[i]), true))
             return fault_set(why, FAULT_INPUT, 0, "'%s' is no subject", o->subjects.at[i]);
-    if (!o->stream && o->subjects.n == 0)
-        return fault_set(why, FAULT_INPUT, 0, "give stream, or subjects for core NATS");
+    if (!o->stream && !o->bucket && o->subjects.n == 0)
+        return fault_set(why, FAULT_INPUT, 0, "give stream, bucket, or subjects for core NATS");
+    *key = "bucket";
+    if (o->bucket && (o->stream || o->subjects.n || !name_valid(o->bucket)))
+        return fault_set(why, FAULT_INPUT, 0, "give a bucket's name, and no stream or subjects");
     *key = "durable";
-    if (o->stream && !o->durable)
+    if (streams && !o->durable)
         return fault_set(why, FAULT_INPUT, 0, "a stream is read by a durable: give durable");
     if (o->durable && !name_valid(o->durable))
         return fault_set(why, FAULT_INPUT, 0, "no name of a consumer");
-    if (!o->stream && o->durable)
+    if (!streams && o->durable)
         return fault_set(why, FAULT_INPUT, 0, "durable is of streams, not of core NATS");
     *key = "stream";
     if (o->stream && !name_valid(o->stream))
         return fault_set(why, FAULT_INPUT, 0, "no name of a stream");
     *key = "queue_group";
-    if (o->queue_group && (o->stream || !name_valid(o->queue_group)))
+    if (o->queue_group && (streams || !name_valid(o->queue_group)))
         return fault_set(why, FAULT_INPUT, 0,
-            o->stream ? "queue_group is of core NATS: members of a stream share its durable"
-                      : "no name of a group");
+            streams ? "queue_group is of core NATS: members of a stream share its durable"
+                    : "no name of a group");
     *key = "start";
     if ((o->start != NATS_START_ALL) + (o->start_sequence > 0) + (o->start_time != NULL) > 1)
         return fault_set(
             why, FAULT_INPUT, 0, "give one of start, start_sequence and start_time, not several");
-    if (!o->stream && (o->start != NATS_START_ALL || o->start_sequence || o->start_time))
+    if (!streams && (o->start != NATS_START_ALL || o->start_sequence || o->start_time))
         return fault_set(why, FAULT_INPUT, 0, "core NATS keeps nothing to start from");
     return 0;
 }
@@ -328,6 +343,8 @@ int nats_sink_check(const void *options, const char **key, struct fault *why)
     const struct nats_sink_options *o = options;
 
     *key = "subject";
+    if (!o->subject.text == !o->bucket)
+        return fault_set(why, FAULT_INPUT, 0, "give subject or bucket, one of them");
     if (o->subject.text && o->subject.fixed &&
         !nats_subject_valid(o->subject.text, strlen(o->subject.text), false))
         return fault_set(why, FAULT_INPUT, 0, "no subject to publish to");
@@ -335,7 +352,13 @@ int nats_sink_check(const void *options, const char **key, struct fault *why)
     if (o->stream && !name_valid(o->stream))
         return fault_set(why, FAULT_INPUT, 0, "no name of a stream");
     *key = "require_reply";
-    if (o->stream && o->require_reply)
+    if (o->bucket && (o->stream || !name_valid(o->bucket)))
+        return fault_set(why, FAULT_INPUT, 0, "a bucket has a stream of its own");
+    *key = "bucket_key";
+    if (!o->bucket != !o->bucket_key.text)
+        return fault_set(why, FAULT_INPUT, 0, "give bucket and bucket_key together");
+    *key = "require_reply";
+    if ((o->stream || o->bucket) && o->require_reply)
         return fault_set(why, FAULT_INPUT, 0, "a stream confirms by itself");
     return 0;
 }

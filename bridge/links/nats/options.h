@@ -23,7 +23,7 @@ enum nats_start { NATS_START_ALL = 0, NATS_START_NEW, NATS_START_LAST };
 enum nats_oversize { NATS_OVERSIZE_STOP = 0, NATS_OVERSIZE_SKIP };
 
 struct nats_source_options {
-    char *stream, *durable, *queue_group, *start_time, *id_header, *key_header;
+    char *stream, *bucket, *durable, *queue_group, *start_time, *id_header, *key_header;
     struct option_list subjects;
     int declare;  /* enum nats_declare */
     int start;    /* enum nats_start */
@@ -32,12 +32,12 @@ struct nats_source_options {
 };
 
 struct nats_sink_options {
-    struct option_template subject;
-    char *stream, *id_header, *key_header;
+    struct option_template subject, bucket_key;
+    char *stream, *bucket, *id_header, *key_header;
     bool require_reply, pass_ttl;
 };
 
-enum { NATS_SLOT_SUBJECT = 0 };
+enum { NATS_SLOT_SUBJECT = 0, NATS_SLOT_BUCKET_KEY };
 
 extern const struct option nats_link_table[], nats_source_table[], nats_sink_table[];
 

@@ -147,6 +147,17 @@ bool nats_probe_taken(const char *subject, struct bytes stream_subjects)
     return false;
 }
 
+static void probe_bucket(struct probe *p, const char *bucket)
+{
+    char stream[272];
+    bool missing = false;
+
+    (void)snprintf(stream, sizeof stream, "KV_%.255s", bucket);
+    if (ask(p, JET_STREAM_INFO, stream, NULL) && !is_there(p, "bucket", bucket, &missing) &&
+        missing)
+        find(p, true, "bucket '%s' does not exist", bucket);
+}
+
 static void probe_stream_sink(struct probe *p, const struct nats_sink_options *o)
 {
     struct bytes config;
@@ -251,6 +262,10 @@ size_t nats_probe_run(struct link *l, const struct nats_source_options *source, 
         find(&p, true, "%s", *words ? words : "no answer in time");
         return p.n;
     }
+    if (sink && sink->bucket)
+        probe_bucket(&p, sink->bucket);
+    if (source && source->bucket)
+        probe_bucket(&p, source->bucket);
     if (sink && sink->stream)
         probe_stream_sink(&p, sink);
     if (source && source->stream)

@@ -44,6 +44,8 @@ struct sink {
     struct wire_port *port; /* of answers; NULL for plain subjects */
     struct block_names names;
     char inbox[224];
+    char stream[272]; /* that must take it; a bucket's own */
+    bool fixed;       /* all events have one subject */
     uint64_t session; /* of what is in flight */
     struct buf block, scratch;
     struct flight *flights; /* ring of window places, in the order sent */
@@ -99,7 +101,12 @@ int nats_sink_open(
     s->spec = *spec;
     s->options = o;
     s->window = spec->window_events > 0 ? (size_t)spec->window_events : 1;
-    s->kind = o->stream ? SINK_STREAM : o->require_reply ? SINK_REQUEST : SINK_SUBJECT;
+    if (o->stream)
+        (void)snprintf(s->stream, sizeof s->stream, "%.255s", o->stream);
+    else if (o->bucket)
+        (void)snprintf(s->stream, sizeof s->stream, "KV_%.255s", o->bucket);
+    s->fixed = o->bucket ? o->bucket_key.fixed : o->subject.fixed;
+    s->kind = s->stream[0] ? SINK_STREAM : o->require_reply ? SINK_REQUEST : SINK_SUBJECT;
     s->flights = calloc(s->window, sizeof *s->flights);
     s->done = calloc(s->window, sizeof *s->done);
     s->random.state = l->spec.seed ^ spec->sink_id;
@@ -184,8 +191,7 @@ static void take_answers(struct sink *s)
     while (s->port && (m = wire_port_take(s->wire, s->port))) {
         if (number_of(m->subject, &number) && in_flight(s, number)) {
             if (s->kind == SINK_STREAM)
-                meaning_of_ack(
-                    m->headers, m->body, s->options->subject.fixed, s->options->stream, &meaning);
+                meaning_of_ack(m->headers, m->body, s->fixed, s->stream, &meaning);
             else
                 meaning_of_reply(m->headers, &meaning);
             report_meaning(s, number, &meaning);
@@ -196,12 +202,12 @@ static void take_answers(struct sink *s)
 
 static const char *subject_of(const struct sink *s, const struct flight *f)
 {
-    return f->subject ? f->subject : s->options->subject.text;
+    return f->subject ? f->subject : s->options->subject.text ? s->options->subject.text : "";
 }
 
 static void deny(struct sink *s, uint64_t number, const char *error)
 {
-    if (s->options->subject.fixed) {
+    if (s->fixed) {
         hold(s, error);
         (void)report(s, number, FATE_UNSENT, CAUSE_LOST, error);
     } else {
@@ -223,7 +229,7 @@ static void take_flush(struct sink *s)
 {
     uint64_t flushed = wire_flushed(s->wire);
     const char *error = wire_denied(s->wire);
-    bool alone = s->first + 1 >= s->end || s->options->subject.fixed;
+    bool alone = s->first + 1 >= s->end || s->fixed;
 
     if (*error)
         denied(s, error);
@@ -286,7 +292,9 @@ static int write_block(struct sink *s, const struct message *m)
             buf_put_bytes(&s->block, m->token);
             buf_put_text(&s->block, "\r\n");
         }
-        buf_put_format(&s->block, "Nats-Expected-Stream: %s\r\n", s->options->stream);
+        buf_put_format(&s->block, "Nats-Expected-Stream: %s\r\n", s->stream);
+        if (s->options->bucket && !bytes_present(m->event->body))
+            buf_put_text(&s->block, "KV-Operation: DEL\r\n");
     }
     if (block_write(&s->names, m, &s->scratch, &s->block) != 0)
         return -1;
@@ -326,21 +334,31 @@ static uint64_t send(struct sink *s, const struct message *m, const char *subjec
     return wire_publish(s->wire, &p);
 }
 
+static size_t write_subject(const struct sink *s, const struct message *m, char *ret)
+{
+    const char *bucket = s->options->bucket;
+    struct bytes place = m->fields[bucket ? NATS_SLOT_BUCKET_KEY : NATS_SLOT_SUBJECT];
+    int n = bucket ? snprintf(ret, SUBJECT_BYTES_MAX, "$KV.%.255s.", bucket) : 0;
+    size_t at = n > 0 ? (size_t)n : 0, room = SUBJECT_BYTES_MAX - at;
+
+    place.n = place.n < room ? place.n : room;
+    if (place.n)
+        memcpy(ret + at, place.at, place.n);
+    ret[at + place.n] = 0;
+    return at + place.n;
+}
+
 /* False: not now. */
 static bool publish_one(struct sink *s, const struct message *m)
 {
-    struct bytes place = m->fields[NATS_SLOT_SUBJECT];
-    size_t n = place.n < SUBJECT_BYTES_MAX ? place.n : SUBJECT_BYTES_MAX;
     uint64_t number = s->end, sent = 0;
     char subject[SUBJECT_BYTES_MAX + 1];
+    size_t n = write_subject(s, m, subject);
     const char *why = NULL;
     char *own = NULL;
 
-    if (n)
-        memcpy(subject, place.at, n);
-    subject[n] = 0;
     why = hopeless(s, m, subject, n);
-    if (!s->options->subject.fixed) {
+    if (!s->fixed || s->options->bucket) {
         own = strdup(subject);
         if (!own)
             return false;
@@ -365,9 +383,7 @@ size_t nats_sink_publish(struct sink *s, const struct message *messages, size_t 
 {
     /* The server names only the last subject that it forbade: one at a time, then. */
     size_t i = 0,
-           most = s->kind == SINK_SUBJECT && !s->options->subject.fixed && *wire_denied(s->wire)
-                      ? 1
-                      : s->window;
+           most = s->kind == SINK_SUBJECT && !s->fixed && *wire_denied(s->wire) ? 1 : s->window;
 
     if (!wire_ready(s->wire) || s->hold_ms > s->link->now_ms)
         return 0;

@@ -48,6 +48,23 @@ struct pack *source_pack(size_t n)
     return p;
 }
 
+/* https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md: the key is what
+ * follows the bucket's name in the subject. */
+static void read_change(const struct source *s, const struct wire_message *m, struct event *e)
+{
+    struct bytes block = m->headers;
+    struct block_line line;
+
+    e->address = e->key = bytes_text(m->subject + s->bucket.n);
+    if (!bytes_present(block) || block_begin(&block, NULL) < 0)
+        return;
+    while (block_next(&block, &line) == 1)
+        if (bytes_equal(line.name, bytes_text("KV-Operation")) &&
+            (bytes_equal(line.value, bytes_text("DEL")) ||
+                bytes_equal(line.value, bytes_text("PURGE"))))
+            e->body = BYTES_NONE;
+}
+
 int source_put(
     struct source *s, struct pack *p, struct wire_message *m, int64_t time_ms, const char *origin)
 {
@@ -64,6 +81,8 @@ int source_put(
         p->data.n = p->data.failed ? p->data.n : from;
         return -1;
     }
+    if (s->bucket.n)
+        read_change(s, m, e);
     if (m->reply && !s->options->stream)
         header_put_text(&p->data, HEADER_PROPERTY, "reply-to", bytes_text(m->reply));
     e->headers.n = p->data.n - from - e->origin.n;
@@ -113,7 +132,8 @@ int nats_source_open(
 {
     const struct nats_source_options *o = spec->options;
 
-    return (o->stream ? &nats_stream_source : &nats_subject_source)->open(l, spec, ret, why);
+    return (o->stream || o->bucket ? &nats_stream_source : &nats_subject_source)
+        ->open(l, spec, ret, why);
 }
 
 int64_t nats_sources_step(struct link *l)

@@ -24,6 +24,7 @@ struct source {
     struct source_spec spec;
     const struct nats_source_options *options;
     struct block_names names;
+    struct bytes bucket; /* "$KV.NAME." before each key; n 0: no bucket is read */
     struct wire *wire;
     struct batches batches;
     bool paused, draining;

@@ -11,6 +11,7 @@
 #include "bridge/links/nats/seqs.h"
 #include "bridge/links/nats/source.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -43,7 +44,9 @@ struct pull {
 };
 
 struct stream {
-    struct source s; /* first */
+    struct source s;                /* first */
+    struct nats_source_options own; /* a bucket's stream is named here */
+    char bucket_stream[272], bucket_subject[272];
     struct wire_port *port;
     char inbox[224];
     enum stage stage;
@@ -179,7 +182,7 @@ static void request(struct stream *t, enum jet_request what, struct bytes body)
     char reply[256];
     struct wire_publish p = { .reply = reply, .body = body };
 
-    (void)snprintf(reply, sizeof reply, "%s.a.%llu", t->inbox, (unsigned long long)(t->number + 1));
+    (void)snprintf(reply, sizeof reply, "%s.a.%" PRIu64, t->inbox, t->number + 1);
     jet_subject(what, t->s.link->options, o->stream, o->durable, &t->subject);
     p.subject = buf_text(&t->subject);
     if (wire_publish(t->s.wire, &p) == 0)
@@ -306,7 +309,7 @@ static void answered(struct stream *t, const struct wire_message *m)
     if (bytes_present(m->headers)) {
         start_over(t, "JetStream does not answer: no responders");
     } else if (t->stage == STAGE_STREAM && failed) {
-        if (number == JET_STREAM_NOT_FOUND && may_create(t))
+        if (number == JET_STREAM_NOT_FOUND && may_create(t) && !t->s.options->bucket)
             t->stage = STAGE_MAKE_STREAM;
         else
             trouble(t, "stream", m->body);
@@ -526,7 +529,7 @@ static void pull(struct stream *t)
     n = n < t->pull_most ? n : t->pull_most;
     if (t->pull_n == PULLS_MAX || n == 0 || (t->pull_n && n < window / 4 && n < t->pull_most / 4))
         return;
-    (void)snprintf(reply, sizeof reply, "%s.m.%llu", t->inbox, (unsigned long long)(t->number + 1));
+    (void)snprintf(reply, sizeof reply, "%s.m.%" PRIu64, t->inbox, t->number + 1);
     jet_subject(
         JET_PULL, t->s.link->options, t->s.options->stream, t->s.options->durable, &t->subject);
     jet_pull(n, PULL_MS, HEARTBEAT_MS, &t->text);
@@ -609,10 +612,9 @@ static int64_t stream_step(struct source *s)
     const struct link_status *status = wire_status(s->wire);
     int64_t now = s->link->now_ms, wake = INT64_MAX;
     char prefix[240];
-    bool more = false;
 
     forget_rested(t);
-    while (s->batches.ready_events < (size_t)s->spec.window_events && (more = take_messages(t)))
+    while (s->batches.ready_events < (size_t)s->spec.window_events && take_messages(t))
         ;
     if (!wire_ready(s->wire))
         return INT64_MAX;
@@ -729,23 +731,25 @@ static void give_back_ready(struct stream *t)
     batches_drop_ready(&t->s.batches);
 }
 
+/* What came and was not lent is given back at the end only: while a pull is open it would come
+ * right back. */
 static bool stream_drained(struct source *s)
 {
-    give_back_ready(of(s));
     return of(s)->acks.first == NULL;
 }
 
-/* What was in hand is given back, so that it need not wait for the end of its time. */
+/* What was in hand is given back, so that it need not wait for the end of its time; after nobody
+ * listens any more, or the server would hand it to our own open pulls. */
 static void stream_done(struct source *s)
 {
     struct stream *t = of(s);
 
+    if (t->port)
+        wire_port_close(s->wire, t->port);
     for (struct piece *i = s->batches.out; i; i = i->next)
         for (size_t k = 0; k < i->batch.count; k++)
             say(t, source_message(i->pack, &i->batch.events[k]), "-NAK");
     give_back_ready(t);
-    if (t->port)
-        wire_port_close(s->wire, t->port);
     committed_done(&t->committed);
     acks_done(&t->acks);
     acks_done(&t->resting);
@@ -753,6 +757,17 @@ static void stream_done(struct source *s)
     buf_done(&t->text);
     buf_done(&t->subject);
     free(t->ids);
+}
+
+/* A bucket is a stream by convention, and its changes are the stream's messages. */
+static void read_bucket(struct stream *t)
+{
+    t->own = *t->s.options;
+    (void)snprintf(t->bucket_stream, sizeof t->bucket_stream, "KV_%.255s", t->own.bucket);
+    (void)snprintf(t->bucket_subject, sizeof t->bucket_subject, "$KV.%.255s.", t->own.bucket);
+    t->own.stream = t->bucket_stream;
+    t->s.options = &t->own;
+    t->s.bucket = bytes_text(t->bucket_subject);
 }
 
 static int stream_open(
@@ -765,6 +780,8 @@ static int stream_open(
     if (!t)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     source_common(&t->s, &nats_stream_source, l, spec);
+    if (o->bucket)
+        read_bucket(t);
     t->s.wire = l->shared;
     buf_init(&t->text, TEXT_BYTES_MAX);
     buf_init(&t->subject, TEXT_BYTES_MAX);
@@ -776,7 +793,8 @@ static int stream_open(
     (void)snprintf(t->inbox, sizeof t->inbox, "%.200s.r%llu", wire_inbox(l->shared),
         (unsigned long long)spec->route_id);
     (void)snprintf(subject, sizeof subject, "%s.>", t->inbox);
-    if (committed_load(&t->committed, o->stream, spec->positions, spec->position_count, why) == 0) {
+    if (committed_load(&t->committed, name_of(t), spec->positions, spec->position_count, why) ==
+        0) {
         (void)mark_last(&t->committed, &t->mark);
         mark_drop_others(&t->committed, t->mark.stream);
         if (committed_sort(&t->committed) == 0)

@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 /* After the server said that it goes: time for what is on the way to be answered. */
 #define LEAVE_MS 1000
+/* The library's own close waits half a second for a flush. */
+#define EXIT_SECONDS_MAX 3
 
 struct wire {
     struct wire_spec spec;
@@ -142,17 +145,66 @@ static struct box *box_open(const struct wire_spec *spec)
     return b;
 }
 
+/* Hands are never joined, for a close may take its time; but the libraries below them take their
+ * state down when the process exits, and must find nobody at work. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    size_t n;
+} hands = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 };
+
+static void wait_for_hands(void)
+{
+    struct timespec end;
+
+    (void)clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += EXIT_SECONDS_MAX;
+    (void)pthread_mutex_lock(&hands.lock);
+    while (hands.n && pthread_cond_timedwait(&hands.changed, &hands.lock, &end) == 0)
+        ;
+    (void)pthread_mutex_unlock(&hands.lock);
+}
+
+static void wait_at_exit(void)
+{
+    (void)atexit(wait_for_hands);
+}
+
+static void count_hands(int more)
+{
+    (void)pthread_mutex_lock(&hands.lock);
+    hands.n += (size_t)more;
+    (void)pthread_cond_broadcast(&hands.changed);
+    (void)pthread_mutex_unlock(&hands.lock);
+}
+
+static void *run_hand(void *box)
+{
+    void *ret = hand_run(box);
+
+    count_hands(-1);
+    return ret;
+}
+
 static int start_hand(struct box *b)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_attr_t attributes;
     pthread_t thread;
     int error = 0;
 
+    /* After the library was opened, so that this runs before what it leaves for the exit. */
+    (void)pthread_once(&once, wait_at_exit);
+
     (void)pthread_attr_init(&attributes);
     (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     b->refs++;
-    error = pthread_create(&thread, &attributes, hand_run, b);
-    b->refs -= error != 0;
+    count_hands(1);
+    error = pthread_create(&thread, &attributes, run_hand, b);
+    if (error) {
+        b->refs--;
+        count_hands(-1);
+    }
     (void)pthread_attr_destroy(&attributes);
     return error ? -1 : 0;
 }

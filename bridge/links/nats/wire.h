@@ -75,9 +75,9 @@ bool wire_take_error(struct wire *w, char *ret, size_t n);
 /* Why the last session ended, when the server said it before it closed; else "". */
 const char *wire_last_words(const struct wire *w);
 
-/* Listens to a subject. `queue` NULL: no group. `limit` messages and `limit_bytes` at most wait in
- * the library, the rest is dropped and counted; 0: no limit, where what comes is bounded by what
- * was asked for. NULL: no memory. */
+/* Listens to a subject. `queue` NULL: no group. At most `limit` messages wait here and
+ * `limit_bytes` in the library, the rest is dropped and counted; 0: no limit, where what comes is
+ * bounded by what was asked for. NULL: no memory. */
 struct wire_port *wire_port_open(
     struct wire *w, const char *subject, const char *queue, int limit, int limit_bytes);
 void wire_port_close(struct wire *w, struct wire_port *p);
