@@ -202,6 +202,7 @@ struct entry *held_add(struct lane *l, uint64_t seq, uint64_t key_hash, enum hel
         .code = code,
         .attempts = attempts,
         .unsure = from ? from->unsure : seq < l->careful_below,
+        .failed = from && from->again,
         .first_sent_ms = from ? from->first_sent_ms : 0,
     };
     if (l->kind == LANE_LIVE && o->spec.config->expire_after_ms)

@@ -14,6 +14,7 @@ struct key {
     struct key *chain;  /* of its bucket, or of the free ones */
     uint32_t in_flight; /* sent and without report */
     uint32_t ready;     /* in memory, to be sent */
+    uint32_t again;     /* of these two and not held: whose attempt ended other than delivered */
     uint32_t held;      /* rows WAITING or FOLLOWING */
     uint64_t skipped; /* the sending pass in which one of it had to wait, so later ones wait too */
     bool barrier;     /* one failed: nothing of it is sent until in_flight is 0 */

@@ -129,7 +129,7 @@ struct flight *lane_ready(struct lane *l, struct block *block, const struct even
     f->seq = event->seq;
     f->first_sent_ms = entry ? entry->first_sent_ms : 0;
     f->unsure = entry ? entry->unsure : event->seq < l->careful_below;
-    f->sent = f->suspect = f->probe = f->rendered = false;
+    f->sent = f->again = f->suspect = f->probe = f->rendered = false;
     f->bytes = event_bytes(event);
     f->in = *event;
     ready_insert(l, f);
@@ -167,6 +167,12 @@ void lane_again(struct flight *f)
         f->key->barrier = true;
     else if (f->key)
         f->key->barrier = false;
+    if (f->entry) {
+        f->entry->failed = true;
+    } else if (f->key && !f->again) {
+        f->again = true;
+        f->key->again++;
+    }
     ready_insert(f->lane, f);
 }
 
@@ -202,6 +208,8 @@ void lane_flight_done(struct flight *f)
         ready_remove(f);
     if (f->suspect)
         o->suspects--;
+    if (key && f->again)
+        key->again--;
     if (f->entry)
         f->entry->busy = false;
     block_unref(f->block);

@@ -256,6 +256,24 @@ static enum may wait_for_key(struct outflow *o, struct key *k)
     return MAY_WAIT;
 }
 
+static bool has_failed(const struct entry *e)
+{
+    return e->failed || e->unsure || e->attempts > e->attempts_before;
+}
+
+/* Is one that is held before it still to go again? Those that failed go together, in their order.
+ */
+static bool behind_failed(const struct key *k, const struct flight *f)
+{
+    if (!f->entry)
+        return k->again && !f->again;
+    for (const struct entry *e = has_failed(f->entry) ? f->entry : k->first; e != f->entry;
+         e = e->next)
+        if (has_failed(e))
+            return true;
+    return false;
+}
+
 static enum may key_allows(struct outflow *o, struct flight *f)
 {
     struct key *k = f->key;
@@ -277,7 +295,12 @@ static enum may key_allows(struct outflow *o, struct flight *f)
         lane_flight_done(f);
         return MAY_GONE;
     }
-    if (k->barrier || (max && k->in_flight >= max))
+    /* Nothing new of a key goes out before what failed of it is finished. */
+    /* Those that are not held and failed are older, or the next to be held: they have their turn.
+     */
+    if (f->entry && k->again)
+        return MAY_WAIT;
+    if (k->barrier || behind_failed(k, f) || (max && k->in_flight >= max))
         return wait_for_key(o, k);
     return MAY_SEND;
 }

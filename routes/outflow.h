@@ -47,6 +47,7 @@ struct entry {
     int32_t code;
     uint32_t attempts, attempts_before; /* before: at the time of a person's retry */
     bool unsure, busy;                  /* busy: its body is being read, or it is a flight */
+    bool failed;                        /* an attempt ended unsent or unsure since it is held */
     struct entry *next, *previous;      /* of its key, by seq; keyless: of the lane's keyless */
 };
 
@@ -61,7 +62,7 @@ struct flight {
     uint32_t round;
     uint64_t seq;
     int64_t first_sent_ms;
-    bool sent, unsure, suspect, probe, rendered;
+    bool sent, again, unsure, suspect, probe, rendered;
     size_t bytes;
     struct event in, out; /* as received; as sent, after the steps */
     struct bytes fields[CONNECTOR_FIELDS_MAX], send_key;

@@ -244,6 +244,8 @@ static int sink_open(
     s->link = l;
     s->to = &world_now->sinks[options->index];
     s->to->opens++;
+    memset(s->to->again, 0, sizeof s->to->again);
+    memset(s->to->again_of_key, 0, sizeof s->to->again_of_key);
     s->session = s->to->session;
     s->window =
         (size_t)spec->window_events < IN_FLIGHT_MAX ? (size_t)spec->window_events : IN_FLIGHT_MAX;
@@ -269,6 +271,7 @@ static void check_sent(struct sink *s, const struct message *m, const struct sen
 {
     struct world_sink *to = s->to;
     int key = world_now->events[now->number].key;
+    bool fresh;
 
     if (now->seq == 0 || now->replay)
         return;
@@ -280,6 +283,15 @@ static void check_sent(struct sink *s, const struct message *m, const struct sen
         harness_fail(__FILE__, __LINE__,
             "event %d (%" PRIu64 ") may have arrived before and goes as if it never had",
             now->number, now->seq);
+    /* What may have been tried before a crash goes with those that were. */
+    fresh = to->ordered && key && !to->tried[now->seq] && !(m->flags & MESSAGE_RESEND);
+    for (uint64_t i = 0; fresh && to->again_of_key[key] && i < now->seq; i++)
+        if (to->again[i] && world_now->events[to->named[i] - 1].key == key)
+            harness_fail(__FILE__, __LINE__,
+                "event %d goes for the first time while %d of its key has failed and is not "
+                "finished",
+                now->number, to->named[i] - 1);
+    to->tried[now->seq] = true;
     for (size_t i = 0; to->ordered && key && i < s->n; i++)
         if (world_now->events[s->sent[i].number].key == key && s->sent[i].seq > now->seq)
             harness_fail(__FILE__, __LINE__,
@@ -338,6 +350,16 @@ static void arrive(struct world_sink *to, const struct sent *m)
         to->first_order[m->number] = ++to->order;
 }
 
+static void goes_again(struct world_sink *to, const struct sent *m, bool again)
+{
+    int key = world_now->events[m->number].key;
+
+    if (m->seq == 0 || m->replay || to->again[m->seq] == again)
+        return;
+    to->again[m->seq] = again;
+    to->again_of_key[key] += again ? 1 : UINT32_MAX;
+}
+
 static bool chance(int per_thousand)
 {
     return (int)random_below(&world_now->random, 1000) < per_thousand;
@@ -377,6 +399,9 @@ static struct report answer(struct sink *s, const struct sent *m)
         r.fate = FATE_DELIVERED;
         arrive(to, m);
     }
+    goes_again(to, m,
+        r.fate == FATE_UNSENT ||
+            (r.fate == FATE_UNSURE && !(r.cause == CAUSE_TIMEOUT && r.later_confirmed)));
     if (m->seq)
         to->maybe[m->seq] = r.fate == FATE_UNSURE || r.fate == FATE_DELIVERED ||
                             (to->maybe[m->seq] && r.fate == FATE_UNSENT);
@@ -404,6 +429,7 @@ static size_t close_all(struct sink *s, struct report *ret, size_t limit)
     if (s->n > limit)
         return 0;
     for (size_t i = 0; i < s->n; i++) {
+        goes_again(s->to, &s->sent[i], !alone);
         if (s->sent[i].seq)
             s->to->maybe[s->sent[i].seq] = !alone;
         ret[n++] = (struct report){

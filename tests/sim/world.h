@@ -41,6 +41,10 @@ struct world_sink {
      * of it may have arrived without our word. */
     uint16_t named[WORLD_SEQS_MAX];
     bool maybe[WORLD_SEQS_MAX];
+    /* Was it given to the broker; since this opening, did its last try end unsent or unsure, and so
+     * goes again. The latter counted by key. */
+    bool tried[WORLD_SEQS_MAX], again[WORLD_SEQS_MAX];
+    uint32_t again_of_key[WORLD_KEYS + 1];
     /* Chances per 1000 for a message: */
     int nack, unroutable, lose, broker_state, timeout, poison_every;
     int echo; /* a report that was given before comes again */
