@@ -177,15 +177,17 @@ static int64_t link_step(struct link *l, int64_t now_ms, int64_t unix_ms)
 /* [lock] */
 static void io_status(const struct io *io, struct link_status *ret)
 {
-    *ret = (struct link_status){ .state = io->state == IO_UP ? io->blocked ? LINK_BLOCKED : LINK_UP
-                                          : io->state == IO_CONNECTING || io->dial_wanted
-                                              ? LINK_CONNECTING
-                                              : LINK_DOWN,
+    *ret = (struct link_status){
+        .state = io->state == IO_UP ? io->blocked ? LINK_BLOCKED : LINK_UP
+                 /* Nothing failed yet: it has not begun. */
+                 : io->state == IO_CONNECTING || io->dial_wanted || !io->error[0] ? LINK_CONNECTING
+                                                                                  : LINK_DOWN,
         .since_ms = io->since_ms,
         .retry_ms = io->retry_ms,
         .session = io->connects,
         .reconnects = io->connects > 0 ? io->connects - 1 : 0,
-        .lag = -1 };
+        .lag = -1
+    };
     memcpy(ret->error, io->error, sizeof ret->error);
     memcpy(ret->peer, io->peer, sizeof ret->peer);
 }
@@ -194,7 +196,9 @@ void link_channel_status(const struct channel *c, struct link_status *ret)
 {
     io_status(c->io, ret);
     if (ret->state == LINK_UP || ret->state == LINK_BLOCKED) {
-        ret->state = c->state == CHANNEL_UP ? LINK_UP : c->wanted ? LINK_CONNECTING : LINK_DOWN;
+        ret->state = c->state == CHANNEL_UP      ? LINK_UP
+                     : c->wanted || !c->error[0] ? LINK_CONNECTING
+                                                 : LINK_DOWN;
         ret->retry_ms = c->retry_ms;
         ret->since_ms = c->since_ms;
     }
