@@ -138,4 +138,5 @@ def asked_to_stop(t, p):
     check_equal(r.daemon.stop(), 0, "exit code after SIGTERM")
     wait_until(lambda: not feeder.is_alive(), "the feeder", clients.PATIENCE_SECONDS)
     r.daemon.start()
-    check_equal(r.settled(), [], "problems")
+    # What JetStream had sent and we had not taken comes again when it likes, behind newer ones.
+    check_equal(r.settled(redelivered=r.source.broker == "nats"), [], "problems")
