@@ -234,7 +234,7 @@ bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges;
 	@BUILD=$(BUILD) tests/bench/run.py $(ARGS)
 
 ##@ Keep tidy
-lint: ## clang-tidy, format, include layers, shellcheck, Python syntax
+lint: ## clang-tidy, format, include layers, shellcheck, pyflakes
 	@packaging/install-deps build lint
 	@JOBS=$(JOBS) CFLAGS='-std=gnu11 $(filter-out -Werror,$(WARNINGS)) -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS)' \
 		FORMATTED='$(FORMATTED)' tests/lint/run $(LINTED)
