@@ -100,7 +100,7 @@ deps: ## install the packages that build, tests, demo and lint need
 	packaging/install-deps
 
 # Pages, completions and the schema are what the program says of itself.
-manual: $(BUILD)/manual/bascule.1
+manual: $(BUILD)/manual/bascule.1 ## write manual pages, completions and the JSON Schema into build/manual
 $(BUILD)/manual/bascule.1: $(BUILD)/bascule packaging/manual/write $(wildcard packaging/manual/*.in)
 	packaging/manual/write $(BUILD)/bascule $(BUILD)/manual
 
@@ -159,7 +159,8 @@ check-conformance: test-binaries ## every link against its real broker
 check-packages: all manual ## build the packages, install them into fresh systems booted with systemd (root)
 	@packaging/install-deps build deb packages
 	@BUILD=$(BUILD) tests/packages/run
-torture: all $(TOOLS) ## kill -9 under load with real brokers, N=1000 times (SEED=1); the oracle judges
+
+torture: all $(TOOLS) ## kill -9 under load with real brokers, N (100) times (SEED=1); the oracle judges
 	@packaging/install-deps build brokers test
 	@BUILD=$(BUILD) tests/e2e/torture --kills $(or $(N),100) --seed $(or $(SEED),1)
 
@@ -169,7 +170,7 @@ soak-store: $(BUILD)/tests/unit.bin ## power cuts by SEEDS (10) of N (400) each 
 	done
 	@BASCULE_KILLS=0 $(BUILD)/tests/unit.bin test_kill
 
-soak-faults: all $(TOOLS) ## outages that last FAULT_SECONDS=600 each, then torture
+soak-faults: all $(TOOLS) ## outages of FAULT_SECONDS (600) each, then torture N (1000) times (SEED=1)
 	@packaging/install-deps build brokers test
 	@BUILD=$(BUILD) BASCULE_FAULT_SECONDS=$(or $(FAULT_SECONDS),600) tests/e2e/run -v stopped_until black_hole \
 		burns_no_attempt one_of_three rabbitmq_restarted kafka_killed
@@ -233,7 +234,7 @@ bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges;
 	@BUILD=$(BUILD) tests/bench/run.py $(ARGS)
 
 ##@ Keep tidy
-lint: ## clang-tidy, format, include layers, shellcheck, Python syntax
+lint: ## clang-tidy, format, include layers, shellcheck, pyflakes
 	@packaging/install-deps build lint
 	@JOBS=$(JOBS) CFLAGS='-std=gnu11 $(filter-out -Werror,$(WARNINGS)) -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS)' \
 		FORMATTED='$(FORMATTED)' tests/lint/run $(LINTED)

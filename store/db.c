@@ -100,22 +100,11 @@ static const char read_pragmas[] = "PRAGMA query_only=ON;"
                                    "PRAGMA cache_size=-2048;"
                                    "PRAGMA temp_store=MEMORY;";
 
-static int pragma_int(struct db *d, const char *sql, int64_t *ret, struct fault *why)
-{
-    struct statement *s = db_prepare(d, sql, why);
-
-    if (!s || db_step(s, why) != 1)
-        return -1;
-    *ret = db_int(s, 0);
-    db_reset(s);
-    return 0;
-}
-
 static bool is_empty(struct db *d)
 {
     int64_t pages = 1;
 
-    return pragma_int(d, "PRAGMA page_count", &pages, NULL) == 0 && pages == 0;
+    return db_read_int(d, "PRAGMA page_count", &pages, NULL) == 0 && pages == 0;
 }
 
 /* As a URI, in which SQLite takes options. */
@@ -206,7 +195,7 @@ int64_t db_wal_pages(const struct db *d)
 
 int64_t db_page_bytes(struct db *d)
 {
-    if (!d->page_bytes && pragma_int(d, "PRAGMA page_size", &d->page_bytes, NULL) != 0)
+    if (!d->page_bytes && db_read_int(d, "PRAGMA page_size", &d->page_bytes, NULL) != 0)
         return 0;
     return d->page_bytes;
 }
@@ -215,8 +204,8 @@ int64_t db_used_pages(struct db *d)
 {
     int64_t pages = 0, empty = 0;
 
-    if (pragma_int(d, "PRAGMA page_count", &pages, NULL) != 0 ||
-        pragma_int(d, "PRAGMA freelist_count", &empty, NULL) != 0)
+    if (db_read_int(d, "PRAGMA page_count", &pages, NULL) != 0 ||
+        db_read_int(d, "PRAGMA freelist_count", &empty, NULL) != 0)
         return 0;
     return pages - empty;
 }
@@ -389,6 +378,20 @@ void db_reset(struct statement *s)
 int64_t db_int(struct statement *s, int column)
 {
     return sqlite3_column_int64(s->stmt, column);
+}
+
+int db_read_int(struct db *d, const char *sql, int64_t *ret, struct fault *why)
+{
+    struct statement *s = db_prepare(d, sql, why);
+    int got = s ? db_step(s, why) : -1;
+
+    if (got == 0)
+        (void)fault_set(why, FAULT_BROKEN, 0, "store: no answer to: %s", sql);
+    if (got == 1)
+        *ret = db_int(s, 0);
+    if (got >= 0)
+        db_reset(s);
+    return got == 1 ? 0 : -1;
 }
 
 const char *db_text(struct statement *s, int column)

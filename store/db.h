@@ -55,6 +55,8 @@ int db_step(struct statement *s, struct fault *why);
 int db_run(struct statement *s, struct fault *why);
 void db_reset(struct statement *s);
 int64_t db_int(struct statement *s, int column);
+/* A query of one number, without bindings. */
+int db_read_int(struct db *d, const char *sql, int64_t *ret, struct fault *why);
 const char *db_text(struct statement *s, int column); /* NULL when null; lent until the next step */
 struct bytes db_bytes(struct statement *s, int column); /* absent when null; likewise */
 struct rows;

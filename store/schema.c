@@ -30,25 +30,14 @@ static const char *const files[SCHEMA_VERSION] = { schema_001, schema_002 };
 /* How readers see versions 1, 2, … below today's. */
 static const char *const views[SCHEMA_VERSION - 1] = { schema_read_001 };
 
-static int pragma_int(struct db *d, const char *sql, int64_t *ret, struct fault *why)
-{
-    struct statement *s = db_prepare(d, sql, why);
-
-    if (!s || db_step(s, why) != 1)
-        return -1;
-    *ret = db_int(s, 0);
-    db_reset(s);
-    return 0;
-}
-
 int schema_state(
     struct db *d, const char *path, enum schema_state *ret, int *version, struct fault *why)
 {
     int64_t application, is, tables;
 
-    if (pragma_int(d, "PRAGMA application_id", &application, why) != 0 ||
-        pragma_int(d, "PRAGMA user_version", &is, why) != 0 ||
-        pragma_int(d, "SELECT count(*) FROM sqlite_schema", &tables, why) != 0)
+    if (db_read_int(d, "PRAGMA application_id", &application, why) != 0 ||
+        db_read_int(d, "PRAGMA user_version", &is, why) != 0 ||
+        db_read_int(d, "SELECT count(*) FROM sqlite_schema", &tables, why) != 0)
         return -1;
     *version = (int)is;
     if (application == 0 && is == 0 && tables == 0) {
@@ -126,7 +115,7 @@ static int check_room(struct db *d, const char *path, int from, struct fault *wh
     struct statvfs fs;
     int64_t pages = 0, needs, free_bytes;
 
-    if (pragma_int(d, "PRAGMA page_count", &pages, why) != 0)
+    if (db_read_int(d, "PRAGMA page_count", &pages, why) != 0)
         return -1;
     (void)snprintf(copy, sizeof copy, "%s", path);
     if (statvfs(dirname(copy), &fs) != 0)

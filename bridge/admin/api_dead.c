@@ -1,6 +1,7 @@
 /* Dead letters: shown, retried, dropped, edited. Bulk changes go page by page: a request handles at
  * most `limit` of them and says where to go on, so that none holds the loop for long. */
 #include "bridge/admin/call.h"
+#include "bridge/base/encoding.h"
 #include "bridge/base/header.h"
 
 #include <inttypes.h>
@@ -298,7 +299,7 @@ static int new_body(struct call *c, struct buf *decoded, struct bytes *ret)
         *ret = bytes_of(json_string_value(text), json_string_length(text));
     if (!json_is_string(base64))
         return 0;
-    if (view_base64_decode(json_string_value(base64), decoded) != 0)
+    if (encoding_base64_decode(bytes_text(json_string_value(base64)), decoded) != 0)
         return -1;
     *ret = bytes_of(decoded->at, decoded->n);
     return 0;

@@ -1,83 +1,10 @@
 #include "bridge/admin/view.h"
+#include "bridge/base/encoding.h"
 #include "bridge/base/header.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static const char digits64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/* Length of the well-formed sequence at the start, 0 when there is none (Unicode, table 3-7). */
-static size_t utf8_length(const uint8_t *at, size_t n)
-{
-    uint8_t c = at[0], low = 0x80, high = 0xbf;
-    size_t want = c < 0x80                 ? 1
-                  : c >= 0xc2 && c <= 0xdf ? 2
-                  : (c & 0xf0) == 0xe0     ? 3
-                  : c >= 0xf0 && c <= 0xf4 ? 4
-                                           : 0;
-
-    if (want == 0 || want > n)
-        return 0;
-    low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : low;
-    high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : high;
-    for (size_t i = 1; i < want; i++) {
-        if (at[i] < low || at[i] > high)
-            return 0;
-        low = 0x80;
-        high = 0xbf;
-    }
-    return want;
-}
-
-bool view_is_utf8(struct bytes b)
-{
-    for (size_t i = 0; i < b.n;) {
-        size_t n = utf8_length(b.at + i, b.n - i);
-
-        if (n == 0)
-            return false;
-        i += n;
-    }
-    return true;
-}
-
-void view_base64(struct bytes from, struct buf *to)
-{
-    for (size_t i = 0; i < from.n; i += 3) {
-        size_t left = from.n - i;
-        uint32_t v = (uint32_t)from.at[i] << 16 | (left > 1 ? (uint32_t)from.at[i + 1] << 8 : 0) |
-                     (left > 2 ? from.at[i + 2] : 0u);
-
-        buf_put_byte(to, (uint8_t)digits64[v >> 18]);
-        buf_put_byte(to, (uint8_t)digits64[v >> 12 & 63]);
-        buf_put_byte(to, left > 1 ? (uint8_t)digits64[v >> 6 & 63] : '=');
-        buf_put_byte(to, left > 2 ? (uint8_t)digits64[v & 63] : '=');
-    }
-}
-
-int view_base64_decode(const char *text, struct buf *to)
-{
-    size_t n = strlen(text);
-
-    if (n % 4)
-        return -1;
-    for (size_t i = 0; i < n; i += 4) {
-        size_t pad = i + 4 < n ? 0 : (size_t)(text[i + 3] == '=') + (text[i + 2] == '=');
-        uint32_t v = 0;
-
-        for (size_t k = 0; k < 4; k++) {
-            const char *at = k < 4 - pad ? strchr(digits64, text[i + k]) : digits64;
-
-            if (!at || !*at || (k >= 4 - pad && text[i + k] != '='))
-                return -1;
-            v = v << 6 | (uint32_t)(at - digits64);
-        }
-        for (size_t k = 0; k < 3 - pad; k++)
-            buf_put_byte(to, (uint8_t)(v >> (16 - 8 * k)));
-    }
-    return to->failed ? -1 : 0;
-}
 
 json_t *view_bytes(struct bytes b)
 {
@@ -86,10 +13,10 @@ json_t *view_bytes(struct bytes b)
 
     if (!bytes_present(b))
         return json_null();
-    if (view_is_utf8(b))
+    if (encoding_utf8(b))
         return json_stringn((const char *)b.at, b.n);
     buf_init(&text, b.n * 2 + 8);
-    view_base64(b, &text);
+    encoding_base64(b, &text);
     ret = json_pack("{s:s%}", "base64", text.at ? (const char *)text.at : "", text.n);
     buf_done(&text);
     return ret;

@@ -21,9 +21,4 @@ uint64_t view_cell_number(const struct rows *r, size_t row, const char *column);
 /* Absent unless it is text or bytes. */
 struct bytes view_cell_bytes(const struct rows *r, size_t row, const char *column);
 
-void view_base64(struct bytes from, struct buf *to);
-/* -1 on anything that is not base64. */
-int view_base64_decode(const char *text, struct buf *to);
-bool view_is_utf8(struct bytes b);
-
 #endif

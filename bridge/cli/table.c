@@ -1,5 +1,5 @@
 #include "bridge/cli/table.h"
-#include "bridge/admin/view.h"
+#include "bridge/base/encoding.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 
 void table_put_safe(struct buf *to, const char *text, size_t n)
 {
-    bool utf8 = view_is_utf8(bytes_of(text, n));
+    bool utf8 = encoding_utf8(bytes_of(text, n));
 
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];

@@ -1,5 +1,5 @@
 /* dlq ls, show, groups, retry, edit, drop. */
-#include "bridge/admin/view.h"
+#include "bridge/base/encoding.h"
 #include "bridge/cli/table.h"
 
 #include <errno.h>
@@ -84,8 +84,10 @@ static int bytes_of_json(const json_t *value, struct buf *to)
 {
     const json_t *base64 = json_object_get(value, "base64");
 
+    if (base64 && !json_is_string(base64))
+        return -1;
     if (base64)
-        return view_base64_decode(json_string_value(base64), to);
+        return encoding_base64_decode(bytes_text(json_string_value(base64)), to);
     buf_put(
         to, json_string_value(value) ? json_string_value(value) : "", json_string_length(value));
     return to->failed ? -1 : 0;
@@ -277,7 +279,7 @@ static int set_body(json_t *to, const struct buf *body)
     struct buf text;
 
     buf_init(&text, BODY_MAX * 2);
-    view_base64(buf_bytes(body), &text);
+    encoding_base64(buf_bytes(body), &text);
     json_object_set_new(to, "body_base64", json_string(buf_text(&text)));
     buf_done(&text);
     return 0;

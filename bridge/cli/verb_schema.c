@@ -1,6 +1,6 @@
 /* schema: the JSON Schema of the configuration, for editors. */
 #include "bridge/cli/command.h"
-#include "bridge/config_schema.h"
+#include "bridge/cli/config_schema.h"
 
 #include <stdio.h>
 

@@ -9,6 +9,7 @@
 #include "store/store.h"
 #include "tests/bench/body.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -47,7 +48,7 @@ static void append(struct store *s, uint64_t route_id, uint64_t seq, size_t n, i
     for (size_t i = 0; i < n; i++) {
         body_put(bodies[i], seq + i);
         (void)body_key(keys[i], seq + i);
-        (void)snprintf(origins[i], sizeof origins[i], "in-0-%llu", (unsigned long long)(seq + i));
+        (void)snprintf(origins[i], sizeof origins[i], "in-0-%" PRIu64, seq + i);
         events[i] = (struct event){ .address = bytes_of("in", 2),
             .key = bytes_text(keys[i]),
             .origin = bytes_text(origins[i]),

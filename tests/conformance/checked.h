@@ -14,7 +14,7 @@ struct checked {
     int64_t source_window, sink_window;
     struct batch *lent[CHECKED_BATCHES_MAX]; /* unsettled, oldest first */
     size_t lent_count, lent_events;
-    size_t gaps, lost; /* told so far, and events in them */
+    size_t gaps, lost;            /* told so far, and events in them */
     bool taken[CHECKED_REFS_MAX]; /* by ref: in flight */
     size_t in_flight;
 };

@@ -1,6 +1,5 @@
 """How the conformance suite feeds and hears each real broker: by pika, python3-redis, python3-kafka and
 NATS by hand, none of which shares code with what the links use. One End for each kind of place; a fixture names it."""
-import subprocess
 import threading
 
 import kafka

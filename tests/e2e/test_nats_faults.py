@@ -6,10 +6,9 @@ import subprocess
 import clients
 from broker import wait_until
 from daemon import Daemon
-from ends import JetStreamSource, StreamSink, StreamSource, connections
+from ends import StreamSink, StreamSource, connections
 from frame import Skip, check, check_equal, test, tests_over
 from nats_broker import PASSWORD, Nats
-from nats_client import NatsError
 
 QUICK = """retry: { max_attempts: 2, base_delay: 10ms, max_delay: 20ms }
   breaker: { failure_threshold: 5, open_for: 200ms }"""

@@ -192,5 +192,6 @@ TEST(base64_comes_back_as_it_went_in_and_anything_else_is_refused)
     CHECK_INT(encoding_base64_decode(bytes_text("AA*="), &back), -1);
     CHECK_INT(encoding_base64_decode(bytes_text("AA=A"), &back), -1);
     CHECK_INT(encoding_base64_decode(bytes_text("A==="), &back), -1);
+    CHECK_INT(encoding_base64_decode(bytes_text("===="), &back), -1);
     buf_done(&back);
 }

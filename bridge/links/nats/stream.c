@@ -4,12 +4,8 @@
  * connection brought it: what is in hand stays in hand over a reconnect. A message is known by its
  * stream sequence. One in hand, or on disk and not yet known to be acknowledged, is not taken a
  * second time; every other one is, also behind newer ones. */
-#include "bridge/links/nats/acks.h"
 #include "bridge/links/nats/jet.h"
-#include "bridge/links/nats/mark.h"
-#include "bridge/links/nats/answer.h"
-#include "bridge/links/nats/seqs.h"
-#include "bridge/links/nats/source.h"
+#include "bridge/links/nats/stream_inside.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,317 +16,15 @@
 #define PULL_MS 10000
 #define HEARTBEAT_MS 2500
 #define SILENCE_MS (3 * HEARTBEAT_MS)
-#define ANSWER_MS 5000
-#define RETRY_MS 2000
-#define INFO_MS 10000
 #define TEXT_BYTES_MAX 65536
-#define PULLS_MAX 8
 #define WORKING_MS_MIN 500
-/* A server that is killed forgets acknowledgements of its last 0.3 s, also those that it confirmed
- * (tried with 2.9.10): until it has them on disk, they are in our sets. */
-#define REST_MS 2000
-
-enum stage {
-    STAGE_STREAM = 1, /* look whether the stream is there */
-    STAGE_MAKE_STREAM,
-    STAGE_CONSUMER,
-    STAGE_MAKE_CONSUMER,
-    STAGE_READING,
-};
-
-struct pull {
-    uint64_t number;
-    size_t left;
-};
-
-struct stream {
-    struct source s;                /* first */
-    struct nats_source_options own; /* a bucket's stream is named here */
-    char bucket_stream[272], bucket_subject[272];
-    struct wire_port *port;
-    char inbox[224];
-    enum stage stage;
-    uint64_t session, asked, answered; /* number of the last request; 0: none is out */
-    bool asked_info;                   /* that request is a look beside reading */
-    int64_t asked_ms, info_ms;
-    struct committed committed;
-    struct entry_id *ids; /* scratch */
-    size_t ids_capacity;
-    struct acks acks, resting; /* resting: confirmed, and not forgotten yet */
-    struct seqs held;
-    struct pull pulls[PULLS_MAX];
-    size_t pull_n, wanted, pull_most;
-    uint64_t number; /* of pulls and requests */
-    int64_t heard_ms, working_ms, ack_wait_ms;
-    struct mark mark;    /* as the next set will be stored with */
-    uint64_t old_number; /* batches up to this one came from an earlier stream */
-    char stream_made[64];
-    uint64_t first_seq, last_seq, last_consumer_seq; /* delivered to whom it may be */
-    bool filtered, one_each;
-    struct buf text, subject;
-};
 
 static struct stream *of(struct source *s)
 {
     return (struct stream *)s;
 }
 
-static const char *name_of(const struct stream *t)
-{
-    return t->s.options->stream;
-}
-
-/* ---- state ---- */
-
-static void start_over(struct stream *t, const char *text)
-{
-    t->stage = t->s.options->declare == NATS_DECLARE_NONE ? STAGE_READING : STAGE_STREAM;
-    t->asked = 0;
-    t->pull_n = t->wanted = 0;
-    t->heard_ms = t->s.link->now_ms;
-    if (text)
-        (void)snprintf(t->s.trouble, sizeof t->s.trouble, "%s", text);
-    t->s.retry_ms = text ? t->s.link->now_ms + RETRY_MS : 0;
-}
-
-static void note(struct stream *t, uint64_t count, const char *cause)
-{
-    int64_t now = t->s.link->unix_ms;
-
-    source_note(&t->s, name_of(t), now, now, count, cause);
-}
-
-/* The sequences of what came from another stream mean others now: an acknowledgement of it that
- * went out late would be taken for one of them. */
-static void leave_old(struct stream *t)
-{
-    seqs_done(&t->held);
-    acks_done(&t->acks);
-    acks_done(&t->resting);
-    batches_drop_ready(&t->s.batches);
-    t->old_number = t->committed.last;
-    t->last_seq = t->last_consumer_seq = 0;
-}
-
-static uint64_t stream_sign(const struct stream *t)
-{
-    return bytes_hash(bytes_text(t->stream_made)) | 1;
-}
-
-/* Also after each reconnect: what was confirmed to us may have been forgotten by the server, if it
- * was killed. */
-static void know_stream(struct stream *t)
-{
-    uint64_t stream = stream_sign(t);
-
-    if (stream != t->mark.stream) {
-        if (t->mark.stream)
-            note(t, 0,
-                "the stream is another one than before: what the old one had and was not read is "
-                "lost");
-        leave_old(t);
-        t->mark = (struct mark){ .stream = stream };
-        mark_drop_others(&t->committed, stream);
-    }
-    if (committed_sort(&t->committed) != 0)
-        wire_fail(t->s.wire, "out of memory");
-}
-
-/* Acknowledged, and known to us for a while still. */
-static void rest(struct stream *t, struct ack_job *job)
-{
-    for (size_t i = 0; i < job->n; i++)
-        seqs_remove(&t->held, job->at[i].seq);
-    job->sent_ms = t->s.link->now_ms;
-    acks_add(&t->resting, job);
-}
-
-static void forget_rested(struct stream *t)
-{
-    struct ack_job *job = NULL;
-
-    while ((job = t->resting.first) && t->s.link->now_ms - job->sent_ms >= REST_MS) {
-        committed_confirm(&t->committed, job->number);
-        ack_job_free(acks_confirmed(&t->resting, job->number));
-    }
-}
-
-/* Everything at or below the floor is acknowledged, whoever did it. */
-static void set_floor(struct stream *t, uint64_t floor)
-{
-    t->mark.floor = floor > t->mark.floor ? floor : t->mark.floor;
-    for (struct commit *m = t->committed.all; m; m = m->next) {
-        struct ack_job *job = NULL;
-        uint64_t most = 0;
-        for (size_t i = MARK_IDS; i < m->n; i++)
-            most = m->ids[i].ms > most ? m->ids[i].ms : most;
-        if (!m->stored || m->confirmed || most > floor || m->n == 0)
-            continue;
-        job = acks_confirmed(&t->acks, m->number);
-        if (job)
-            rest(t, job);
-        else if (!acks_has(&t->resting, m->number))
-            m->confirmed = true;
-    }
-}
-
-/* ---- asking ---- */
-
-static void request(struct stream *t, enum jet_request what, struct bytes body)
-{
-    const struct nats_source_options *o = t->s.options;
-    char reply[256];
-    struct wire_publish p = { .reply = reply, .body = body };
-
-    (void)snprintf(reply, sizeof reply, "%s.a.%" PRIu64, t->inbox, t->number + 1);
-    jet_subject(what, t->s.link->options, o->stream, o->durable, &t->subject);
-    p.subject = buf_text(&t->subject);
-    if (wire_publish(t->s.wire, &p) == 0)
-        return;
-    t->asked = ++t->number;
-    t->asked_ms = t->s.link->now_ms;
-}
-
-/* A consumer that was there before on this stream is made again where it stood; 0: by `start`. */
-static uint64_t resume_at(const struct stream *t)
-{
-    return t->mark.stream == stream_sign(t) ? t->mark.floor + 1 : 0;
-}
-
-static void ask(struct stream *t)
-{
-    const struct nats_source_options *o = t->s.options;
-
-    switch (t->stage) {
-    case STAGE_STREAM:
-        request(t, JET_STREAM_INFO, bytes_text(""));
-        break;
-    case STAGE_MAKE_STREAM:
-        jet_stream_config(o, &t->text);
-        request(t, JET_STREAM_CREATE, buf_bytes(&t->text));
-        break;
-    case STAGE_CONSUMER:
-        request(t, JET_CONSUMER_INFO, bytes_text(""));
-        break;
-    case STAGE_MAKE_CONSUMER:
-        jet_consumer_config(o, t->filtered, resume_at(t), t->s.spec.window_events * 2, &t->text);
-        request(t, JET_CONSUMER_CREATE, buf_bytes(&t->text));
-        break;
-    case STAGE_READING:
-        break;
-    }
-}
-
-/* ---- answers ---- */
-
-static void trouble(struct stream *t, const char *what, struct bytes body)
-{
-    char words[160], text[240];
-
-    (void)snprintf(text, sizeof text, "%s %s: %s", what, name_of(t),
-        answer_text(body, "error.description", words, sizeof words));
-    start_over(t, text);
-}
-
-static void learn_stream(struct stream *t, struct bytes body)
-{
-    (void)answer_text(body, "created", t->stream_made, sizeof t->stream_made);
-    t->filtered = !jet_covers(&t->s.options->subjects, answer_find(body, "config.subjects"));
-    t->one_each = answer_int(body, "config.max_msgs_per_subject", -1) > 0;
-    t->first_seq = answer_unsigned(body, "state.first_seq");
-    t->stage = STAGE_CONSUMER;
-}
-
-/* Messages behind the last one that we had, less those that the consumer has handed to whom it may
- * be since, which the stream does not have any more. */
-static void look_for_trim(struct stream *t, uint64_t consumer_seq)
-{
-    uint64_t behind = t->first_seq > t->last_seq + 1 ? t->first_seq - t->last_seq - 1 : 0;
-    uint64_t others = consumer_seq > t->last_consumer_seq ? consumer_seq - t->last_consumer_seq : 0;
-
-    if (t->last_seq == 0 || behind <= others || t->one_each)
-        return;
-    /* With a filter they may all have been for somebody else; not, if there was nothing to come. */
-    if (!t->filtered || t->s.lag != 0)
-        note(t, t->filtered ? 0 : behind - others,
-            "messages were removed from the stream before they were read");
-    t->last_seq = t->first_seq - 1;
-}
-
-static void learn_consumer(struct stream *t, struct bytes body)
-{
-    uint64_t delivered = answer_unsigned(body, "delivered.stream_seq");
-    uint64_t consumer_seq = answer_unsigned(body, "delivered.consumer_seq");
-    int64_t wait_ms = answer_int(body, "config.ack_wait", 0) / 1000000;
-
-    if (bytes_present(answer_find(body, "config.deliver_subject"))) {
-        (void)snprintf(t->s.stopped, sizeof t->s.stopped,
-            "consumer %.60s of stream %.60s pushes: a durable pull consumer is needed",
-            t->s.options->durable, name_of(t));
-        return;
-    }
-    if (bytes_equal(answer_find(body, "config.ack_policy"), bytes_text("none"))) {
-        (void)snprintf(t->s.stopped, sizeof t->s.stopped,
-            "consumer %.60s of stream %.60s takes no acknowledgements: what it hands out would be "
-            "lost with us",
-            t->s.options->durable, name_of(t));
-        return;
-    }
-    t->ack_wait_ms = wait_ms > 0 ? wait_ms : t->s.options->ack_wait_ms;
-    if (t->stage != STAGE_READING)
-        know_stream(t);
-    /* Of another consumer than the one that we had. */
-    if (consumer_seq < t->last_consumer_seq)
-        t->last_consumer_seq = t->mark.consumer_seq = consumer_seq;
-    set_floor(t, answer_unsigned(body, "ack_floor.stream_seq"));
-    look_for_trim(t, consumer_seq);
-    t->s.lag = answer_int(body, "num_pending", -1);
-    if (t->stage != STAGE_READING && (!t->last_seq || consumer_seq > t->last_consumer_seq)) {
-        t->last_seq = delivered > t->last_seq ? delivered : t->last_seq;
-        t->last_consumer_seq = consumer_seq;
-    }
-    t->stage = STAGE_READING;
-    t->info_ms = t->heard_ms = t->s.link->now_ms;
-    t->s.trouble[0] = 0;
-}
-
-static bool may_create(const struct stream *t)
-{
-    return t->s.options->declare == NATS_DECLARE_CREATE;
-}
-
-/* An answer of JetStream's API. */
-static void answered(struct stream *t, const struct wire_message *m)
-{
-    int64_t number = answer_int(m->body, "error.err_code", 0);
-    bool failed = bytes_present(answer_find(m->body, "error"));
-
-    t->asked = 0;
-    if (bytes_present(m->headers)) {
-        start_over(t, "JetStream does not answer: no responders");
-    } else if (t->stage == STAGE_STREAM && failed) {
-        if (number == JET_STREAM_NOT_FOUND && may_create(t) && !t->s.options->bucket)
-            t->stage = STAGE_MAKE_STREAM;
-        else
-            trouble(t, "stream", m->body);
-    } else if (t->stage == STAGE_STREAM || t->stage == STAGE_MAKE_STREAM) {
-        if (failed)
-            trouble(t, "making stream", m->body);
-        else
-            learn_stream(t, m->body);
-    } else if (t->stage == STAGE_CONSUMER && failed && number == JET_CONSUMER_NOT_FOUND &&
-               may_create(t)) {
-        t->stage = STAGE_MAKE_CONSUMER;
-    } else if (failed) {
-        trouble(t, "consumer on stream", m->body);
-    } else if (t->asked_info && answer_find(m->body, "state").at) {
-        t->first_seq = answer_unsigned(m->body, "state.first_seq");
-        t->asked_info = false;
-        request(t, JET_CONSUMER_INFO, bytes_text(""));
-    } else {
-        learn_consumer(t, m->body);
-    }
-}
+/* ---- pulls ---- */
 
 /* What the server says about a pull instead of a message:
  * https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-37.md */
@@ -351,12 +45,12 @@ static void pull_status(struct stream *t, const struct wire_message *m, uint64_t
         }
     if (status == 404 || status == 408)
         return;
-    (void)snprintf(text, sizeof text, "pulling from %.60s: %.*s (%d)", name_of(t),
+    (void)snprintf(text, sizeof text, "pulling from %.60s: %.*s (%d)", stream_name(t),
         (int)(words.n < 60 ? words.n : 60), words.at ? (const char *)words.at : "", status);
     if (memmem(words.at ? (const char *)words.at : "", words.n, "MaxRequestBatch", 15))
         t->pull_most = t->pull_most > 1 ? t->pull_most / 2 : 1;
     else
-        start_over(t, text);
+        stream_start_over(t, text);
 }
 
 /* ---- messages ---- */
@@ -383,7 +77,7 @@ static void count_delivery(struct stream *t, const struct jet_place *at)
         return;
     }
     if (next && !t->filtered && !t->one_each && t->last_seq && at->stream_seq > t->last_seq + 1)
-        note(t, at->stream_seq - t->last_seq - 1,
+        stream_note(t, at->stream_seq - t->last_seq - 1,
             "messages were removed from the stream before they were read");
     t->last_seq = at->stream_seq;
     t->last_consumer_seq = at->consumer_seq;
@@ -402,7 +96,7 @@ static void stop_at(struct stream *t, const struct jet_place *at, size_t bytes)
     (void)snprintf(t->s.stopped, sizeof t->s.stopped,
         "stream %.80s: message %llu has %zu bytes, above max_event_bytes %lld: raise that, delete "
         "the message, or set oversize: skip",
-        name_of(t), (unsigned long long)at->stream_seq, bytes,
+        stream_name(t), (unsigned long long)at->stream_seq, bytes,
         (long long)t->s.spec.max_event_bytes);
 }
 
@@ -425,14 +119,14 @@ static bool take(struct stream *t, struct pack *p, struct wire_message *m, struc
         if (t->s.options->oversize == NATS_OVERSIZE_STOP) {
             stop_at(t, at, bytes);
         } else {
-            note(t, 1, "a message above max_event_bytes was skipped");
+            stream_note(t, 1, "a message above max_event_bytes was skipped");
             say(t, m, "+TERM");
         }
         wire_message_free(m);
         return true;
     }
     (void)snprintf(
-        origin, sizeof origin, "%.250s-%llu", name_of(t), (unsigned long long)at->stream_seq);
+        origin, sizeof origin, "%.250s-%llu", stream_name(t), (unsigned long long)at->stream_seq);
     if (seqs_add(&t->held, at->stream_seq) < 0)
         return false;
     if (source_put(&t->s, p, m, at->time_ms, origin) == 0) {
@@ -449,7 +143,7 @@ static void ack_confirmed(struct stream *t, uint64_t number)
     struct ack_job *job = acks_confirmed(&t->acks, number);
 
     if (job)
-        rest(t, job);
+        stream_rest(t, job);
 }
 
 /* Not a message of the stream: an answer to a request, a pull or an acknowledgement. */
@@ -463,7 +157,7 @@ static void other(struct stream *t, const struct wire_message *m)
         return;
     number = strtoull(rest + 3, NULL, 10);
     if (rest[1] == 'a' && number == t->asked)
-        answered(t, m);
+        stream_answered(t, m);
     else if (rest[1] == 'm' && m->session == t->session)
         pull_status(t, m, number);
     else if (rest[1] == 'k')
@@ -527,7 +221,8 @@ static void pull(struct stream *t)
     struct wire_publish p = { .reply = reply };
 
     n = n < t->pull_most ? n : t->pull_most;
-    if (t->pull_n == PULLS_MAX || n == 0 || (t->pull_n && n < window / 4 && n < t->pull_most / 4))
+    if (t->pull_n == STREAM_PULLS_MAX || n == 0 ||
+        (t->pull_n && n < window / 4 && n < t->pull_most / 4))
         return;
     (void)snprintf(reply, sizeof reply, "%s.m.%" PRIu64, t->inbox, t->number + 1);
     jet_subject(
@@ -574,16 +269,6 @@ static int64_t tell_working(struct stream *t)
     return t->working_ms;
 }
 
-static void look_around(struct stream *t)
-{
-    if (t->asked || t->s.options->declare == NATS_DECLARE_NONE ||
-        t->s.link->now_ms < t->info_ms + INFO_MS)
-        return;
-    t->info_ms = t->s.link->now_ms;
-    t->asked_info = true;
-    request(t, JET_STREAM_INFO, bytes_text(""));
-}
-
 static int64_t earlier(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -597,12 +282,11 @@ static int64_t read_on(struct stream *t, int64_t wake)
         t->pull_n = t->wanted = 0; /* whoever had the pulls is gone */
         t->heard_ms = now;
     }
-    look_around(t);
-    if (t->asked && now - t->asked_ms >= ANSWER_MS)
-        start_over(t, "JetStream's API does not answer in time");
+    stream_look(t);
+    stream_await(t);
     if (!t->s.paused && !t->s.draining && !t->s.stopped[0])
         pull(t);
-    wake = earlier(wake, t->info_ms + INFO_MS);
+    wake = earlier(wake, t->info_ms + STREAM_INFO_MS);
     return t->pull_n ? earlier(wake, t->heard_ms + SILENCE_MS) : wake;
 }
 
@@ -613,14 +297,14 @@ static int64_t stream_step(struct source *s)
     int64_t now = s->link->now_ms, wake = INT64_MAX;
     char prefix[240];
 
-    forget_rested(t);
+    stream_forget(t);
     while (s->batches.ready_events < (size_t)s->spec.window_events && take_messages(t))
         ;
     if (!wire_ready(s->wire))
         return INT64_MAX;
     if (t->session != status->session) {
         t->session = status->session;
-        start_over(t, NULL);
+        stream_start_over(t, NULL);
     }
     (void)snprintf(prefix, sizeof prefix, "%s.k", t->inbox);
     wake = acks_step(&t->acks, s->wire, prefix, now);
@@ -629,13 +313,12 @@ static int64_t stream_step(struct source *s)
         return wake;
     if (t->stage == STAGE_READING)
         return read_on(t, wake);
-    if (t->asked && now - t->asked_ms >= ANSWER_MS)
-        start_over(t, "JetStream's API does not answer in time");
+    stream_await(t);
     if (s->retry_ms > now)
         return earlier(wake, s->retry_ms);
     if (!t->asked)
-        ask(t);
-    return earlier(wake, t->asked_ms + ANSWER_MS);
+        stream_ask(t);
+    return earlier(wake, t->asked_ms + STREAM_ANSWER_MS);
 }
 
 /* ---- lending ---- */
@@ -689,8 +372,8 @@ static struct batch *stream_receive(struct source *s, size_t limit)
             at.consumer_seq > t->mark.consumer_seq ? at.consumer_seq : t->mark.consumer_seq;
     }
     mark_put(&t->mark, t->ids);
-    p->number = committed_add(
-        &t->committed, name_of(t), t->ids, n, &p->positions, &p->batch.position_count, &p->text);
+    p->number = committed_add(&t->committed, stream_name(t), t->ids, n, &p->positions,
+        &p->batch.position_count, &p->text);
     if (p->number == 0)
         return give_up(t, p);
     p->batch.positions = p->positions;
@@ -789,11 +472,11 @@ static int stream_open(
     acks_init(&t->resting);
     t->pull_most = (size_t)spec->window_events;
     t->ack_wait_ms = o->ack_wait_ms;
-    start_over(t, NULL);
+    stream_start_over(t, NULL);
     (void)snprintf(t->inbox, sizeof t->inbox, "%.200s.r%llu", wire_inbox(l->shared),
         (unsigned long long)spec->route_id);
     (void)snprintf(subject, sizeof subject, "%s.>", t->inbox);
-    if (committed_load(&t->committed, name_of(t), spec->positions, spec->position_count, why) ==
+    if (committed_load(&t->committed, stream_name(t), spec->positions, spec->position_count, why) ==
         0) {
         (void)mark_last(&t->committed, &t->mark);
         mark_drop_others(&t->committed, t->mark.stream);

@@ -1,4 +1,4 @@
-#include "bridge/config_schema.h"
+#include "bridge/cli/config_schema.h"
 
 #include "bridge/connector.h"
 #include "routes/config_tables.h"
