@@ -9,7 +9,7 @@
 /* A name's look-up has no descriptor to wait for. */
 #define LOOKUP_POLL_MS 20
 /* Others that are ready come next time: the kernel hands them out in turn. */
-#define EVENTS_PER_POLL 512
+#define EVENTS_PER_POLL 128
 
 void client_init(
     struct client *c, const struct redis_link_options *options, uint64_t seed, int poll_fd)
