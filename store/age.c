@@ -62,7 +62,7 @@ static int age_route(struct store *s, uint64_t route_id, int64_t older_ms, struc
         run_on_route(s, held, route_id, older_ms, first, &rows, why) == 0 &&
         run_on_route(s, gaps, route_id, older_ms, first, &rows, why) == 0 &&
         db_exec(s->db, "COMMIT", why) == 0)
-        return rows ? db_exec(s->db, "PRAGMA incremental_vacuum(256)", why) : 0;
+        return rows && db_exec(s->db, "PRAGMA incremental_vacuum(256)", why) != 0 ? -1 : rows > 0;
     (void)db_exec(s->db, "ROLLBACK", NULL);
     return -1;
 }
@@ -190,7 +190,7 @@ int age_step_discarded(struct store *s, int64_t unix_ms, struct fault *why)
         s->discarded_at = gone.id ? gone.id + 1 : 0;
         return 0;
     }
-    if (retain_step(s, &gone, unix_ms, true, why) != 0 || forget_route(s, gone.id, why) != 0)
+    if (retain_step(s, &gone, unix_ms, true, why) < 0 || forget_route(s, gone.id, why) != 0)
         return -1;
     /* What a replay still needs stays; others get their turn. */
     s->discarded_at = gone.id + 1;

@@ -13,6 +13,7 @@ static int apply_append(struct store *s, const struct op *op, struct fault *why)
 
     if (!route)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    route->busy = true;
     buf_init(&frame, CHUNK_BYTES_MAX);
     buf_init(&filter, CHUNK_BYTES_MAX);
     chunk_filter(b, &filter);

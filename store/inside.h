@@ -124,6 +124,8 @@ struct known_route {
     int64_t retain_age_ms, retain_bytes;
     int64_t stored_bytes; /* of all chunks ever, for before_bytes */
     int64_t merge_from;   /* id of the first chunk that may still be joined */
+    bool busy;            /* had an append, or housekeeping found more to do than a step does */
+    int64_t busy_end_ms;  /* unix; housekeeping looks at it every time until then */
     struct dictionary_state dictionary;
 };
 
@@ -173,6 +175,7 @@ struct store {
     int64_t commit_us;     /* how long the last one took */
     uint64_t discarded_at; /* the route that is looked at next for having been discarded */
     size_t house_at;       /* the route whose housekeeping is next */
+    size_t house_idle;     /* the idle route that is looked at first, of a few in each step */
     bool reserve_given;    /* to a full disk; taken again when there is room */
     struct db_copy *copy;
     char copy_path[PATH_MAX];
@@ -209,6 +212,7 @@ int apply_op(struct store *s, const struct txn *t, const struct op *op, struct f
  * transaction of its own. 1: it did, and there may be more to join. */
 int merge_step(struct store *s, struct known_route *r, int64_t unix_ms, struct fault *why);
 /* retain.c: one step for one route */
+/* 1: it removed something, so there may be more. */
 int retain_step(struct store *s, const struct known_route *r, int64_t unix_ms, bool clock_ok,
     struct fault *why);
 /* age.c: rows that go by their own age; as above, and once for the store */

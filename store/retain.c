@@ -180,5 +180,7 @@ int retain_step(
         (void)db_exec(s->db, "ROLLBACK", NULL);
         return -1;
     }
-    return removed ? db_exec(s->db, "PRAGMA incremental_vacuum(256)", why) : 0;
+    if (removed && db_exec(s->db, "PRAGMA incremental_vacuum(256)", why) != 0)
+        return -1;
+    return removed > 0;
 }

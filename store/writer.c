@@ -23,6 +23,12 @@
 
 /* Of one route in one round. */
 #define MERGES_MAX 16
+/* Long enough for what came last to be old enough for joining (merge.c). */
+#define BUSY_MS 120000
+/* Routes without appends that a step looks at: so many, and at least all of them in so many steps,
+ * which come once a second. */
+#define IDLE_ROUTES 16
+#define IDLE_STEPS 60
 
 void store_signal(struct store *s)
 {
@@ -364,10 +370,15 @@ static bool is_queued(struct store *s)
 static int keep_route(
     struct store *s, struct known_route *r, int64_t unix_ms, bool clock_ok, struct fault *why)
 {
-    if (retain_step(s, r, unix_ms, clock_ok, why) != 0 && why->kind != FAULT_FULL)
+    int removed = retain_step(s, r, unix_ms, clock_ok, why), aged = 0;
+
+    if (removed < 0 && why->kind != FAULT_FULL)
         return -1;
-    if (clock_ok && age_step_route(s, r, unix_ms, why) != 0 && why->kind != FAULT_FULL)
+    if (clock_ok && (aged = age_step_route(s, r, unix_ms, why)) < 0 && why->kind != FAULT_FULL)
         return -1;
+    if (r->busy || removed > 0 || aged > 0)
+        r->busy_end_ms = unix_ms + BUSY_MS;
+    r->busy = false;
     /* A route of many small chunks a second must not run away from it. */
     for (int i = 0; i < MERGES_MAX; i++) {
         int joined = is_queued(s) ? 0 : merge_step(s, r, unix_ms, why);
@@ -377,10 +388,20 @@ static int keep_route(
         if (joined <= 0)
             return 0;
     }
+    r->busy = true;
     return 0;
 }
 
-/* One small step for each route in turn, or for as many as can be done before somebody wants to
+/* A store of many routes that have nothing to do asks for a few of them at a time. */
+static bool is_due(const struct store *s, size_t i, int64_t unix_ms)
+{
+    const struct known_route *r = &s->routes[i];
+
+    return r->busy || unix_ms < r->busy_end_ms ||
+           (i + s->route_n - s->house_idle) % s->route_n < IDLE_ROUTES + s->route_n / IDLE_STEPS;
+}
+
+/* One small step for each route that is due, or for as many as can be done before somebody wants to
  * commit; then *again, and it goes on where it was. */
 static int housekeep(
     struct store *s, int64_t unix_ms, bool clock_ok, bool *again, struct fault *why)
@@ -390,10 +411,13 @@ static int housekeep(
             *again = true;
             return retry_waiting(s, why);
         }
-        if (keep_route(s, &s->routes[s->house_at], unix_ms, clock_ok, why) != 0)
+        if (is_due(s, s->house_at, unix_ms) &&
+            keep_route(s, &s->routes[s->house_at], unix_ms, clock_ok, why) != 0)
             return -1;
     }
     s->house_at = 0;
+    if (s->route_n)
+        s->house_idle = (s->house_idle + IDLE_ROUTES + s->route_n / IDLE_STEPS) % s->route_n;
     if (clock_ok && age_step_audit(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)
         return -1;
     if (clock_ok && age_step_discarded(s, unix_ms, why) != 0 && why->kind != FAULT_FULL)

@@ -547,6 +547,8 @@ static int read_in(struct resp *r, struct fault *why)
         r->received += (uint64_t)k;
         if ((r->tls ? decrypt(r, chunk, (size_t)k, why) : parse(r, chunk, (size_t)k, why)) != 0)
             return -1;
+        if ((size_t)k < sizeof chunk)
+            return 0; /* that was all; whoever waits on the descriptor hears of more */
     }
     return 0;
 }

@@ -38,7 +38,7 @@ LIBRARIES = (
 )
 # Links whose files lie loose in bridge/links/ and are shared by several.
 SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp", "bridge/links/reply", "bridge/links/resolve",
-                "bridge/links/batches", "bridge/links/committed")
+                "bridge/links/batches", "bridge/links/committed", "bridge/links/ring")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 

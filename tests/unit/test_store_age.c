@@ -311,3 +311,55 @@ TEST(a_real_disk_that_is_wholly_full_is_started_on)
     CHECK_INT(access("disk/log.db.reserve", F_OK), 0);
     store_free(s, true);
 }
+
+/* 40 routes of one event each, all of them too old now, in a store that was opened again. */
+static struct store *many_old_routes(void)
+{
+    struct store *s = store_rig_open();
+    struct store_route r;
+    char name[16];
+
+    for (int i = 0; i < 40; i++) {
+        uint64_t next = 1;
+
+        (void)snprintf(name, sizeof name, "r%d", i);
+        store_rig_route(s, name, &r);
+        store_rig_append(s, r.id, &next, 1, RIG_TIME, 20, false);
+        store_rig_commit(s, RIG_TIME);
+    }
+    store_free(s, true);
+    s = store_rig_open();
+    for (int i = 0; i < 40; i++) {
+        (void)snprintf(name, sizeof name, "r%d", i);
+        store_rig_route(s, name, &r);
+        store_route_retain(s, r.id, DAY, -1);
+    }
+    return s;
+}
+
+TEST(routes_that_have_nothing_to_do_are_kept_a_few_at_a_time)
+{
+    struct store *s = many_old_routes();
+
+    CHECK_INT(rows_of(s, QUERY_EVENTS), 40);
+    keep_house(s, RIG_TIME + 2 * DAY, true, 1);
+    CHECK_INT(rows_of(s, QUERY_EVENTS), 24);
+    keep_house(s, RIG_TIME + 2 * DAY, true, 2);
+    CHECK_INT(rows_of(s, QUERY_EVENTS), 0);
+    store_free(s, true);
+}
+
+TEST(a_route_with_appends_is_kept_every_time)
+{
+    struct store *s = many_old_routes();
+    struct store_route last;
+    uint64_t next = 2;
+
+    store_rig_route(s, "r39", &last);
+    store_rig_append(s, last.id, &next, 1, RIG_TIME + 1, 20, false);
+    store_rig_commit(s, RIG_TIME + 1);
+    CHECK_INT(rows_of(s, QUERY_EVENTS), 41);
+    keep_house(s, RIG_TIME + 2 * DAY, true, 1);
+    CHECK_INT(rows_of(s, QUERY_EVENTS), 23);
+    store_free(s, true);
+}

@@ -9,14 +9,18 @@ struct flights *kafka_flights_open(struct kafka_producer *p, size_t n)
     if (!f)
         return NULL;
     f->n = n;
-    for (size_t i = 0; i < n; i++) {
-        f->at[i].home = f;
-        f->at[i].next_free = f->free;
-        f->free = &f->at[i];
-    }
     f->next = p->flights;
     p->flights = f;
     return f;
+}
+
+struct flight *kafka_flights_free(struct flights *f)
+{
+    if (!f->free && f->used < f->n) {
+        f->free = &f->at[f->used++];
+        f->free->home = f;
+    }
+    return f->free;
 }
 
 static void flights_free(struct kafka_producer *p, struct flights *f)
@@ -32,7 +36,7 @@ static void flights_free(struct kafka_producer *p, struct flights *f)
 
 void kafka_flights_orphan(struct kafka_producer *p, struct flights *f)
 {
-    for (size_t i = 0; i < f->n; i++)
+    for (size_t i = 0; i < f->used; i++)
         f->at[i].sink = NULL;
     f->orphan = true;
     if (f->out == 0)

@@ -113,9 +113,7 @@ void kafka_sink_checked(struct link *l, const struct kafka_job *j)
 
 void kafka_sink_report(struct sink *s, const struct report *r)
 {
-    size_t n = (size_t)s->spec.window_events;
-
-    s->reports[(s->report_at + s->report_count++) % n] = *r;
+    *(struct report *)ring_at(&s->reports, s->report_end++) = *r;
 }
 
 int kafka_sink_open(
@@ -130,14 +128,10 @@ int kafka_sink_open(
     s->options = spec->options;
     buf_init(&s->scratch, HEADER_SCRATCH_MAX);
     kafka_pace_init(&s->pace, (size_t)spec->window_events);
-    s->reports = calloc((size_t)spec->window_events, sizeof *s->reports);
+    s->reports.bytes = sizeof(struct report);
     s->status.state = LINK_CONNECTING;
     s->status.since_ms = l->now_ms;
     s->status.lag = -1;
-    if (!s->reports) {
-        (void)fault_set(why, FAULT_RETRY, 0, "out of memory");
-        goto fail;
-    }
     if (kafka_producer_find(l, s->options, spec->confirm_timeout_ms, &s->producer, why) != 0)
         goto fail;
     s->flights = kafka_flights_open(s->producer, (size_t)spec->window_events);
@@ -249,7 +243,7 @@ static bool publish_one(struct sink *s, const struct message *m)
 {
     char topic[TOPIC_BYTES_MAX + 1];
     rd_kafka_headers_t *headers = NULL;
-    struct flight *f = s->flights->free;
+    struct flight *f = kafka_flights_free(s->flights);
     struct report r = { .ref = m->ref };
     int32_t partition;
     rd_kafka_resp_err_t e;
@@ -286,6 +280,17 @@ static bool publish_one(struct sink *s, const struct message *m)
     return true;
 }
 
+/* For one more, and for its report. */
+static bool has_place(struct sink *s)
+{
+    size_t n = s->out + (s->report_end - s->report_first) + 1;
+
+    return s->flights && kafka_flights_free(s->flights) && kafka_pace_room(&s->pace, s->out) &&
+           n <= (size_t)s->spec.window_events &&
+           (s->out == 0 || s->out_bytes < (size_t)s->spec.window_bytes) &&
+           ring_room(&s->reports, s->report_first, s->report_end, n) == 0;
+}
+
 size_t kafka_sink_publish(struct sink *s, const struct message *messages, size_t n)
 {
     size_t k = 0;
@@ -293,11 +298,7 @@ size_t kafka_sink_publish(struct sink *s, const struct message *messages, size_t
     if (s->ready && s->options->topic.fixed && !s->topic)
         s->topic =
             rd_kafka_topic_new(kafka_handle_rk(s->producer->handle), s->options->topic.text, NULL);
-    while (k < n && s->ready && !s->moving && s->flights && s->flights->free &&
-           s->out + s->report_count < (size_t)s->spec.window_events &&
-           kafka_pace_room(&s->pace, s->out) &&
-           (s->out == 0 || s->out_bytes < (size_t)s->spec.window_bytes) &&
-           publish_one(s, &messages[k]))
+    while (k < n && s->ready && !s->moving && has_place(s) && publish_one(s, &messages[k]))
         k++;
     return k;
 }
@@ -306,11 +307,8 @@ size_t kafka_sink_collect(struct sink *s, struct report *ret, size_t limit)
 {
     size_t n = 0;
 
-    for (; n < limit && s->report_count > 0; n++) {
-        ret[n] = s->reports[s->report_at];
-        s->report_at = (s->report_at + 1) % (size_t)s->spec.window_events;
-        s->report_count--;
-    }
+    for (; n < limit && s->report_first < s->report_end; n++, s->report_first++)
+        ret[n] = *(struct report *)ring_at(&s->reports, s->report_first);
     return n;
 }
 
@@ -321,7 +319,7 @@ void kafka_sink_abandon(struct sink *s)
     if (s->producer->users == 1 && s->producer->handle && s->out > 0)
         (void)rd_kafka_purge(kafka_handle_rk(s->producer->handle),
             RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
-    for (size_t i = 0; s->flights && i < s->flights->n; i++) {
+    for (size_t i = 0; s->flights && i < s->flights->used; i++) {
         struct flight *f = &s->flights->at[i];
 
         if (f->sink != s)
@@ -395,7 +393,7 @@ int64_t kafka_sink_step(struct sink *s)
         kafka_state_set(&s->status, LINK_CONNECTING, s->link->now_ms);
         check_start(s);
     }
-    if (s->report_count > 0)
+    if (s->report_first < s->report_end)
         kafka_handle_wake(s->link->wake_fd);
     if (s->status.state == LINK_DOWN)
         return s->status.retry_ms;
@@ -428,6 +426,6 @@ void kafka_sink_free(struct sink *s)
         kafka_flights_orphan(s->producer, s->flights);
     kafka_producer_leave(s->producer);
     buf_done(&s->scratch);
-    free(s->reports);
+    ring_done(&s->reports);
     free(s);
 }

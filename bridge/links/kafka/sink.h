@@ -5,6 +5,7 @@
 #include "bridge/base/buf.h"
 #include "bridge/links/kafka/link.h"
 #include "bridge/links/kafka/pace.h"
+#include "bridge/links/ring.h"
 
 struct flight {
     struct sink *sink; /* NULL: nobody waits for it any more */
@@ -18,7 +19,7 @@ struct flight {
 struct flights {
     struct flights *next;
     struct flight *free;
-    size_t out, n;
+    size_t out, n, used; /* places that were ever taken: the others are memory not touched yet */
     bool orphan;
     struct flight at[];
 };
@@ -47,8 +48,9 @@ struct sink {
     struct flights *flights;
     rd_kafka_topic_t *topic; /* of a fixed address */
     rd_kafka_headers_t *headers;
-    struct report *reports; /* a ring of window_events */
-    size_t report_at, report_count, out, out_bytes;
+    struct ring reports; /* of struct report: has room for all that is out and not collected */
+    uint64_t report_first, report_end;
+    size_t out, out_bytes;
     struct kafka_pace pace;
     uint64_t order, order_confirmed;
     struct buf scratch;
@@ -86,6 +88,8 @@ void kafka_producer_meaning(const struct sink *s, const struct flight *f, rd_kaf
     bool maybe_written, struct report *r);
 /* NULL: out of memory. */
 struct flights *kafka_flights_open(struct kafka_producer *p, size_t n);
+/* A free place, which stays the first of `free`; NULL: none. */
+struct flight *kafka_flights_free(struct flights *f);
 /* Those in flight have nobody that waits for them any more; goes with the last report. */
 void kafka_flights_orphan(struct kafka_producer *p, struct flights *f);
 

@@ -8,6 +8,7 @@
 #include "bridge/links/nats/meaning.h"
 
 #include "bridge/base/backoff.h"
+#include "bridge/links/ring.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,9 +49,9 @@ struct sink {
     bool fixed;       /* all events have one subject */
     uint64_t session; /* of what is in flight */
     struct buf block, scratch;
-    struct flight *flights; /* ring of window places, in the order sent */
-    uint64_t first, end;    /* numbers of the flights; place = number % window */
-    struct done *done;      /* ring as large: a flight's place is free once it is collected */
+    struct ring flights; /* of struct flight, in the order sent */
+    uint64_t first, end; /* numbers of the flights */
+    struct ring done;    /* of struct done: has room for all flights and what is not collected */
     uint64_t done_first, done_end, last_confirmed;
     size_t bytes, window;
     int64_t
@@ -60,6 +61,11 @@ struct sink {
     char trouble[TEXT_BYTES];
 };
 
+static struct flight *flight(const struct sink *s, uint64_t number)
+{
+    return ring_at(&s->flights, number);
+}
+
 static void sink_done(struct sink *s)
 {
     if (!s)
@@ -68,12 +74,12 @@ static void sink_done(struct sink *s)
         wire_port_close(s->wire, s->port);
     if (s->wire && s->wire != s->link->shared)
         wire_free(s->wire);
-    for (size_t i = 0; s->flights && i < s->window; i++)
-        free(s->flights[i].subject);
+    for (uint64_t i = s->first; i < s->end; i++)
+        free(flight(s, i)->subject);
     buf_done(&s->block);
     buf_done(&s->scratch);
-    free(s->flights);
-    free(s->done);
+    ring_done(&s->flights);
+    ring_done(&s->done);
     free(s);
 }
 
@@ -107,8 +113,8 @@ int nats_sink_open(
         (void)snprintf(s->stream, sizeof s->stream, "KV_%.255s", o->bucket);
     s->fixed = o->bucket ? o->bucket_key.fixed : o->subject.fixed;
     s->kind = s->stream[0] ? SINK_STREAM : o->require_reply ? SINK_REQUEST : SINK_SUBJECT;
-    s->flights = calloc(s->window, sizeof *s->flights);
-    s->done = calloc(s->window, sizeof *s->done);
+    s->flights.bytes = sizeof(struct flight);
+    s->done.bytes = sizeof(struct done);
     s->random.state = l->spec.seed ^ spec->sink_id;
     s->names = (struct block_names){ bytes_text(o->id_header ? o->id_header : "message-id"),
         bytes_text(o->key_header ? o->key_header : "key"), o->pass_ttl };
@@ -116,7 +122,7 @@ int nats_sink_open(
     buf_init(&s->scratch, BLOCK_BYTES_MAX);
     /* A flush holds up what is published behind it. */
     s->wire = s->kind == SINK_SUBJECT ? nats_link_wire(l, why) : l->shared;
-    if (!s->flights || !s->done || !s->wire || listen_for_answers(s) != 0) {
+    if (!s->wire || listen_for_answers(s) != 0) {
         sink_done(s);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
@@ -131,8 +137,8 @@ int nats_sink_open(
 static struct report *report(
     struct sink *s, uint64_t number, enum fate fate, enum cause cause, const char *text)
 {
-    struct flight *f = &s->flights[number % s->window];
-    struct done *d = &s->done[s->done_end % s->window];
+    struct flight *f = flight(s, number);
+    struct done *d = ring_at(&s->done, s->done_end);
 
     f->waiting = false;
     s->bytes -= f->bytes;
@@ -144,14 +150,16 @@ static struct report *report(
         s->trouble[0] = 0;
         s->tries = 0;
     }
-    while (s->first < s->end && !s->flights[s->first % s->window].waiting)
-        s->first++;
+    for (; s->first < s->end && !flight(s, s->first)->waiting; s->first++) {
+        free(flight(s, s->first)->subject);
+        flight(s, s->first)->subject = NULL;
+    }
     return &d->report;
 }
 
 static bool in_flight(const struct sink *s, uint64_t number)
 {
-    return number >= s->first && number < s->end && s->flights[number % s->window].waiting;
+    return number >= s->first && number < s->end && flight(s, number)->waiting;
 }
 
 /* An outage of this sink alone: tried again after a wait, without an attempt. */
@@ -219,7 +227,7 @@ static void deny(struct sink *s, uint64_t number, const char *error)
 static void denied(struct sink *s, const char *error)
 {
     for (uint64_t i = s->first; i < s->end; i++)
-        if (in_flight(s, i) && meaning_denies(error, subject_of(s, &s->flights[i % s->window])))
+        if (in_flight(s, i) && meaning_denies(error, subject_of(s, flight(s, i))))
             deny(s, i, error);
 }
 
@@ -236,7 +244,7 @@ static void take_flush(struct sink *s)
     for (uint64_t i = s->first; i < s->end; i++) {
         if (!in_flight(s, i))
             continue;
-        if (s->flights[i % s->window].sent > flushed)
+        if (flight(s, i)->sent > flushed)
             break;
         if (*error && !alone)
             (void)report(s, i, FATE_UNSURE, CAUSE_LOST, error);
@@ -251,7 +259,7 @@ static size_t unconfirmed(const struct wire *w, const struct link *l)
 
     for (const struct sink *s = l->sinks; s; s = s->next)
         for (uint64_t i = s->first; s->wire == w && i < s->end; i++)
-            n += in_flight(s, i) && s->flights[i % s->window].sent <= wire_handed(w);
+            n += in_flight(s, i) && flight(s, i)->sent <= wire_handed(w);
     return n;
 }
 
@@ -265,7 +273,7 @@ static void lost(struct sink *s, size_t others)
     for (uint64_t i = s->first; i < s->end; i++) {
         if (!in_flight(s, i))
             continue;
-        if (s->flights[i % s->window].sent > handed)
+        if (flight(s, i)->sent > handed)
             (void)report(s, i, FATE_UNSENT, CAUSE_LOST, "connection lost");
         else if (protocol)
             report(s, i, FATE_UNSURE, CAUSE_PROTOCOL, words)->alone = others == 1;
@@ -276,11 +284,18 @@ static void lost(struct sink *s, size_t others)
 
 /* ---- sending ---- */
 
-static bool fits(const struct sink *s, size_t bytes)
+/* For one more. Reports not collected hold places too, so that their ring can never run over. */
+static bool has_place(struct sink *s)
 {
-    /* Reports not collected hold places too, so that their ring can never run over. */
-    return s->end - s->first + (s->done_end - s->done_first) < s->window &&
-           (s->bytes == 0 || s->bytes + bytes <= (size_t)s->spec.window_bytes);
+    size_t n = s->end - s->first + (s->done_end - s->done_first) + 1;
+
+    return n <= s->window && ring_room(&s->flights, s->first, s->end, n) == 0 &&
+           ring_room(&s->done, s->done_first, s->done_end, n) == 0;
+}
+
+static bool fits(struct sink *s, size_t bytes)
+{
+    return (s->bytes == 0 || s->bytes + bytes <= (size_t)s->spec.window_bytes) && has_place(s);
 }
 
 static int write_block(struct sink *s, const struct message *m)
@@ -369,8 +384,7 @@ static bool publish_one(struct sink *s, const struct message *m)
         free(own);
         return false;
     }
-    free(s->flights[number % s->window].subject);
-    s->flights[number % s->window] =
+    *flight(s, number) =
         (struct flight){ m->ref, sent, s->link->now_ms, event_bytes(m->event), true, own };
     s->bytes += event_bytes(m->event);
     s->end++;
@@ -401,7 +415,7 @@ size_t nats_sink_collect(struct sink *s, struct report *ret, size_t limit)
     size_t n = 0;
 
     for (; n < limit && s->done_first < s->done_end; n++, s->done_first++) {
-        struct done *d = &s->done[s->done_first % s->window];
+        struct done *d = ring_at(&s->done, s->done_first);
         ret[n] = d->report;
         ret[n].text = d->text[0] ? d->text : NULL;
     }
@@ -443,7 +457,7 @@ static int64_t time_out(struct sink *s)
 
     while (s->first < s->end) {
         uint64_t number = s->first;
-        int64_t due = s->flights[number % s->window].sent_ms + s->spec.confirm_timeout_ms;
+        int64_t due = flight(s, number)->sent_ms + s->spec.confirm_timeout_ms;
         if (due > now)
             return due;
         report(s, number, FATE_UNSURE, CAUSE_TIMEOUT, "no answer in time")->later_confirmed =

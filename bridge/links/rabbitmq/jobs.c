@@ -12,7 +12,7 @@ void jobs_free(struct job *j)
 
 void jobs_report(struct sink *s, struct report r, size_t bytes, const char *text)
 {
-    struct told *t = &s->told[(s->told_first + s->told_count++) % s->told_room];
+    struct told *t = ring_at(&s->told, s->told_end++);
 
     *t = (struct told){ .report = r, .bytes = bytes, .text = text ? strdup(text) : NULL };
     io_ring(s->c.io->link);

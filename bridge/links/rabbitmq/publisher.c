@@ -189,6 +189,13 @@ static size_t unconfirmed(const struct channel *c)
     return n;
 }
 
+void publisher_texts_free(struct sink *s)
+{
+    for (size_t i = 0; i < s->lent_count; i++)
+        free(*(char **)ring_at(&s->lent, i));
+    s->lent_count = 0;
+}
+
 void publisher_free(struct sink *s)
 {
     struct job *j;
@@ -199,13 +206,12 @@ void publisher_free(struct sink *s)
     }
     for (uint64_t tag = s->oldest; tag < s->next; tag++)
         jobs_free(*jobs_at(s, tag));
-    for (size_t i = 0; i < s->told_count; i++)
-        free(s->told[(s->told_first + i) % s->told_room].text);
-    free(s->told);
+    for (; s->told_first < s->told_end; s->told_first++)
+        free(((struct told *)ring_at(&s->told, s->told_first))->text);
+    ring_done(&s->told);
     free(s->ring);
-    for (size_t i = 0; i < s->lent_count; i++)
-        free(s->lent_texts[i]);
-    free(s->lent_texts);
+    publisher_texts_free(s);
+    ring_done(&s->lent);
     buf_done(&s->in.raw);
     buf_done(&s->in.body);
     arena_done(&s->own);

@@ -7,6 +7,7 @@
 #include "bridge/links/rabbitmq/arena.h"
 #include "bridge/links/rabbitmq/io.h"
 #include "bridge/links/rabbitmq/options.h"
+#include "bridge/links/ring.h"
 
 /* One message on its way: a copy, so that the loop can take its loan back at any time. */
 struct job {
@@ -61,12 +62,12 @@ struct sink {
     size_t unreported;     /* of the ring */
     uint64_t timeout_at;   /* tag from which none has timed out yet */
     uint64_t confirmed;    /* the highest confirmed tag */
-    struct told *told;     /* a ring of told_room */
-    size_t told_room, told_first, told_count;
+    struct ring told;      /* of struct told: has room for all that is taken and not collected */
+    uint64_t told_first, told_end;
     /* [loop] */
     size_t out_events, out_bytes;
-    char **lent_texts; /* of the last collect */
-    size_t lent_count, lent_room;
+    struct ring lent; /* texts of the last collect, by number from 0; room as in `told` */
+    size_t lent_count;
     int64_t grace_ms; /* the broker blocked us until then */
     bool moving;      /* to a connection of its own, once nothing is out */
     struct io *own_io;
@@ -80,6 +81,8 @@ void publisher_lock(const struct sink *s);
 void publisher_unlock(const struct sink *s);
 /* [lock] What was not sent yet is reported unsent. */
 void publisher_unqueue(struct sink *s, int code, const char *text);
+/* The texts that the last collect lent. */
+void publisher_texts_free(struct sink *s);
 /* Frees it; for one that was opened ops->release() does. */
 void publisher_free(struct sink *s);
 

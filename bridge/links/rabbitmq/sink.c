@@ -16,13 +16,11 @@ static int init(struct sink *s, const struct sink_spec *spec, struct fault *why)
     const char *exchange = o->exchange ? o->exchange : "";
 
     s->exchange = (char *)arena_copy(&s->own, exchange, strlen(exchange) + 1);
-    s->told_room = (size_t)(spec->window_events > 0 ? spec->window_events : 1);
-    s->told = calloc(s->told_room, sizeof *s->told);
-    s->lent_room = s->told_room;
-    s->lent_texts = calloc(s->lent_room, sizeof *s->lent_texts);
+    s->told.bytes = sizeof(struct told);
+    s->lent.bytes = sizeof(char *);
     s->queue_end = &s->queue;
     s->oldest = s->next = s->timeout_at = 1;
-    if (!s->exchange || !s->told || !s->lent_texts || jobs_grow(s) != 0)
+    if (!s->exchange || jobs_grow(s) != 0)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     s->declare = (enum options_declare)o->declare;
     s->exchange_type = types[o->exchange_type];
@@ -31,7 +29,7 @@ static int init(struct sink *s, const struct sink_spec *spec, struct fault *why)
     s->token_header = o->token_header;
     s->key_varies = !o->routing_key.fixed;
     s->dedicated = (enum options_dedicated)o->dedicated;
-    s->window_events = s->told_room;
+    s->window_events = spec->window_events > 0 ? (size_t)spec->window_events : 1;
     s->window_bytes = (size_t)spec->window_bytes;
     s->confirm_timeout_ms = spec->confirm_timeout_ms;
     buf_init(&s->in.raw, RETURN_MAX);
@@ -115,6 +113,22 @@ static size_t header_room(struct sink *s)
     return room;
 }
 
+/* So that a report has its place, whatever the number of messages that were taken before. */
+static bool has_place(struct sink *s)
+{
+    size_t n = s->out_events + 1;
+    int failed;
+
+    if (n > s->window_events || ring_room(&s->lent, 0, s->lent_count, n) != 0)
+        return false;
+    if (n <= s->told.capacity)
+        return true;
+    publisher_lock(s);
+    failed = ring_room(&s->told, s->told_first, s->told_end, n);
+    publisher_unlock(s);
+    return failed == 0;
+}
+
 /* Appends to the lists what fits the windows. */
 static size_t take(struct sink *s, const struct message *messages, size_t n, size_t header_bytes,
     struct job **jobs, struct told *refused, size_t *refused_count)
@@ -122,7 +136,7 @@ static size_t take(struct sink *s, const struct message *messages, size_t n, siz
     struct job **end = jobs;
     size_t k = 0;
 
-    for (; k < n && s->out_events < s->window_events; k++) {
+    for (; k < n && has_place(s); k++) {
         size_t bytes = event_bytes(messages[k].event);
         struct fault why = { 0 };
         bool final = false;
@@ -184,19 +198,15 @@ size_t sink_collect(struct sink *s, struct report *ret, size_t limit)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < s->lent_count; i++)
-        free(s->lent_texts[i]);
-    s->lent_count = 0;
+    publisher_texts_free(s);
     publisher_lock(s);
-    while (n < limit && s->told_count > 0) {
-        struct told *t = &s->told[s->told_first];
+    for (; n < limit && s->told_first < s->told_end; s->told_first++) {
+        struct told *t = ring_at(&s->told, s->told_first);
 
         ret[n] = t->report;
         ret[n++].text = t->text;
         if (t->text)
-            s->lent_texts[s->lent_count++] = t->text;
-        s->told_first = (s->told_first + 1) % s->told_room;
-        s->told_count--;
+            *(char **)ring_at(&s->lent, s->lent_count++) = t->text;
         s->out_events--;
         s->out_bytes -= t->bytes;
     }

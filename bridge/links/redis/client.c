@@ -8,6 +8,8 @@
 #define OUT_BYTES_MAX (256u << 20)
 /* A name's look-up has no descriptor to wait for. */
 #define LOOKUP_POLL_MS 20
+/* Others that are ready come next time: the kernel hands them out in turn. */
+#define EVENTS_PER_POLL 128
 
 void client_init(
     struct client *c, const struct redis_link_options *options, uint64_t seed, int poll_fd)
@@ -53,7 +55,7 @@ static void client_close(struct client *c, const struct fault *why)
     size_t urls = redis_url_count(c->options);
 
     c->resp = NULL;
-    c->ready = c->held = c->pushes = false;
+    c->ready = c->held = c->pushes = c->readable = false;
     c->watched = 0;
     resp_free(r); /* closing takes it out of the epoll set */
     (void)snprintf(c->status.error, sizeof c->status.error, "%.255s", why->text);
@@ -159,7 +161,8 @@ void client_watch(struct client *c)
     resp_flush(c->resp);
     bool write = resp_wants_write(c->resp), read = !c->held;
     bool added = c->watched == resp_socket_number(c->resp);
-    struct epoll_event event = { .events = (read ? EPOLLIN : 0u) | (write ? EPOLLOUT : 0u) };
+    struct epoll_event event = { .events = (read ? EPOLLIN : 0u) | (write ? EPOLLOUT : 0u),
+        .data.ptr = c };
 
     if (added && write == c->watching_write && read == c->watching_read)
         return;
@@ -174,6 +177,15 @@ void client_watch(struct client *c)
     c->watched = resp_socket_number(c->resp);
     c->watching_write = write;
     c->watching_read = read;
+}
+
+void client_poll(int poll_fd)
+{
+    struct epoll_event events[EVENTS_PER_POLL];
+    int n = epoll_wait(poll_fd, events, EVENTS_PER_POLL, 0);
+
+    for (int i = 0; i < n; i++)
+        ((struct client *)events[i].data.ptr)->readable = true;
 }
 
 void client_hold(struct client *c, bool held)
@@ -220,9 +232,10 @@ static void describe(struct client *c)
 
 static int move(struct client *c, int64_t unix_ms, struct fault *why)
 {
-    bool was_ready = c->ready;
+    bool was_ready = c->ready, idle = c->ready && !c->readable && !resp_wants_write(c->resp);
 
-    if (resp_step(c->resp, why) != 0) {
+    c->readable = false;
+    if (!idle && resp_step(c->resp, why) != 0) {
         /* What the server said last is the better reason. */
         if (c->trouble.kind)
             *why = c->trouble;

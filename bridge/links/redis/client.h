@@ -16,6 +16,7 @@ struct client {
     int poll_fd;
     bool ready, watching_read, watching_write;
     bool pushes;       /* its replies are pub/sub's: pings are not answered one by one */
+    bool readable;     /* by client_poll(); until then nothing is read once it is ready */
     bool held;         /* reads nothing now, on purpose: silence is no sign of death then */
     unsigned watched;  /* number of the socket in the epoll set; 0: none */
     size_t url;        /* the one dialled now or next */
@@ -34,6 +35,9 @@ struct client {
 void client_init(
     struct client *c, const struct redis_link_options *options, uint64_t seed, int poll_fd);
 void client_done(struct client *c);
+/* Asks the epoll descriptor that clients share which of them have something to read: before their
+ * steps. */
+void client_poll(int poll_fd);
 /* Returns when to call it again at the latest. */
 int64_t client_step(struct client *c, int64_t now_ms, int64_t unix_ms);
 /* After commands were put outside of a step: they go out, now or when the descriptor is ready. */

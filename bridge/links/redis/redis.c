@@ -168,6 +168,7 @@ static int64_t redis_step(struct link *l, int64_t now_ms, int64_t unix_ms)
 
     l->now_ms = now_ms;
     l->unix_ms = unix_ms;
+    client_poll(l->poll_fd);
     wake = client_step(&l->commands, now_ms, unix_ms);
     other = redis_sources_step(l);
     wake = other < wake ? other : wake;

@@ -2,6 +2,7 @@
 
 #include "bridge/links/redis/fields.h"
 #include "bridge/links/redis/lookup.h"
+#include "bridge/links/ring.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,10 +32,10 @@ struct sink {
     struct lookup lookup;
     uint64_t session; /* the look-ups' */
     struct buf scratch;
-    struct flight *flights;    /* ring of window places, in the order sent */
-    uint64_t first, end;       /* numbers of the flights; place = number % window */
-    struct report *done;       /* ring as large: a flight's place is free once it is collected */
-    char (*texts)[TEXT_BYTES]; /* of those that have one; mostly memory that is never touched */
+    struct ring flights; /* of struct flight, in the order sent */
+    uint64_t first, end; /* numbers of the flights */
+    struct ring done;    /* of struct report: has room for all flights and what is not collected */
+    struct ring texts;   /* of those that have one; mostly memory that is never touched */
     uint64_t done_first, done_end, last_confirmed;
     size_t bytes, window;
     int64_t hold_ms; /* the server forbids our fixed address: nothing is sent before this time */
@@ -55,9 +56,9 @@ static void sink_done(struct sink *s)
     fields_heads_done(&s->heads);
     buf_done(&s->head);
     buf_done(&s->scratch);
-    free(s->flights);
-    free(s->done);
-    free(s->texts);
+    ring_done(&s->flights);
+    ring_done(&s->done);
+    ring_done(&s->texts);
     free(s);
 }
 
@@ -66,22 +67,17 @@ int redis_sink_open(
 {
     const struct redis_sink_options *o = spec->options;
     struct sink *s = calloc(1, sizeof *s);
-    size_t window = spec->window_events > 0 ? (size_t)spec->window_events : 1;
 
     if (!s)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     s->link = l;
     s->client = &l->commands;
-    s->flights = calloc(window, sizeof *s->flights);
-    s->done = calloc(window, sizeof *s->done);
-    s->texts = calloc(window, sizeof *s->texts);
-    if (!s->flights || !s->done || !s->texts) {
-        sink_done(s);
-        return fault_set(why, FAULT_RETRY, 0, "out of memory");
-    }
+    s->flights.bytes = sizeof(struct flight);
+    s->done.bytes = sizeof(struct report);
+    s->texts.bytes = TEXT_BYTES;
     s->spec = *spec;
     s->options = o;
-    s->window = window;
+    s->window = spec->window_events > 0 ? (size_t)spec->window_events : 1;
     s->random.state = l->spec.seed ^ spec->sink_id;
     s->fields =
         fields_of(o->body_field, o->id_field, o->key_field, o->header_prefix, o->token_field);
@@ -101,10 +97,15 @@ int redis_sink_open(
 
 /* ---- reports ---- */
 
+static struct flight *flight(const struct sink *s, uint64_t number)
+{
+    return ring_at(&s->flights, number);
+}
+
 static void report(
     struct sink *s, uint64_t number, enum fate fate, enum cause cause, const char *text, size_t n)
 {
-    struct flight *f = &s->flights[number % s->window];
+    struct flight *f = flight(s, number);
     struct report *d = NULL;
     char *to = NULL;
 
@@ -112,14 +113,14 @@ static void report(
         return; /* timed out or abandoned: reported already */
     f->waiting = false;
     s->bytes -= f->bytes;
-    d = &s->done[s->done_end % s->window];
+    d = ring_at(&s->done, s->done_end);
     *d = (struct report){ .ref = f->ref, .fate = fate, .cause = cause };
     if (n) {
-        to = s->texts[s->done_end % s->window];
+        to = ring_at(&s->texts, s->done_end);
         n = n < TEXT_BYTES - 1 ? n : TEXT_BYTES - 1;
         memcpy(to, text, n);
         to[n] = 0;
-        d->text = to;
+        d->text = to; /* that it has one; where it lies then, collect() tells */
     }
     s->done_end++;
     if (fate == FATE_DELIVERED) {
@@ -127,7 +128,7 @@ static void report(
         s->trouble[0] = 0;
         s->tries = 0;
     }
-    while (s->first < s->end && !s->flights[s->first % s->window].waiting)
+    while (s->first < s->end && !flight(s, s->first)->waiting)
         s->first++;
 }
 
@@ -198,8 +199,9 @@ static void answered(void *owner, uint64_t number, const struct resp_value *v, b
         report_error(s, number, v);
     else if (v->type == RESP_INT && v->i == 0 && s->options->require_receiver)
         report(s, number, FATE_REFUSED, CAUSE_UNROUTABLE, "no subscriber", 13);
-    else if (s->options->wait.set)
-        s->flights[number % s->window].added = true;
+    else if (s->options->wait.set &&
+             number >= s->first) /* below: timed out, its place is another's */
+        flight(s, number)->added = true;
     else
         report(s, number, FATE_DELIVERED, CAUSE_NONE, "", 0);
 }
@@ -213,7 +215,7 @@ static void replicated(void *owner, uint64_t end, const struct resp_value *v, bo
 
     (void)sent;
     for (uint64_t i = s->first; i < end; i++) {
-        struct flight *f = &s->flights[i % s->window];
+        struct flight *f = flight(s, i);
         if (!f->waiting || !f->added)
             continue;
         if (enough)
@@ -312,11 +314,19 @@ static enum lookup_answer look(struct sink *s, const struct message *m)
         m->first_sent_ms, s->link->unix_ms);
 }
 
-static bool fits(const struct sink *s, size_t bytes)
+/* For one more. Reports not collected hold places too, so that their rings can never run over. */
+static bool has_place(struct sink *s)
 {
-    /* Reports not collected hold places too, so that their ring can never run over. */
-    return s->end - s->first + (s->done_end - s->done_first) < s->window &&
-           (s->bytes == 0 || s->bytes + bytes <= (size_t)s->spec.window_bytes);
+    size_t n = s->end - s->first + (s->done_end - s->done_first) + 1;
+
+    return n <= s->window && ring_room(&s->flights, s->first, s->end, n) == 0 &&
+           ring_room(&s->done, s->done_first, s->done_end, n) == 0 &&
+           ring_room(&s->texts, s->done_first, s->done_end, n) == 0;
+}
+
+static bool fits(struct sink *s, size_t bytes)
+{
+    return (s->bytes == 0 || s->bytes + bytes <= (size_t)s->spec.window_bytes) && has_place(s);
 }
 
 size_t redis_sink_publish(struct sink *s, const struct message *messages, size_t n)
@@ -339,8 +349,7 @@ size_t redis_sink_publish(struct sink *s, const struct message *messages, size_t
             (known == LOOKUP_ABSENT &&
                 (s->options->stream.text ? add(s, m, number) : tell(s, m, number)) != 0))
             break;
-        s->flights[number % s->window] =
-            (struct flight){ m->ref, s->link->now_ms, bytes, true, false };
+        *flight(s, number) = (struct flight){ m->ref, s->link->now_ms, bytes, true, false };
         s->bytes += bytes;
         s->end++;
         if (known == LOOKUP_FOUND)
@@ -356,8 +365,10 @@ size_t redis_sink_collect(struct sink *s, struct report *ret, size_t limit)
 {
     size_t n = 0;
 
-    for (; n < limit && s->done_first < s->done_end; n++, s->done_first++)
-        ret[n] = s->done[s->done_first % s->window];
+    for (; n < limit && s->done_first < s->done_end; n++, s->done_first++) {
+        ret[n] = *(struct report *)ring_at(&s->done, s->done_first);
+        ret[n].text = ret[n].text ? ring_at(&s->texts, s->done_first) : NULL;
+    }
     return n;
 }
 
@@ -396,8 +407,8 @@ static int64_t time_out(struct sink *s)
 
     while (s->first < s->end) {
         uint64_t number = s->first;
-        int64_t due = s->flights[number % s->window].sent_ms + s->spec.confirm_timeout_ms;
-        struct report *d = &s->done[s->done_end % s->window];
+        int64_t due = flight(s, number)->sent_ms + s->spec.confirm_timeout_ms;
+        struct report *d = ring_at(&s->done, s->done_end);
         if (due > now)
             return due;
         report(s, number, FATE_UNSURE, CAUSE_TIMEOUT, "no reply in time", 16);

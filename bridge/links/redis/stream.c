@@ -15,7 +15,10 @@
 #define READ_COUNT_FIRST 64
 /* What one reply should hold; the server counts entries, not bytes. */
 #define READ_BYTES (1u << 20)
+/* How long a reading may wait at the server: a pause holds only after it. The second is for a
+ * stream where the last one brought nothing. */
 #define BLOCK_MS_MAX 1000
+#define BLOCK_QUIET_MS 5000
 #define CLAIM_WAIT_MS_MIN 1000
 /* What XINFO costs the server is nothing at this pace. */
 #define BACKLOG_EVERY_MS 2000
@@ -29,6 +32,7 @@ struct stream {
     struct backlog backlog;
     int64_t backlog_ms; /* when to ask for it next */
     bool grouped, was_grouped, reading;
+    bool quiet; /* the last reading brought nothing */
     bool again; /* read our pending entries from 0 */
     bool
         finishing; /* all of them were read; the acknowledgements of known ones may be on the way */
@@ -62,6 +66,7 @@ static void reader_up(void *owner)
 {
     of(owner)->grouped = false;
     of(owner)->backlog_ms = 0;
+    of(owner)->quiet = false;
     start_over(of(owner));
 }
 
@@ -350,7 +355,8 @@ static void received(void *owner, uint64_t pending, const struct resp_value *v, 
         client_fail_reply(&t->s.reader, v);
         return;
     }
-    if (v->type == RESP_NIL) {
+    t->quiet = v->type == RESP_NIL;
+    if (t->quiet) {
         resp_trim(t->s.reader.resp);
         return;
     }
@@ -449,11 +455,23 @@ static void make_group(struct stream *t)
     resp_arg_text(r, "MKSTREAM");
 }
 
+/* Replies come before silence has to be looked into. Those of quiet streams come at the same time,
+ * so that many of them wake the loop once and not once each. */
+static int64_t block_ms(const struct stream *t)
+{
+    int64_t interval = t->s.reader.options->ping_interval_ms, left;
+
+    if (!t->quiet || t->s.options->claim_idle_ms > 0)
+        return interval < BLOCK_MS_MAX ? interval : BLOCK_MS_MAX;
+    interval = interval / 2 < BLOCK_QUIET_MS ? interval / 2 : BLOCK_QUIET_MS;
+    left = interval - t->s.link->now_ms % interval;
+    return left < interval / 2 ? left + interval : left;
+}
+
 static void ask(struct stream *t, size_t count)
 {
     struct resp *r = t->s.reader.resp;
     bool pending = t->after[0] != 0;
-    int64_t interval = t->s.reader.options->ping_interval_ms;
 
     if (resp_command(r, pending ? 9 : 11, received, t, pending) != 0)
         return;
@@ -466,7 +484,7 @@ static void ask(struct stream *t, size_t count)
     resp_arg_int(r, (int64_t)count);
     if (!pending) {
         resp_arg_text(r, "BLOCK");
-        resp_arg_int(r, interval < BLOCK_MS_MAX ? interval : BLOCK_MS_MAX);
+        resp_arg_int(r, block_ms(t));
     }
     resp_arg_text(r, "STREAMS");
     resp_arg_text(r, t->s.options->stream);
@@ -524,7 +542,8 @@ static void ask_backlog(struct stream *t)
 {
     int64_t now = t->s.link->now_ms;
 
-    if (now < t->backlog_ms)
+    /* Where a reading waits and nothing comes, nothing is behind. */
+    if (now < t->backlog_ms || (t->quiet && !t->s.paused && t->backlog.waiting == 0))
         return;
     t->backlog_ms = now + BACKLOG_EVERY_MS;
     backlog_ask(&t->backlog, t->s.reader.resp, t->s.options->stream);

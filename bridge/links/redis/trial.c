@@ -50,6 +50,7 @@ static bool turn(struct probe *p)
 
     if (now >= p->end_ms)
         return false;
+    client_poll(p->link->poll_fd);
     (void)client_step(&p->link->commands, now, 0);
     if (p->link->commands.tries)
         return false; /* it failed or ended: one try is enough here */
