@@ -33,6 +33,7 @@ struct daemon {
     int64_t drain_until_ms; /* 0: not draining */
     int64_t status_at_ms;
     struct watchdog watchdog;
+    struct histogram turns;
     bool told_reloading, reload_again;
 };
 
@@ -157,7 +158,11 @@ static int start_admin(struct daemon *d)
 {
     const struct config *c = d->config;
     struct reload_spec reload = { d->spec->path, d->relay, d->store };
-    struct api_spec api = { d->relay, d->store, c, d->unix_ms, NULL };
+    struct api_spec api = { .relay = d->relay,
+        .store = d->store,
+        .config = c,
+        .started_ms = d->unix_ms,
+        .turns = &d->turns };
     struct http_spec http = { .path = d->spec->socket ? d->spec->socket : c->admin_socket,
         .group = c->admin_group,
         .handle = api_handle };
@@ -339,11 +344,13 @@ static int turns(struct daemon *d)
     int64_t wake_ms = 0;
     int code;
 
-    while ((code = turn(d, &wake_ms)) < 0)
+    while ((code = turn(d, &wake_ms)) < 0) {
+        histogram_add(&d->turns, (loop_now_ms() - d->now_ms) * 1000);
         if (loop_wait(d->loop, wake_ms, &why) != 0) {
             log_say(LOG_LEVEL_ERROR, NULL, NULL, "ending: %s", why.text);
             return DAEMON_BROKEN;
         }
+    }
     return code;
 }
 

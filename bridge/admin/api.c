@@ -127,6 +127,8 @@ void api_handle(void *arg, struct http_request *q)
         .store = a->spec.store,
         .config = a->spec.config,
         .reload = a->spec.reload,
+        .turns = a->spec.turns,
+        .port = a->spec.port,
         .now_ms = a->now_ms,
         .unix_ms = a->unix_ms };
     e = find(c, &path_known);
@@ -260,6 +262,17 @@ static void reply(struct call *c, unsigned status, json_t *json)
 void call_reply(struct call *c, json_t *json)
 {
     reply(c, 200, json);
+}
+
+void call_reply_status(struct call *c, unsigned status, json_t *json)
+{
+    reply(c, status, json);
+}
+
+void call_reply_text(struct call *c, const char *content_type, struct bytes text)
+{
+    http_reply_as(c->request, 200, content_type, text);
+    call_free(c);
 }
 
 void call_refuse(

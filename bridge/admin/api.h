@@ -13,8 +13,10 @@ struct api_spec {
     struct relay *relay; /* kept, as the next ones */
     struct store *store;
     const struct config *config;
-    int64_t started_ms;    /* unix ms */
-    struct reload *reload; /* kept; NULL: none */
+    int64_t started_ms;            /* unix ms */
+    struct reload *reload;         /* kept; NULL: none */
+    const struct histogram *turns; /* kept; how long turns of the loop took; NULL: unknown */
+    int port;                      /* of the TCP address; 0: none */
 };
 
 struct api_endpoint {

@@ -241,13 +241,19 @@ struct http_peer http_peer(const struct http_request *q)
 
 void http_reply(struct http_request *q, unsigned status, struct bytes json)
 {
+    http_reply_as(q, status, "application/json", json);
+}
+
+void http_reply_as(
+    struct http_request *q, unsigned status, const char *content_type, struct bytes body)
+{
     bool suspended = q->state == REQUEST_SUSPENDED;
 
     /* libmicrohttpd copies; its parameter is not const for older callers only. */
     q->response =
-        MHD_create_response_from_buffer(json.n, (void *)(uintptr_t)json.at, MHD_RESPMEM_MUST_COPY);
+        MHD_create_response_from_buffer(body.n, (void *)(uintptr_t)body.at, MHD_RESPMEM_MUST_COPY);
     if (q->response)
-        (void)MHD_add_response_header(q->response, "Content-Type", "application/json");
+        (void)MHD_add_response_header(q->response, "Content-Type", content_type);
     q->status = status;
     q->state = REQUEST_REPLIED;
     if (suspended)

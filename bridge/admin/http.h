@@ -46,5 +46,8 @@ struct http_peer http_peer(const struct http_request *q);
 
 /* Exactly one per request. The body is copied. After it q is gone. */
 void http_reply(struct http_request *q, unsigned status, struct bytes json);
+/* The same with another content type. */
+void http_reply_as(
+    struct http_request *q, unsigned status, const char *content_type, struct bytes body);
 
 #endif
