@@ -30,6 +30,8 @@ int api_open(const struct api_spec *spec, struct api **ret, struct fault *why);
 void api_free(struct api *a); /* after http_free(), so that nobody waits any more */
 /* An http_handle with the api as its argument. */
 void api_handle(void *arg, struct http_request *q);
+/* The same for anybody: it knows only what changes nothing and tells no event. */
+void api_handle_public(void *arg, struct http_request *q);
 /* Takes the store's answers in (after relay_turn()), then replies. now_ms is monotonic; handlers
  * see the times of the last turn. Returns true when a person asked for something that the next turn
  * does. */
