@@ -579,7 +579,8 @@ size_t outflow_collect(struct outflow *o, int64_t now_ms, int64_t unix_ms)
     } while (n == OUTFLOW_BATCH);
     if (total)
         o->moved_ms = now_ms;
-    if (outflow_pending(o) == 0)
+    /* Not every turn: it counts ranges. */
+    if (now_ms - o->progress_ms >= OUTFLOW_PROGRESS_MS && outflow_pending(o) == 0)
         o->progress_ms = now_ms;
     return total;
 }

@@ -28,6 +28,8 @@
 #define OUTFLOW_STEPS_MAX 8
 /* A sink whose last report is older than this does not move. */
 #define OUTFLOW_MOVES_MS 100
+/* How exactly a sink knows since when it has had something to do. */
+#define OUTFLOW_PROGRESS_MS 500
 /* Person's retries on their way at a time. */
 #define OUTFLOW_RETRIES_MAX 10000
 
@@ -145,7 +147,7 @@ struct outflow {
     double rate_tokens;
     int64_t rate_at_ms;
     int64_t moved_ms;    /* when a report came last; 0: never */
-    int64_t progress_ms; /* when it last finished an event or had none */
+    int64_t progress_ms; /* when it last finished an event or, about, had none */
     struct relay_attempts attempts;
     int64_t quiet_until_ms; /* the broker's state made it wait */
     uint32_t quiet_tries;

@@ -73,7 +73,8 @@ struct relay_sink_status {
     uint64_t parked_keys;
     uint64_t in_flight;
     int64_t oldest_pending_ms; /* unix ms of receipt of the oldest unfinished one; 0 none */
-    int64_t progress_ms;       /* monotonic: it last finished an event, or had none */
+    int64_t
+        progress_ms; /* monotonic: it last finished an event, or (within half a second) had none */
     struct relay_attempts attempts;
     double rate;     /* delivered per second, over the last 10 s */
     bool balanced;   /* the conservation sum holds */

@@ -154,7 +154,7 @@ SINK_VALUE(sink_up, s->link.state == LINK_UP || s->link.state == LINK_BLOCKED)
 SINK_VALUE(sink_reconnects, s->link.reconnects)
 SINK_VALUE(sink_paused, s->paused)
 SINK_VALUE(sink_balanced, s->balanced)
-SINK_VALUE(sink_stalled, s->pending && p->c->now_ms > s->progress_ms
+SINK_VALUE(sink_stalled, s->enabled && s->pending && p->c->now_ms > s->progress_ms
                              ? (double)(p->c->now_ms - s->progress_ms) / 1000
                              : 0)
 SINK_VALUE(sink_age, s->pending == 0             ? 0

@@ -2,14 +2,26 @@
 import http.client
 import json
 import re
+import socket
 import subprocess
 
+import yaml
+
 from broker import free_port, wait_until
+from daemon import TOP
 from ends import StreamSink, StreamSource
 from frame import check, check_equal, test
 from test_failures import QUICK, daemon_of
 
+MONITORING = TOP / "packaging/monitoring"
+NAME = re.compile(r"\b(?:bascule|integration|process)_[a-z_]+")
 LINE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
+
+
+def promtool(*args, **kwargs):
+    r = subprocess.run(["promtool", *map(str, args)], capture_output=True, text=True, check=False, **kwargs)
+    check(r.returncode == 0, f"promtool {args[:2]}: {r.stdout}{r.stderr}")
+    return r
 
 
 def metrics_of(text):
@@ -48,8 +60,8 @@ def metrics_add_up_with_status_and_please_promtool(t):
     wait_until(lambda: d.route("r")["accepted"] == 10 and d.at_rest("r"), "ten events at rest")
     status, text = over_tcp(port, "GET", "/metrics")
     check_equal(status, 200, "status")
-    linted = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
-    check(linted.returncode == 0 and not linted.stderr, f"promtool: {linted.stdout}{linted.stderr}")
+    linted = promtool("check", "metrics", input=text)
+    check_equal(linted.stdout + linted.stderr, "", "what promtool says")
     got, route = metrics_of(text), d.route("r")
     check_equal(got['bascule_committed_events_total{route="r"}'], 10, "committed")
     check_equal(got['bascule_received_events_total{route="r"}'], 10, "received")
@@ -113,3 +125,53 @@ def health_names_the_dependency_that_is_down(t):
     got = metrics_of(d.http("GET", "/metrics").read().decode())
     check_equal(got['bascule_sink_up{route="r",sink="away"}'], 0, "sink_up")
     check_equal(got['bascule_pending_events{route="r",sink="away"}'], 1, "pending")
+
+
+@test
+def silent_scrapers_hold_up_neither_events_nor_the_admin_socket(t):
+    d, port = relay(t)
+    crowd = []
+    t.ends(lambda: [s.close() for s in crowd])
+    for _ in range(40):  # more than are served at a time; none of them reads an answer
+        crowd.append(socket.create_connection(("127.0.0.1", port)))
+        crowd[-1].sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+    list(StreamSource(t).feed([("one", "k", b"body")]))
+    wait_until(lambda: d.route("r")["sinks"][0]["counts"]["delivered"] == 1, "the event beside the crowd")
+    check_equal(d.http("GET", "/metrics").status, 200, "status on the socket")
+
+
+@test
+def alert_rules_fire_when_they_should_and_not_else(_t):
+    promtool("check", "rules", MONITORING / "bascule.rules.yml")
+    promtool("test", "rules", TOP / "tests/e2e/alerts.test.yml")
+    rules = yaml.safe_load((MONITORING / "bascule.rules.yml").read_text())["groups"][0]["rules"]
+    cases = yaml.safe_load((TOP / "tests/e2e/alerts.test.yml").read_text())["tests"]
+    for rule in rules:
+        for what in "fires", "stays silent":
+            check(f"{rule['alert']} {what}" in [c["name"] for c in cases], f"no case '{rule['alert']} {what}'")
+
+
+def dashboard_expressions(dashboard):
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            for at in panel, target:
+                check_equal(at["datasource"]["uid"], "${datasource}", f"data source of {panel['title']}")
+            yield target["expr"].replace("$__rate_interval", "5m")
+
+
+@test
+def rules_and_dashboard_name_only_metrics_that_there_are(t):
+    d, _ = relay(t, 1)
+    wait_until(lambda: d.route("r")["accepted"] == 1, "an event")
+    exported = set(re.findall(r"^([a-z_]+)(?:\{| )", d.http("GET", "/metrics").read().decode(), re.M))
+    dashboard = json.loads((MONITORING / "bascule-dashboard.json").read_text())
+    check_equal(dashboard["templating"]["list"][0]["type"], "datasource", "first variable")
+    expressions = list(dashboard_expressions(dashboard))
+    parsed = t.directory / "expressions.yml"  # promtool parses them as rules
+    parsed.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": [
+        {"record": f"e{i}", "expr": e} for i, e in enumerate(expressions)]}]}))
+    promtool("check", "rules", parsed)
+    rules = yaml.safe_load((MONITORING / "bascule.rules.yml").read_text())["groups"][0]["rules"]
+    for text in expressions + [r["expr"] for r in rules]:
+        unknown = set(NAME.findall(text)) - exported
+        check(not unknown, f"{unknown} in {text}")
