@@ -224,7 +224,7 @@ coverage: ## lines that unit tests and simulation reach: build/coverage/index.ht
 		--sort-uncovered --fail-under-line 90 || exit 1; done
 
 mutants: test-binaries ## build deliberate defects one by one; each must be seen by a test (ONLY="NAME…", NO_BROKER=1)
-	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(ALL_CFLAGS) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
+	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(subst ','\'',$(ALL_CFLAGS)) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
 		tests/mutants/run.py $(if $(NO_BROKER),--no-broker) $(ONLY)
 
 soak: ## hours: mutants, oom, sanitizers, valgrind, fuzz, outages, torture, a million seeds (SEEDS, DURATION, KILLS, STEPS="NAME…")
