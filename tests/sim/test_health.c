@@ -62,8 +62,10 @@ TEST(a_route_with_nothing_to_do_is_ready_for_ever)
     turns(&d, 120000);
     CHECK_TEXT(trouble(&d, 200), "");
     health_is(&d, "healthy", 200);
+    d.rig.world.sinks[0].blocked = true;
     world_publish(&d.rig.world, 1); /* the first one after a long silence is not late */
-    turns(&d, 20);
+    turns(&d, 500);
+    CHECK_INT(rig_sink(&d.rig, 0).pending, 1);
     CHECK_TEXT(trouble(&d, 200), "");
     desk_close(&d);
 }
