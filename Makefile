@@ -105,7 +105,7 @@ $(BUILD)/manual/bascule.1: $(BUILD)/bascule packaging/manual/write $(wildcard pa
 	packaging/manual/write $(BUILD)/bascule $(BUILD)/manual
 
 SHARE = $(DESTDIR)$(PREFIX)/share
-install: all manual ## install program, manual, completions, schema, examples below DESTDIR/PREFIX
+install: all manual ## install program, manual, schema, alert rules, dashboard below DESTDIR/PREFIX
 	install -D -m 755 $(BUILD)/bascule $(DESTDIR)$(PREFIX)/bin/bascule
 	install -d $(SHARE)/doc/bascule/examples $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7
 	install -m 644 README.md $(SHARE)/doc/bascule/
@@ -117,6 +117,8 @@ install: all manual ## install program, manual, completions, schema, examples be
 	install -D -m 644 $(BUILD)/manual/_bascule $(SHARE)/zsh/vendor-completions/_bascule
 	install -D -m 644 $(BUILD)/manual/bascule.fish $(SHARE)/fish/vendor_completions.d/bascule.fish
 	install -D -m 644 $(BUILD)/manual/bascule.schema.json $(SHARE)/bascule/bascule.schema.json
+	install -D -m 644 packaging/monitoring/bascule.rules.yml $(SHARE)/bascule/bascule.rules.yml
+	install -D -m 644 packaging/monitoring/bascule-dashboard.json $(SHARE)/bascule/bascule-dashboard.json
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/bascule $(SHARE)/man/man1/bascule.1 $(SHARE)/man/man5/bascule.yaml.5 \
@@ -223,7 +225,7 @@ coverage: ## lines that unit tests and simulation reach: build/coverage/index.ht
 		--sort-uncovered --fail-under-line 90 || exit 1; done
 
 mutants: test-binaries ## build deliberate defects one by one; each must be seen by a test (ONLY="NAME…", NO_BROKER=1)
-	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(ALL_CFLAGS) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
+	@BUILD=$(BUILD) CC='$(CC)' FLAGS='$(subst ','\'',$(ALL_CFLAGS)) -O1 -g0' LIBS='$(LDFLAGS) $(LIBS)' JOBS=$(JOBS) \
 		tests/mutants/run.py $(if $(NO_BROKER),--no-broker) $(ONLY)
 
 soak: ## hours: mutants, oom, sanitizers, valgrind, fuzz, outages, torture, a million seeds (SEEDS, DURATION, KILLS, STEPS="NAME…")

@@ -1,5 +1,6 @@
 #include "bridge/daemon.h"
 #include "bridge/admin/api.h"
+#include "bridge/base/address.h"
 #include "bridge/base/log.h"
 #include "bridge/loop.h"
 #include "bridge/notify.h"
@@ -28,11 +29,12 @@ struct daemon {
     struct config *config; /* that runs */
     struct reload *reload;
     struct api *api;
-    struct http *http;
+    struct http *http, *public; /* public: on a TCP address; NULL: none */
     int64_t now_ms, unix_ms;
     int64_t drain_until_ms; /* 0: not draining */
     int64_t status_at_ms;
     struct watchdog watchdog;
+    struct histogram turns;
     bool told_reloading, reload_again;
 };
 
@@ -153,25 +155,46 @@ static int start_relay(struct daemon *d)
                                      : DAEMON_IO;
 }
 
+/* A server of its own: whoever crowds this one leaves the admin socket's connections alone. */
+static int start_public(struct daemon *d, struct fault *why)
+{
+    struct http_spec http = {
+        .address = d->config->admin_http, .handle = api_handle_public, .arg = d->api
+    };
+
+    if (!http.address)
+        return 0;
+    if (http_open(&http, &d->public, why) != 0)
+        return -1;
+    return loop_watch(d->loop, http_pollfd(d->public), why);
+}
+
 static int start_admin(struct daemon *d)
 {
     const struct config *c = d->config;
     struct reload_spec reload = { d->spec->path, d->relay, d->store };
-    struct api_spec api = { d->relay, d->store, c, d->unix_ms, NULL };
+    struct api_spec api = { .relay = d->relay,
+        .store = d->store,
+        .config = c,
+        .started_ms = d->unix_ms,
+        .turns = &d->turns };
     struct http_spec http = { .path = d->spec->socket ? d->spec->socket : c->admin_socket,
         .group = c->admin_group,
         .handle = api_handle };
     struct fault why = { 0 };
+    struct address address;
 
     if (reload_open(&reload, &d->reload, &why) != 0 ||
         loop_watch(d->loop, reload_pollfd(d->reload), &why) != 0)
         goto fail;
     api.reload = d->reload;
+    if (c->admin_http && address_parse(c->admin_http, &address, &why) == 0)
+        api.port = address.port;
     if (api_open(&api, &d->api, &why) != 0)
         goto fail;
     http.arg = d->api;
     if (http_open(&http, &d->http, &why) == 0 &&
-        loop_watch(d->loop, http_pollfd(d->http), &why) == 0)
+        loop_watch(d->loop, http_pollfd(d->http), &why) == 0 && start_public(d, &why) == 0)
         return 0;
 fail:
     log_say(LOG_LEVEL_ERROR, NULL, NULL, "cannot start: %s", why.text);
@@ -319,6 +342,8 @@ static int turn(struct daemon *d, int64_t *wake_ms)
         wake = d->now_ms; /* the next turn writes what it leaves in the audit */
     (void)api_turn(d->api, d->now_ms, d->unix_ms);
     wake = earlier(wake, http_step(d->http, d->now_ms));
+    if (d->public)
+        wake = earlier(wake, http_step(d->public, d->now_ms));
     if (api_turn(d->api, d->now_ms, d->unix_ms))
         wake = d->now_ms; /* what was asked is done by the next turn */
     tell_status(d);
@@ -339,11 +364,13 @@ static int turns(struct daemon *d)
     int64_t wake_ms = 0;
     int code;
 
-    while ((code = turn(d, &wake_ms)) < 0)
+    while ((code = turn(d, &wake_ms)) < 0) {
+        histogram_add(&d->turns, (loop_now_ms() - d->now_ms) * 1000);
         if (loop_wait(d->loop, wake_ms, &why) != 0) {
             log_say(LOG_LEVEL_ERROR, NULL, NULL, "ending: %s", why.text);
             return DAEMON_BROKEN;
         }
+    }
     return code;
 }
 
@@ -351,6 +378,7 @@ static int turns(struct daemon *d)
 
 static void stop(struct daemon *d, bool clean)
 {
+    http_free(d->public);
     http_free(d->http);
     api_free(d->api);
     reload_free(d->reload);

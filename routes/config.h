@@ -97,7 +97,8 @@ struct config {
     char *store_path;
     int64_t store_max_size, retain_age_ms, retain_bytes;
     char *admin_socket, *admin_group;
-    int log_level; /* enum log_level, base/log.h */
+    char *admin_http; /* address of the public endpoints; NULL: none */
+    int log_level;    /* enum log_level, base/log.h */
     enum config_log_format log_format;
     char hash[65]; /* of all files read, hex; names this configuration */
     char **files;  /* that were read, in order */

@@ -1,4 +1,5 @@
 /* Files to one configuration: finds, reads and hashes them; top level and connections. */
+#include "bridge/base/address.h"
 #include "routes/check.h"
 #include "routes/config_build.h"
 #include "routes/config_tables.h"
@@ -24,7 +25,7 @@ struct store_options {
 
 struct admin_options {
     bool set;
-    char *socket, *group;
+    char *socket, *group, *http;
 };
 
 struct log_options {
@@ -89,6 +90,11 @@ static const struct option admin_table[] = {
         .offset = AT(admin_options, group),
         .default_text = "bascule",
         .help = "Who may use it." },
+    { .name = "http",
+        .type = OPTION_TEXT,
+        .offset = AT(admin_options, http),
+        .help = "Address and port, in numbers, for /metrics, /health, /ready and /live over TCP, "
+                "to anybody who can connect; nothing can be changed there." },
     { 0 },
 };
 
@@ -163,11 +169,23 @@ static void top_keep(struct config *c, struct top_options *top, bool first)
     if (top->admin.set || first) {
         text_move(&c->admin_socket, &top->admin.socket);
         text_move(&c->admin_group, &top->admin.group);
+        text_move(&c->admin_http, &top->admin.http);
     }
     if (top->log.set || first) {
         c->log_level = top->log.level + 1;
         c->log_format = (enum config_log_format)top->log.format;
     }
+}
+
+static void admin_check(
+    const struct config_build *b, const struct yaml_node *root, const struct admin_options *admin)
+{
+    struct address address;
+    struct fault why;
+
+    if (admin->http && address_parse(admin->http, &address, &why) != 0)
+        problem_add(b->problems, PROBLEM_VALUE,
+            yaml_place(b->file, yaml_get(yaml_get(root, "admin"), "http")), "%s", why.text);
 }
 
 static void top_read(struct config_build *b, bool first)
@@ -183,6 +201,7 @@ static void top_read(struct config_build *b, bool first)
         root = NULL;
     }
     options_fill(&in, parts, 2, root && root->kind == YAML_MAP ? root : NULL);
+    admin_check(b, root, &top.admin);
     top_keep(b->config, &top, first);
     option_done(config_top_table, &top);
 }
@@ -390,5 +409,6 @@ void config_free(struct config *c)
     free(c->store_path);
     free(c->admin_socket);
     free(c->admin_group);
+    free(c->admin_http);
     free(c);
 }

@@ -77,6 +77,7 @@ static void entry_end(struct flight *f)
     struct lane *l = f->lane;
 
     f->entry = NULL;
+    l->o->progress_ms = l->kind == LANE_LIVE ? l->o->now_ms : l->o->progress_ms;
     held_forget(l, e);
 }
 
@@ -422,6 +423,17 @@ static void not_sent(struct flight *f, const struct report *r)
     lane_again(f);
 }
 
+static void count_answer(struct outflow *o, const struct flight *f, enum fate fate)
+{
+    struct relay_attempts *a = &o->attempts;
+    bool done = fate == FATE_DELIVERED;
+
+    histogram_add(done ? &a->delivered : &a->failed, (o->now_ms - f->sent_ms) * 1000);
+    a->refused += fate == FATE_REFUSED;
+    a->unsure += fate == FATE_UNSURE;
+    a->unsent += fate == FATE_UNSENT;
+}
+
 void fate_report(struct outflow *o, const struct report *r)
 {
     uint32_t slot = (uint32_t)r->ref;
@@ -429,6 +441,7 @@ void fate_report(struct outflow *o, const struct report *r)
 
     if (!f || !f->lane || !f->sent || f->round != (uint32_t)(r->ref >> 32))
         return;
+    count_answer(o, f, r->fate);
     switch (r->fate) {
     case FATE_DELIVERED:
         delivered(f);

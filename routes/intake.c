@@ -177,6 +177,7 @@ size_t intake_receive(struct intake *i, size_t bytes, int64_t now_ms)
         i->waiting_bytes += b->bytes;
         taken += b->bytes;
         total += b->count + 1;
+        i->received += b->count;
         rate_add(&i->rate, now_ms, b->count);
         ask_known(i);
     }

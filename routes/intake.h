@@ -51,7 +51,7 @@ struct intake {
     bool paused;  /* as the source was told */
     bool stopped; /* draining: takes nothing more */
     bool asking;  /* about the newest batch: whether the log knows its redelivered ids */
-    uint64_t accepted, gaps, duplicates;
+    uint64_t received, accepted, gaps, duplicates;
     struct rate rate;
     struct event *events; /* room for one chunk's */
     size_t event_capacity;

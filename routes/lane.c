@@ -183,6 +183,7 @@ void lane_sent(struct flight *f)
     assert(!f->sent);
     ready_remove(f);
     f->sent = true;
+    f->sent_ms = o->now_ms;
     f->lane->in_flight++;
     o->in_flight++;
     o->in_flight_bytes += f->bytes;
@@ -229,6 +230,8 @@ void lane_flight_done(struct flight *f)
 void lane_finish(struct lane *l, uint64_t seq)
 {
     assert(seq >= l->frontier);
+    if (l->kind == LANE_LIVE)
+        l->o->progress_ms = l->o->now_ms;
     if (seq == l->frontier) {
         l->frontier++;
         if (l->above.n && l->above.at[0].first == l->frontier) {

@@ -24,7 +24,7 @@ int outflow_open(const struct outflow_spec *spec, struct store_sink *stored, int
     o->id = stored->id;
     o->begin_seq = stored->begin_seq;
     o->counts = stored->counts;
-    o->now_ms = now_ms;
+    o->now_ms = o->progress_ms = now_ms;
     o->unix_ms = unix_ms;
     o->clock_base_ms = unix_ms - now_ms;
     o->rate_at_ms = now_ms;
@@ -579,6 +579,9 @@ size_t outflow_collect(struct outflow *o, int64_t now_ms, int64_t unix_ms)
     } while (n == OUTFLOW_BATCH);
     if (total)
         o->moved_ms = now_ms;
+    /* Not every turn: it counts ranges. */
+    if (now_ms - o->progress_ms >= OUTFLOW_PROGRESS_MS && outflow_pending(o) == 0)
+        o->progress_ms = now_ms;
     return total;
 }
 
@@ -794,6 +797,8 @@ void outflow_status(const struct outflow *o, struct relay_sink_status *ret)
         .parked_keys = o->live.keys.parked,
         .in_flight = o->in_flight,
         .oldest_pending_ms = oldest_pending(o),
+        .progress_ms = o->progress_ms,
+        .attempts = o->attempts,
         .rate = rate_per_second(&o->delivered_rate, o->now_ms),
         .balanced = o->balanced,
     };

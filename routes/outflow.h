@@ -9,6 +9,7 @@
 #ifndef BASCULE_OUTFLOW_H
 #define BASCULE_OUTFLOW_H
 
+#include "bridge/base/histogram.h"
 #include "routes/breaker.h"
 #include "routes/feed.h"
 #include "routes/keys.h"
@@ -27,6 +28,8 @@
 #define OUTFLOW_STEPS_MAX 8
 /* A sink whose last report is older than this does not move. */
 #define OUTFLOW_MOVES_MS 100
+/* How exactly a sink knows since when it has had something to do. */
+#define OUTFLOW_PROGRESS_MS 500
 /* Person's retries on their way at a time. */
 #define OUTFLOW_RETRIES_MAX 10000
 
@@ -61,7 +64,7 @@ struct flight {
     uint32_t slot; /* its ref, with `round`, so that a late report of an earlier use is known */
     uint32_t round;
     uint64_t seq;
-    int64_t first_sent_ms;
+    int64_t first_sent_ms, sent_ms; /* unix ms; monotonic, this time */
     bool sent, again, unsure, suspect, probe, rendered;
     size_t bytes;
     struct event in, out; /* as received; as sent, after the steps */
@@ -143,7 +146,9 @@ struct outflow {
     size_t step_count;
     double rate_tokens;
     int64_t rate_at_ms;
-    int64_t moved_ms;       /* when a report came last; 0: never */
+    int64_t moved_ms;    /* when a report came last; 0: never */
+    int64_t progress_ms; /* when it last finished an event or, about, had none */
+    struct relay_attempts attempts;
     int64_t quiet_until_ms; /* the broker's state made it wait */
     uint32_t quiet_tries;
     bool paused, draining;

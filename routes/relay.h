@@ -4,6 +4,7 @@
 #ifndef BASCULE_RELAY_H
 #define BASCULE_RELAY_H
 
+#include "bridge/base/histogram.h"
 #include "routes/config.h"
 #include "store/query.h"
 #include "store/store.h"
@@ -49,6 +50,12 @@ enum relay_breaker {
     RELAY_BREAKER_HALF_OPEN
 };
 
+/* Answers of a sink's broker since it was opened, those to replays and retries too. */
+struct relay_attempts {
+    struct histogram delivered, failed; /* from sending to the answer */
+    uint64_t refused, unsure, unsent;   /* the kinds of `failed` */
+};
+
 struct relay_sink_status {
     const char *name, *connection; /* lent from the config */
     char place[128];               /* "topic orders" */
@@ -66,9 +73,12 @@ struct relay_sink_status {
     uint64_t parked_keys;
     uint64_t in_flight;
     int64_t oldest_pending_ms; /* unix ms of receipt of the oldest unfinished one; 0 none */
-    double rate;               /* delivered per second, over the last 10 s */
-    bool balanced;             /* the conservation sum holds */
-    char error[256];           /* last trouble in plain words, "" when all is well */
+    int64_t
+        progress_ms; /* monotonic: it last finished an event, or (within half a second) had none */
+    struct relay_attempts attempts;
+    double rate;     /* delivered per second, over the last 10 s */
+    bool balanced;   /* the conservation sum holds */
+    char error[256]; /* last trouble in plain words, "" when all is well */
 };
 
 struct relay_route_status {
@@ -81,6 +91,7 @@ struct relay_route_status {
     char held_back[128]; /* why the source is not read though not paused by a person:
                           * "store is full", "backlog over its share"; "" */
     uint64_t accepted;   /* since the route began */
+    uint64_t received;   /* taken from the source since it was opened, refused ones too */
     uint64_t duplicates; /* refused redeliveries */
     uint64_t gaps;       /* recorded since start */
     uint64_t next_seq, first_seq;

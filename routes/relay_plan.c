@@ -476,6 +476,7 @@ static void check_fixed(struct planning *p)
         { "store.path", same_text(now->store_path, next->store_path) },
         { "admin.socket", same_text(now->admin_socket, next->admin_socket) },
         { "admin.group", same_text(now->admin_group, next->admin_group) },
+        { "admin.http", same_text(now->admin_http, next->admin_http) },
     };
 
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)

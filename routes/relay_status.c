@@ -21,6 +21,7 @@ void relay_route_status(const struct relay *r, size_t index, struct relay_route_
         .going = c->going,
         .paused_since_ms = route->paused_since_ms,
         .accepted = route->tail.next_seq - 1,
+        .received = i->received,
         .gaps = i->gaps,
         .next_seq = route->tail.next_seq,
         .first_seq = route->first_seq,

@@ -394,6 +394,7 @@ int store_collect(struct store *s, struct fault *why)
     s->usage.commits = s->usage_now.commits;
     s->usage.commit_us_last = s->usage_now.commit_us_last;
     s->usage.commit_us_max = s->usage_now.commit_us_max;
+    s->usage.commit_times = s->usage_now.commit_times;
     while ((q = question_take(&s->answered)) != NULL)
         question_put(q->is_query ? &s->taken_queries : &s->taken_reads, q);
     (void)pthread_mutex_unlock(&s->mutex);

@@ -12,6 +12,7 @@
 #include "bridge/base/buf.h"
 #include "bridge/base/event.h"
 #include "bridge/base/fault.h"
+#include "bridge/base/histogram.h"
 #include "store/block.h"
 #include "store/ranges.h"
 
@@ -303,6 +304,7 @@ struct store_usage {
     int64_t events_appended; /* since start */
     uint64_t commits;
     int64_t commit_us_last, commit_us_max;
+    struct histogram commit_times;
 };
 void store_usage(const struct store *s, struct store_usage *ret);
 

@@ -443,6 +443,7 @@ static void tell(struct store *s, struct txn *done, bool kept, int result, const
         s->usage_now.commit_us_last = s->commit_us;
         if (s->commit_us > s->usage_now.commit_us_max)
             s->usage_now.commit_us_max = s->commit_us;
+        histogram_add(&s->usage_now.commit_times, s->commit_us);
         s->done_number = done->number;
     }
     if (result == 0)

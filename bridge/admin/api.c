@@ -21,6 +21,8 @@ struct api {
 
 #define ENDPOINT(method, path, handle) { method, path, handle },
 const struct api_endpoint api_endpoints[] = { API_ENDPOINTS(ENDPOINT){ NULL, NULL, NULL } };
+static const struct api_endpoint public_endpoints[] = { API_PUBLIC_ENDPOINTS(ENDPOINT){
+    NULL, NULL, NULL } };
 #undef ENDPOINT
 
 int api_open(const struct api_spec *spec, struct api **ret, struct fault *why)
@@ -93,12 +95,19 @@ no:
     return -1;
 }
 
-static const struct api_endpoint *find(struct call *c, bool *path_known)
+/* The server leaves out the body that a HEAD does not want. */
+static bool is_method(const struct api_endpoint *e, const char *method)
 {
-    for (const struct api_endpoint *e = api_endpoints; e->path; e++) {
+    return strcmp(e->method, strcmp(method, "HEAD") == 0 ? "GET" : method) == 0;
+}
+
+static const struct api_endpoint *find(
+    struct call *c, const struct api_endpoint *among, bool *path_known)
+{
+    for (const struct api_endpoint *e = among; e->path; e++) {
         if (api_match(e->path, http_path(c->request), c->values, CALL_VALUES_MAX) < 0)
             continue;
-        if (strcmp(e->method, http_method(c->request)) == 0)
+        if (is_method(e, http_method(c->request)))
             return e;
         *path_known = true;
         for (size_t i = 0; i < CALL_VALUES_MAX; i++) {
@@ -109,9 +118,8 @@ static const struct api_endpoint *find(struct call *c, bool *path_known)
     return NULL;
 }
 
-void api_handle(void *arg, struct http_request *q)
+static void handle(struct api *a, struct http_request *q, const struct api_endpoint *among)
 {
-    struct api *a = arg;
     struct call *c = calloc(1, sizeof *c);
     const struct api_endpoint *e;
     struct bytes body = http_body(q);
@@ -127,9 +135,11 @@ void api_handle(void *arg, struct http_request *q)
         .store = a->spec.store,
         .config = a->spec.config,
         .reload = a->spec.reload,
+        .turns = a->spec.turns,
+        .port = a->spec.port,
         .now_ms = a->now_ms,
         .unix_ms = a->unix_ms };
-    e = find(c, &path_known);
+    e = find(c, among, &path_known);
     if (body.n)
         c->body = json_loadb((const char *)body.at, body.n, JSON_DEPTH_FLAGS, NULL);
     if (!e)
@@ -139,6 +149,16 @@ void api_handle(void *arg, struct http_request *q)
         call_fail(c, 400, "bad_request", "the body is not a JSON object");
     else
         e->handle(c);
+}
+
+void api_handle(void *arg, struct http_request *q)
+{
+    handle(arg, q, api_endpoints);
+}
+
+void api_handle_public(void *arg, struct http_request *q)
+{
+    handle(arg, q, public_endpoints);
 }
 
 /* ---- arguments ---- */
@@ -260,6 +280,17 @@ static void reply(struct call *c, unsigned status, json_t *json)
 void call_reply(struct call *c, json_t *json)
 {
     reply(c, 200, json);
+}
+
+void call_reply_status(struct call *c, unsigned status, json_t *json)
+{
+    reply(c, status, json);
+}
+
+void call_reply_text(struct call *c, const char *content_type, struct bytes text)
+{
+    http_reply_as(c->request, 200, content_type, text);
+    call_free(c);
 }
 
 void call_refuse(

@@ -13,8 +13,10 @@ struct api_spec {
     struct relay *relay; /* kept, as the next ones */
     struct store *store;
     const struct config *config;
-    int64_t started_ms;    /* unix ms */
-    struct reload *reload; /* kept; NULL: none */
+    int64_t started_ms;            /* unix ms */
+    struct reload *reload;         /* kept; NULL: none */
+    const struct histogram *turns; /* kept; how long turns of the loop took; NULL: unknown */
+    int port;                      /* of the TCP address; 0: none */
 };
 
 struct api_endpoint {
@@ -28,6 +30,8 @@ int api_open(const struct api_spec *spec, struct api **ret, struct fault *why);
 void api_free(struct api *a); /* after http_free(), so that nobody waits any more */
 /* An http_handle with the api as its argument. */
 void api_handle(void *arg, struct http_request *q);
+/* The same for anybody: it knows only what changes nothing and tells no event. */
+void api_handle_public(void *arg, struct http_request *q);
 /* Takes the store's answers in (after relay_turn()), then replies. now_ms is monotonic; handlers
  * see the times of the last turn. Returns true when a person asked for something that the next turn
  * does. */

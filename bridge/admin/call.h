@@ -18,6 +18,8 @@ struct call {
     struct store *store;
     const struct config *config;
     struct reload *reload;
+    const struct histogram *turns;
+    int port;
     int64_t now_ms, unix_ms;       /* of this turn */
     char *values[CALL_VALUES_MAX]; /* from the path */
     json_t *body;                  /* NULL: none */
@@ -43,6 +45,8 @@ int call_texts(struct call *c, const char *name, const char **ret, size_t limit)
 
 /* Exactly one of these ends the call: it is gone afterwards. */
 void call_reply(struct call *c, json_t *json); /* takes json */
+void call_reply_status(struct call *c, unsigned status, json_t *json);
+void call_reply_text(struct call *c, const char *content_type, struct bytes text);
 void call_fail(struct call *c, unsigned status, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void call_fault(struct call *c, const struct fault *why);
@@ -68,7 +72,16 @@ int64_t call_started_ms(const struct call *c);
 int64_t call_configured_ms(const struct call *c);
 const char *call_who(struct call *c, char ret[128]);
 
+/* Whether the route does what it should, as far as it can know (health.c). false: why says in what
+ * not. */
+bool health_route(const struct call *c, size_t route, char *why, size_t limit);
+int64_t health_memory_bytes(void); /* resident; 0: unknown */
+
 /* Endpoints. */
+void api_live(struct call *c);
+void api_ready(struct call *c);
+void api_health(struct call *c);
+void api_metrics(struct call *c);
 void api_status(struct call *c);
 void api_route(struct call *c);
 void api_version(struct call *c);

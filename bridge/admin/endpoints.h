@@ -4,7 +4,17 @@
 #define BASCULE_ENDPOINTS_H
 
 /* clang-format off */
+/* These change nothing and tell no event: they are answered on the TCP address too, alone. */
+#define API_PUBLIC_ENDPOINTS(X) \
+    X("GET", "/live", api_live) \
+    X("GET", "/ready", api_ready) \
+    X("GET", "/health", api_health) \
+    X("GET", "/health/live", api_live) \
+    X("GET", "/health/ready", api_ready) \
+    X("GET", "/metrics", api_metrics)
+
 #define API_ENDPOINTS(X) \
+    API_PUBLIC_ENDPOINTS(X) \
     X("GET", "/v1/version", api_version) \
     X("GET", "/v1/status", api_status) \
     X("POST", "/v1/plan", api_plan) \

@@ -1,10 +1,13 @@
 #include "bridge/admin/http.h"
+#include "bridge/base/address.h"
 #include "bridge/base/buf.h"
 #include "bridge/base/log.h"
 
 #include <errno.h>
 #include <grp.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -19,9 +22,11 @@
 struct http {
     struct MHD_Daemon *daemon;
     int listener, epoll, server_epoll;
-    bool listening;    /* the listener is in our epoll set */
-    int64_t accept_ms; /* not before */
-    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    bool listening;                                         /* the listener is in our epoll set */
+    int64_t accept_ms;                                      /* not before */
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": TCP */
+    char name[160];                                         /* for people */
+    size_t body_max;
     http_handle *handle;
     void *arg;
     size_t body_bytes; /* of all requests */
@@ -98,6 +103,39 @@ static int listen_at(struct http *h, const char *group, struct fault *why)
     return 0;
 }
 
+static int listen_path(struct http *h, const char *path, const char *group, struct fault *why)
+{
+    if (strlen(path) >= sizeof h->path)
+        return fault_set(why, FAULT_INPUT, 0, "admin socket %s: the path is longer than %zu bytes",
+            path, sizeof h->path - 1);
+    memcpy(h->path, path, strlen(path));
+    (void)snprintf(h->name, sizeof h->name, "admin socket %s", path);
+    if (listen_at(h, group, why) == 0)
+        return 0;
+    h->path[0] = '\0'; /* what stands there is not ours */
+    return -1;
+}
+
+static int listen_tcp(struct http *h, const char *text, struct fault *why)
+{
+    struct address where;
+    int one = 1;
+
+    (void)snprintf(h->name, sizeof h->name, "admin.http %s", text);
+    if (address_parse(text, &where, why) != 0)
+        return -1;
+    h->listener =
+        socket(where.at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+    /* Connections of the last process that linger are no reason not to listen. */
+    if (h->listener < 0 ||
+        setsockopt(h->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        bind(h->listener, (struct sockaddr *)&where.at, where.n) != 0 ||
+        listen(h->listener, HTTP_CONNECTIONS_MAX) != 0)
+        return fault_set(why, errno == EADDRINUSE ? FAULT_RETRY : FAULT_BROKEN, errno, "%s: %s",
+            h->name, strerror(errno));
+    return 0;
+}
+
 /* ---- requests ---- */
 
 static void read_peer(struct http_request *q)
@@ -108,7 +146,8 @@ static void read_peer(struct http_request *q)
     socklen_t n = sizeof who;
 
     q->peer = (struct http_peer){ -1, -1 };
-    if (info && getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0)
+    if (q->http->path[0] && info &&
+        getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0)
         q->peer = (struct http_peer){ (int64_t)who.uid, who.pid };
 }
 
@@ -124,7 +163,7 @@ static struct http_request *request_open(
     q->state = REQUEST_READING;
     q->method = strdup(method);
     q->path = strdup(url);
-    buf_init(&q->body, HTTP_BODY_MAX);
+    buf_init(&q->body, h->body_max);
     q->next = h->requests;
     q->here = &h->requests;
     if (q->next)
@@ -241,13 +280,19 @@ struct http_peer http_peer(const struct http_request *q)
 
 void http_reply(struct http_request *q, unsigned status, struct bytes json)
 {
+    http_reply_as(q, status, "application/json", json);
+}
+
+void http_reply_as(
+    struct http_request *q, unsigned status, const char *content_type, struct bytes body)
+{
     bool suspended = q->state == REQUEST_SUSPENDED;
 
     /* libmicrohttpd copies; its parameter is not const for older callers only. */
     q->response =
-        MHD_create_response_from_buffer(json.n, (void *)(uintptr_t)json.at, MHD_RESPMEM_MUST_COPY);
+        MHD_create_response_from_buffer(body.n, (void *)(uintptr_t)body.at, MHD_RESPMEM_MUST_COPY);
     if (q->response)
-        (void)MHD_add_response_header(q->response, "Content-Type", "application/json");
+        (void)MHD_add_response_header(q->response, "Content-Type", content_type);
     q->status = status;
     q->state = REQUEST_REPLIED;
     if (suspended)
@@ -284,7 +329,7 @@ static void accept_waiting(struct http *h, int64_t now_ms)
     if (h->accept_ms > now_ms)
         return;
     while ((room = has_room(h))) {
-        struct sockaddr_un from;
+        struct sockaddr_storage from;
         socklen_t n = sizeof from;
         int fd = accept4(h->listener, (struct sockaddr *)&from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -294,7 +339,7 @@ static void accept_waiting(struct http *h, int64_t now_ms)
             break;
         } else if (errno != EINTR && errno != ECONNABORTED) {
             if (h->accept_ms == 0)
-                log_say(LOG_LEVEL_WARN, NULL, NULL, "admin socket: takes no connection: %s",
+                log_say(LOG_LEVEL_WARN, NULL, NULL, "%s: takes no connection: %s", h->name,
                     strerror(errno));
             h->accept_ms = now_ms + ACCEPT_AGAIN_MS;
             set_listening(h, false);
@@ -318,17 +363,16 @@ static int daemon_start(struct http *h, struct fault *why)
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
     if (!h->daemon)
-        return fault_set(why, FAULT_BROKEN, errno,
-            "admin socket %s: HTTP server does not start: %s", h->path, strerror(errno));
+        return fault_set(why, FAULT_BROKEN, errno, "%s: HTTP server does not start: %s", h->name,
+            strerror(errno));
     info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (!info || info->epoll_fd < 0)
-        return fault_set(
-            why, FAULT_BROKEN, 0, "admin socket %s: HTTP server without epoll", h->path);
+        return fault_set(why, FAULT_BROKEN, 0, "%s: HTTP server without epoll", h->name);
     h->server_epoll = info->epoll_fd;
     h->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (h->epoll < 0 || epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->server_epoll, &e) != 0)
-        return fault_set(why, FAULT_BROKEN, errno, "admin socket %s: cannot be watched: %s",
-            h->path, strerror(errno));
+        return fault_set(
+            why, FAULT_BROKEN, errno, "%s: cannot be watched: %s", h->name, strerror(errno));
     set_listening(h, true);
     return 0;
 }
@@ -342,16 +386,10 @@ int http_open(const struct http_spec *spec, struct http **ret, struct fault *why
     h->listener = h->epoll = -1;
     h->handle = spec->handle;
     h->arg = spec->arg;
-    if (strlen(spec->path) >= sizeof h->path) {
-        fault_set(why, FAULT_INPUT, 0, "admin socket %s: the path is longer than %zu bytes",
-            spec->path, sizeof h->path - 1);
+    h->body_max = spec->address ? 0 : HTTP_BODY_MAX;
+    if (spec->address ? listen_tcp(h, spec->address, why) != 0
+                      : listen_path(h, spec->path, spec->group, why) != 0)
         goto fail;
-    }
-    memcpy(h->path, spec->path, strlen(spec->path));
-    if (listen_at(h, spec->group, why) != 0) {
-        h->path[0] = '\0'; /* what stands there is not ours */
-        goto fail;
-    }
     if (daemon_start(h, why) != 0)
         goto fail;
     *ret = h;

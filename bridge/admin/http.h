@@ -21,8 +21,10 @@ struct http_peer {
 typedef void http_handle(void *arg, struct http_request *q);
 
 struct http_spec {
-    const char *path;  /* of the socket; a stale one is replaced, a living one refused */
-    const char *group; /* that may use it; NULL or unknown here: only the owner's group */
+    const char *path;    /* of the socket; a stale one is replaced, a living one refused */
+    const char *address; /* NULL, or in its place: a TCP address (address.h), where no request may
+                          * have a body */
+    const char *group;   /* that may use it; NULL or unknown here: only the owner's group */
     http_handle *handle;
     void *arg;
 };
@@ -46,5 +48,8 @@ struct http_peer http_peer(const struct http_request *q);
 
 /* Exactly one per request. The body is copied. After it q is gone. */
 void http_reply(struct http_request *q, unsigned status, struct bytes json);
+/* The same with another content type. */
+void http_reply_as(
+    struct http_request *q, unsigned status, const char *content_type, struct bytes body);
 
 #endif

@@ -37,7 +37,10 @@ static void bridge_open(void)
     world_publish(&d.rig.world, 50);
     for (int i = 0; i < 100; i++)
         rig_turn(&d.rig, false);
-    api = (struct api_spec){ d.rig.relay, d.rig.store, &d.rig.config, d.rig.unix_ms, NULL };
+    api = (struct api_spec){ .relay = d.rig.relay,
+        .store = d.rig.store,
+        .config = &d.rig.config,
+        .started_ms = d.rig.unix_ms };
     if (api_open(&api, &d.api, &why) != 0)
         abort();
     http.arg = d.api;

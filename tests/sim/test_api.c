@@ -1,112 +1,20 @@
 /* The admin socket over a whole bridge: real store, real relay, real HTTP; scripted brokers and a
  * fake clock underneath. */
-#include "bridge/admin/api.h"
-#include "bridge/cli/client.h"
 #include "tests/harness.h"
-#include "tests/sim/rig.h"
+#include "tests/sim/desk.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-struct desk {
-    struct rig rig;
-    struct api *api;
-    struct http *http;
-    char *path;
-};
-
-static void desk_open(struct desk *d)
-{
-    struct http_spec http = { .path = "sock", .handle = api_handle };
-    struct fault why;
-    struct api_spec api;
-
-    rig_start(&d->rig);
-    d->path = strdup("store.db");
-    d->rig.config.store_path = d->path;
-    api = (struct api_spec){ d->rig.relay, d->rig.store, &d->rig.config, d->rig.unix_ms, NULL };
-    if (api_open(&api, &d->api, &why) != 0)
-        harness_fail(__FILE__, __LINE__, "%s", why.text);
-    http.arg = d->api;
-    if (http_open(&http, &d->http, &why) != 0)
-        harness_fail(__FILE__, __LINE__, "%s", why.text);
-}
-
-static void desk_close(struct desk *d)
-{
-    http_free(d->http);
-    api_free(d->api);
-    rig_done(&d->rig);
-    free(d->path);
-}
-
-/* As the daemon does it. */
-static void desk_turn(struct desk *d)
-{
-    rig_turn(&d->rig, false);
-    (void)api_turn(d->api, d->rig.now_ms, d->rig.unix_ms);
-    (void)http_step(d->http, d->rig.now_ms);
-    (void)api_turn(d->api, d->rig.now_ms, d->rig.unix_ms);
-}
-
-struct asking {
-    const char *method, *path;
-    json_t *body;
-    struct client_answer answer;
-    struct fault why;
-    int result;
-    atomic_bool done;
-};
-
-static void *ask_thread(void *arg)
-{
-    struct asking *a = arg;
-
-    a->result = client_ask("sock", a->method, a->path, a->body, &a->answer, &a->why);
-    atomic_store(&a->done, true);
-    return NULL;
-}
-
-/* Asks from a thread of its own, while the bridge turns. */
-static json_t *ask(struct desk *d, const char *method, const char *path, json_t *body, int status)
-{
-    struct asking a = { .method = method, .path = path, .body = body };
-    pthread_t thread;
-
-    CHECK_INT(pthread_create(&thread, NULL, ask_thread, &a), 0);
-    while (!atomic_load(&a.done))
-        desk_turn(d);
-    CHECK_INT(pthread_join(thread, NULL), 0);
-    json_decref(body);
-    if (a.result != 0)
-        harness_fail(__FILE__, __LINE__, "%s %s: %s", method, path, a.why.text);
-    if (a.answer.status != status)
-        harness_fail(__FILE__, __LINE__, "%s %s: %d, not %d: %s", method, path, a.answer.status,
-            status, json_dumps(a.answer.json, 0));
-    if (status >= 400) {
-        CHECK(json_is_string(json_object_get(a.answer.json, "code")));
-        CHECK(json_is_string(json_object_get(a.answer.json, "message")));
-        CHECK(json_object_get(a.answer.json, "details"));
-    }
-    return a.answer.json;
-}
-
-static json_t *get(struct desk *d, const char *path)
-{
-    return ask(d, "GET", path, NULL, 200);
-}
-
-static json_t *post(struct desk *d, const char *path, json_t *body)
-{
-    return ask(d, "POST", path, body, 200);
-}
-
 static void refused(struct desk *d, const char *method, const char *path, json_t *body, int status)
 {
-    json_decref(ask(d, method, path, body, status));
+    json_t *a = desk_ask(d, method, path, body, status);
+
+    CHECK(json_is_string(json_object_get(a, "code")));
+    CHECK(json_is_string(json_object_get(a, "message")));
+    CHECK(json_object_get(a, "details"));
+    json_decref(a);
 }
 
 static void settle(struct desk *d)
@@ -157,7 +65,7 @@ TEST(api_status_tells_routes_sinks_store_and_connections)
     json_t *a, *route, *sink;
 
     with_dead(&d, 20);
-    a = get(&d, "/v1/status");
+    a = desk_get(&d, "/v1/status");
     route = json_array_get(json_object_get(a, "routes"), 0);
     sink = json_array_get(json_object_get(route, "sinks"), 0);
     CHECK_TEXT(text(route, "name"), "orders");
@@ -170,10 +78,10 @@ TEST(api_status_tells_routes_sinks_store_and_connections)
     CHECK(number(json_object_get(a, "store"), "used_bytes") > 0);
     CHECK_TEXT(text(json_array_get(json_object_get(a, "connections"), 0), "name"), "world");
     json_decref(a);
-    a = get(&d, "/v1/routes/orders");
+    a = desk_get(&d, "/v1/routes/orders");
     CHECK_TEXT(text(json_object_get(a, "route"), "name"), "orders");
     json_decref(a);
-    a = get(&d, "/v1/version");
+    a = desk_get(&d, "/v1/version");
     CHECK_INT(number(a, "api"), 1);
     json_decref(a);
     refused(&d, "GET", "/v1/routes/nobody", NULL, 404);
@@ -189,26 +97,26 @@ TEST(api_pause_holds_resume_goes_on_and_both_are_on_record)
 
     rig_init(&d.rig, 78, 2);
     desk_open(&d);
-    json_decref(post(&d, "/v1/routes/orders/sinks/one/pause", NULL));
+    json_decref(desk_post(&d, "/v1/routes/orders/sinks/one/pause", NULL));
     world_publish(&d.rig.world, 10);
     for (int i = 0; i < 200; i++)
         desk_turn(&d);
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 0);
     CHECK_INT(rig_sink(&d.rig, 1).counts.delivered, 10);
     CHECK_CONTAINS(rig_sink(&d.rig, 0).paused_by, "uid ");
-    json_decref(post(&d, "/v1/routes/orders/sinks/one/resume", NULL));
+    json_decref(desk_post(&d, "/v1/routes/orders/sinks/one/resume", NULL));
     settle(&d);
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 10);
-    json_decref(post(&d, "/v1/routes/orders/pause", NULL));
+    json_decref(desk_post(&d, "/v1/routes/orders/pause", NULL));
     world_publish(&d.rig.world, 10);
     for (int i = 0; i < 200; i++)
         desk_turn(&d);
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 10);
     CHECK(!d.rig.world.events[19].acknowledged);
-    json_decref(post(&d, "/v1/routes/orders/resume", NULL));
+    json_decref(desk_post(&d, "/v1/routes/orders/resume", NULL));
     settle(&d);
     refused(&d, "POST", "/v1/routes/orders/sinks/nine/pause", NULL, 400);
-    a = get(&d, "/v1/audit");
+    a = desk_get(&d, "/v1/audit");
     CHECK(row_count(a) >= 5);
     CHECK_TEXT(text(row(a, 0), "what"), "pause");
     CHECK_TEXT(text(row(a, 0), "object"), "orders/one");
@@ -228,14 +136,16 @@ TEST(api_breaker_opens_by_hand_and_resets)
     desk_open(&d);
     refused(
         &d, "POST", "/v1/routes/orders/sinks/one/breaker", json_pack("{s:s}", "open", "yes"), 400);
-    json_decref(post(&d, "/v1/routes/orders/sinks/one/breaker", json_pack("{s:b}", "open", 1)));
+    json_decref(
+        desk_post(&d, "/v1/routes/orders/sinks/one/breaker", json_pack("{s:b}", "open", 1)));
     world_publish(&d.rig.world, 10);
     for (int i = 0; i < 200; i++)
         desk_turn(&d);
     CHECK_INT(rig_sink(&d.rig, 0).breaker, RELAY_BREAKER_OPEN);
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 0);
     CHECK_INT(rig_sink(&d.rig, 1).counts.delivered, 10);
-    json_decref(post(&d, "/v1/routes/orders/sinks/one/breaker", json_pack("{s:b}", "open", 0)));
+    json_decref(
+        desk_post(&d, "/v1/routes/orders/sinks/one/breaker", json_pack("{s:b}", "open", 0)));
     settle(&d);
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 10);
     desk_close(&d);
@@ -247,7 +157,7 @@ TEST(api_drain_of_one_sink_feeds_it_no_more_and_leaves_the_other)
 
     rig_init(&d.rig, 80, 2);
     desk_open(&d);
-    json_decref(post(&d, "/v1/routes/orders/sinks/one/drain", NULL));
+    json_decref(desk_post(&d, "/v1/routes/orders/sinks/one/drain", NULL));
     world_publish(&d.rig.world, 10);
     for (int i = 0; i < 200; i++)
         desk_turn(&d);
@@ -255,7 +165,7 @@ TEST(api_drain_of_one_sink_feeds_it_no_more_and_leaves_the_other)
     CHECK_INT(rig_sink(&d.rig, 0).pending, 10);
     CHECK_INT(rig_sink(&d.rig, 1).counts.delivered, 10);
     CHECK(rig_sink(&d.rig, 0).draining);
-    json_decref(post(&d, "/v1/routes/orders/sinks/one/resume", NULL));
+    json_decref(desk_post(&d, "/v1/routes/orders/sinks/one/resume", NULL));
     settle(&d);
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 10);
     desk_close(&d);
@@ -268,28 +178,28 @@ TEST(api_dead_letters_are_listed_in_pages_grouped_and_shown)
     char path[64];
 
     with_dead(&d, 50);
-    a = get(&d, "/v1/dead-letters?limit=4");
+    a = desk_get(&d, "/v1/dead-letters?limit=4");
     CHECK_INT(row_count(a), 4);
     CHECK(json_is_true(json_object_get(a, "more")));
     (void)snprintf(path, sizeof path, "/v1/dead-letters?limit=9&after=%lld", number(a, "after"));
     json_decref(a);
-    a = get(&d, path);
+    a = desk_get(&d, path);
     CHECK_INT(row_count(a), 6);
     CHECK(!json_is_true(json_object_get(a, "more")));
     json_decref(a);
-    a = get(&d, "/v1/dead-letters/groups");
+    a = desk_get(&d, "/v1/dead-letters/groups");
     CHECK_INT(row_count(a), 1);
     CHECK_INT(number(row(a, 0), "count"), 10);
     CHECK_TEXT(text(row(a, 0), "sink"), "one");
     (void)snprintf(path, sizeof path, "/v1/dead-letters/%lld", number(row(a, 0), "example"));
     json_decref(a);
-    a = get(&d, path);
+    a = desk_get(&d, path);
     CHECK_TEXT(text(a, "reason"), "refused");
     CHECK_CONTAINS(text(a, "body"), "event ");
     CHECK_CONTAINS(text(a, "origin"), "origin-");
     CHECK(json_is_array(json_object_get(a, "attempt_list")));
     json_decref(a);
-    a = get(&d, "/v1/dead-letters?sink=two");
+    a = desk_get(&d, "/v1/dead-letters?sink=two");
     CHECK_INT(row_count(a), 0);
     json_decref(a);
     refused(&d, "GET", "/v1/dead-letters/999", NULL, 404);
@@ -305,13 +215,13 @@ TEST(api_an_edited_dead_letter_goes_as_edited_and_keeps_what_came_in)
     json_t *a;
 
     with_dead(&d, 5);
-    json_decref(post(&d, "/v1/dead-letters/1/edit",
+    json_decref(desk_post(&d, "/v1/dead-letters/1/edit",
         json_pack("{s:s, s:{s:s}}", "body", "event 4", "set_headers", "mended", "yes")));
-    a = get(&d, "/v1/dead-letters/1");
+    a = desk_get(&d, "/v1/dead-letters/1");
     CHECK_TEXT(text(a, "body"), "event 3");
     CHECK_TEXT(text(a, "edited_body"), "event 4");
     json_decref(a);
-    a = post(&d, "/v1/dead-letters/retry", json_pack("{s:i}", "number", 1));
+    a = desk_post(&d, "/v1/dead-letters/retry", json_pack("{s:i}", "number", 1));
     CHECK_INT(number(a, "changed"), 1);
     json_decref(a);
     for (int i = 0; i < 200; i++)
@@ -330,7 +240,7 @@ TEST(api_dead_letters_are_dropped_and_retried_by_filter)
     json_t *a;
 
     with_dead(&d, 50);
-    a = post(
+    a = desk_post(
         &d, "/v1/dead-letters/drop", json_pack("{s:i, s:s}", "number", 2, "because", "a test"));
     CHECK_INT(number(a, "changed"), 1);
     json_decref(a);
@@ -339,19 +249,19 @@ TEST(api_dead_letters_are_dropped_and_retried_by_filter)
     CHECK_INT(rig_sink(&d.rig, 0).counts.dropped_person, 1);
     refused(&d, "POST", "/v1/dead-letters/drop", json_pack("{s:i}", "number", 2), 404);
     d.rig.world.sinks[0].refuse_every = 0;
-    a = post(&d, "/v1/dead-letters/retry",
+    a = desk_post(&d, "/v1/dead-letters/retry",
         json_pack("{s:s, s:s, s:i}", "route", "orders", "reason", "refused", "limit", 5));
     CHECK_INT(number(a, "changed"), 5);
     CHECK(json_is_true(json_object_get(a, "more")));
     json_decref(a);
-    a = post(&d, "/v1/dead-letters/retry", json_pack("{s:s}", "sink", "one"));
+    a = desk_post(&d, "/v1/dead-letters/retry", json_pack("{s:s}", "sink", "one"));
     CHECK(!json_is_true(json_object_get(a, "more")));
     json_decref(a);
     for (int i = 0; i < 300; i++)
         desk_turn(&d);
     CHECK_INT(rig_sink(&d.rig, 0).counts.dead, 0);
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 49);
-    a = get(&d, "/v1/audit");
+    a = desk_get(&d, "/v1/audit");
     CHECK_TEXT(text(row(a, 0), "what"), "dead_letter_drop");
     CHECK_CONTAINS(text(row(a, 0), "detail"), "a test");
     json_decref(a);
@@ -364,7 +274,7 @@ TEST(api_a_filter_touches_no_other_dead_letter)
     json_t *a;
 
     with_dead(&d, 50);
-    a = post(&d, "/v1/dead-letters/drop",
+    a = desk_post(&d, "/v1/dead-letters/drop",
         json_pack("{s:s, s:i, s:i}", "route", "orders", "first_seq", 4, "last_seq", 4));
     CHECK_INT(number(a, "changed"), 1);
     json_decref(a);
@@ -391,18 +301,18 @@ TEST(api_a_group_is_retried_by_its_cause)
     for (int i = 0; i < 300; i++)
         desk_turn(&d);
     d.rig.world.sinks[0].unroutable = 0;
-    a = get(&d, "/v1/dead-letters/groups");
+    a = desk_get(&d, "/v1/dead-letters/groups");
     CHECK_INT(row_count(a), 2);
     group = json_deep_copy(row(a, 1));
     json_decref(a);
     CHECK_TEXT(text(group, "reason"), "unroutable");
-    a = post(&d, "/v1/dead-letters/retry",
+    a = desk_post(&d, "/v1/dead-letters/retry",
         json_pack("{s:O, s:O, s:O, s:O, s:O}", "route", json_object_get(group, "route"), "sink",
             json_object_get(group, "sink"), "reason", json_object_get(group, "reason"), "code",
             json_object_get(group, "code"), "text", json_object_get(group, "text")));
     CHECK_INT(number(a, "changed"), 1);
     json_decref(a);
-    a = post(
+    a = desk_post(
         &d, "/v1/dead-letters/retry", json_pack("{s:i, s:s}", "code", -192, "text", "no such"));
     CHECK_INT(number(a, "changed"), 0);
     json_decref(a);
@@ -415,12 +325,12 @@ TEST(api_a_group_is_retried_by_its_cause)
 
 static json_t *job_after(struct desk *d, const char *path, const char *state, int turns_max)
 {
-    json_t *a = get(d, path);
+    json_t *a = desk_get(d, path);
 
     while (strcmp(text(a, "state"), state) != 0 && turns_max-- > 0) {
         json_decref(a);
         desk_turn(d);
-        a = get(d, path);
+        a = desk_get(d, path);
     }
     CHECK_TEXT(text(a, "state"), state);
     return a;
@@ -432,7 +342,7 @@ TEST(api_a_replay_is_planned_run_and_counted)
     json_t *a;
 
     with_dead(&d, 50);
-    a = post(&d, "/v1/replays",
+    a = desk_post(&d, "/v1/replays",
         json_pack("{s:s, s:i, s:i, s:s}", "route", "orders", "first_seq", 1, "last_seq", 20,
             "to_sink", "orders/two"));
     CHECK_TEXT(text(a, "state"), "planned");
@@ -444,13 +354,13 @@ TEST(api_a_replay_is_planned_run_and_counted)
     CHECK(number(json_array_get(json_object_get(a, "parts"), 0), "bytes") > 0);
     json_decref(a);
     CHECK_INT(d.rig.world.sinks[1].replayed, 0);
-    json_decref(post(&d, "/v1/replays/1/run", NULL));
+    json_decref(desk_post(&d, "/v1/replays/1/run", NULL));
     a = job_after(&d, "/v1/replays/1", "done", 500);
     CHECK_INT(number(a, "delivered"), 20);
     json_decref(a);
     CHECK_INT(d.rig.world.sinks[1].replayed, 20);
     CHECK_INT(rig_sink(&d.rig, 1).counts.delivered, 50); /* first deliveries alone */
-    a = get(&d, "/v1/replays");
+    a = desk_get(&d, "/v1/replays");
     CHECK_INT(row_count(a), 1);
     json_decref(a);
     refused(&d, "POST", "/v1/replays/1/run", NULL, 400);
@@ -472,12 +382,12 @@ TEST(api_a_replay_pauses_resumes_and_is_cancelled)
     uint32_t sent;
 
     with_dead(&d, 200);
-    json_decref(post(&d, "/v1/replays",
+    json_decref(desk_post(&d, "/v1/replays",
         json_pack("{s:s, s:s, s:i}", "route", "orders", "sink", "two", "rate", 1000)));
-    json_decref(post(&d, "/v1/replays/1/run", NULL));
+    json_decref(desk_post(&d, "/v1/replays/1/run", NULL));
     while (d.rig.world.sinks[1].replayed == 0)
         desk_turn(&d);
-    json_decref(post(&d, "/v1/replays/1/pause", NULL));
+    json_decref(desk_post(&d, "/v1/replays/1/pause", NULL));
     for (int i = 0; i < 50; i++)
         desk_turn(&d);
     sent = d.rig.world.sinks[1].replayed;
@@ -485,10 +395,10 @@ TEST(api_a_replay_pauses_resumes_and_is_cancelled)
     for (int i = 0; i < 300; i++)
         desk_turn(&d);
     CHECK_INT(d.rig.world.sinks[1].replayed, sent);
-    json_decref(post(&d, "/v1/replays/1/resume", NULL));
+    json_decref(desk_post(&d, "/v1/replays/1/resume", NULL));
     while (d.rig.world.sinks[1].replayed == sent)
         desk_turn(&d);
-    json_decref(post(&d, "/v1/replays/1/cancel", NULL));
+    json_decref(desk_post(&d, "/v1/replays/1/cancel", NULL));
     a = job_after(&d, "/v1/replays/1", "cancelled", 500);
     CHECK(number(a, "delivered") < 200);
     json_decref(a);
@@ -501,7 +411,7 @@ TEST(api_a_plan_that_nobody_runs_ends_as_cancelled)
     struct desk d = { 0 };
 
     with_dead(&d, 20);
-    json_decref(post(&d, "/v1/replays", json_pack("{s:s}", "route", "orders")));
+    json_decref(desk_post(&d, "/v1/replays", json_pack("{s:s}", "route", "orders")));
     d.rig.unix_ms += 3601 * 1000;
     d.rig.now_ms += 3601 * 1000;
     json_decref(job_after(&d, "/v1/replays/1", "cancelled", 100));
@@ -516,17 +426,18 @@ TEST(api_a_dead_letter_of_a_replay_is_retried_after_its_job)
     json_t *a;
 
     with_dead(&d, 20);
-    json_decref(post(&d, "/v1/replays", json_pack("{s:s, s:s}", "route", "orders", "sink", "one")));
-    json_decref(post(&d, "/v1/replays/1/run", NULL));
+    json_decref(
+        desk_post(&d, "/v1/replays", json_pack("{s:s, s:s}", "route", "orders", "sink", "one")));
+    json_decref(desk_post(&d, "/v1/replays/1/run", NULL));
     a = job_after(&d, "/v1/replays/1", "done", 500);
     CHECK_INT(number(a, "delivered"), 16);
     CHECK_INT(number(a, "dead"), 4);
     json_decref(a);
-    a = get(&d, "/v1/dead-letters");
+    a = desk_get(&d, "/v1/dead-letters");
     CHECK_INT(row_count(a), 8); /* a replay does not resolve dead letters */
     json_decref(a);
     d.rig.world.sinks[0].refuse_every = 0;
-    a = post(&d, "/v1/dead-letters/retry", json_pack("{s:s}", "sink", "one"));
+    a = desk_post(&d, "/v1/dead-letters/retry", json_pack("{s:s}", "sink", "one"));
     CHECK_INT(number(a, "changed"), 8);
     json_decref(a);
     for (int i = 0; i < 300; i++)
@@ -535,7 +446,7 @@ TEST(api_a_dead_letter_of_a_replay_is_retried_after_its_job)
     CHECK_INT(rig_sink(&d.rig, 0).counts.dead, 0);
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 20);
     CHECK(rig_sink(&d.rig, 0).balanced);
-    a = get(&d, "/v1/dead-letters");
+    a = desk_get(&d, "/v1/dead-letters");
     CHECK_INT(row_count(a), 0);
     json_decref(a);
     desk_close(&d);
@@ -555,8 +466,8 @@ TEST(api_a_replay_to_a_disabled_sink_is_refused)
         json_pack("{s:s, s:s}", "route", "orders", "to_sink", "orders/two"), 400);
     refused(
         &d, "POST", "/v1/replays", json_pack("{s:s, s:s}", "route", "orders", "sink", "two"), 400);
-    json_decref(post(&d, "/v1/replays", json_pack("{s:s}", "route", "orders")));
-    json_decref(post(&d, "/v1/replays/1/run", NULL));
+    json_decref(desk_post(&d, "/v1/replays", json_pack("{s:s}", "route", "orders")));
+    json_decref(desk_post(&d, "/v1/replays/1/run", NULL));
     json_decref(job_after(&d, "/v1/replays/1", "done", 500));
     desk_close(&d);
 }
@@ -574,7 +485,7 @@ TEST(api_a_plan_leaves_out_what_is_still_pending_and_says_so)
     world_publish(&d.rig.world, 5);
     for (int i = 0; i < 100; i++)
         desk_turn(&d);
-    a = post(&d, "/v1/replays", json_pack("{s:s}", "route", "orders"));
+    a = desk_post(&d, "/v1/replays", json_pack("{s:s}", "route", "orders"));
     CHECK_INT(number(a, "selected"), 10 + 15);
     CHECK_INT(number(a, "left_out"), 5);
     json_decref(a);
@@ -594,18 +505,18 @@ TEST(api_traces_an_event_with_every_attempt)
     world_publish(&d.rig.world, 1);
     for (int i = 0; i < 1000; i++)
         desk_turn(&d);
-    a = get(&d, "/v1/routes/orders/events/1");
+    a = desk_get(&d, "/v1/routes/orders/events/1");
     CHECK_INT(row_count(a), 2);
     CHECK_TEXT(text(row(a, 0), "sink"), "one");
     CHECK_TEXT(text(row(a, 0), "fate"), "dead");
     CHECK_TEXT(text(row(a, 1), "fate"), "delivered");
     json_decref(a);
-    a = get(&d, "/v1/routes/orders/events/1/attempts");
+    a = desk_get(&d, "/v1/routes/orders/events/1/attempts");
     CHECK_INT(row_count(a), 4);
     CHECK(number(row(a, 3), "time_ms") >= number(row(a, 0), "time_ms"));
     CHECK_TEXT(text(row(a, 0), "sink"), "one");
     json_decref(a);
-    a = get(&d, "/v1/events/origin-0");
+    a = desk_get(&d, "/v1/events/origin-0");
     CHECK_INT(row_count(a), 2);
     json_decref(a);
     refused(&d, "GET", "/v1/routes/orders/events/9", NULL, 404);
@@ -621,32 +532,32 @@ TEST(api_events_gaps_and_store_answer)
     int left = 2000;
 
     with_dead(&d, 30);
-    a = get(&d, "/v1/events?route=orders&limit=20&all=true");
+    a = desk_get(&d, "/v1/events?route=orders&limit=20&all=true");
     CHECK_INT(row_count(a), 20);
     CHECK(json_is_true(json_object_get(a, "more")));
     CHECK_CONTAINS(text(row(a, 0), "body"), "event ");
     json_decref(a);
-    a = get(&d, "/v1/events?route=orders&limit=20&after=20");
+    a = desk_get(&d, "/v1/events?route=orders&limit=20&after=20");
     CHECK_INT(row_count(a), 10);
     CHECK_INT(number(row(a, 0), "seq"), 21);
     CHECK(!json_is_true(json_object_get(a, "more")));
     json_decref(a);
     refused(&d, "GET", "/v1/events?after=20", NULL, 400);
-    a = get(&d, "/v1/events?route=orders&first_seq=30&last_seq=30");
+    a = desk_get(&d, "/v1/events?route=orders&first_seq=30&last_seq=30");
     CHECK_INT(row_count(a), 1);
     json_decref(a);
-    a = get(&d, "/v1/gaps");
+    a = desk_get(&d, "/v1/gaps");
     CHECK_INT(row_count(a), 0);
     json_decref(a);
-    a = get(&d, "/v1/store");
+    a = desk_get(&d, "/v1/store");
     CHECK_INT(number(row(a, 0), "events"), 30);
     json_decref(a);
     refused(&d, "GET", "/v1/store/backup", NULL, 404);
     refused(&d, "POST", "/v1/store/backup", json_pack("{s:s}", "path", "here"), 400);
     refused(&d, "POST", "/v1/store/check", json_pack("{s:s}", "salvage", "here"), 400);
-    json_decref(post(&d, "/v1/store/check", json_object()));
+    json_decref(desk_post(&d, "/v1/store/check", json_object()));
     do {
-        a = get(&d, "/v1/store/check");
+        a = desk_get(&d, "/v1/store/check");
         if (json_is_true(json_object_get(a, "running")))
             json_decref(a);
         else
@@ -668,11 +579,11 @@ TEST(api_backs_up_while_events_flow)
     with_dead(&d, 30);
     CHECK(getcwd(here, sizeof here));
     (void)snprintf(path, sizeof path, "%s/copy.db", here);
-    json_decref(post(&d, "/v1/store/backup", json_pack("{s:s}", "path", path)));
+    json_decref(desk_post(&d, "/v1/store/backup", json_pack("{s:s}", "path", path)));
     world_publish(&d.rig.world, 100);
     do {
         json_decref(a);
-        a = get(&d, "/v1/store/backup");
+        a = desk_get(&d, "/v1/store/backup");
     } while (!json_is_true(json_object_get(a, "done")) && left--);
     CHECK(json_is_true(json_object_get(a, "done")));
     json_decref(a);
@@ -731,12 +642,12 @@ TEST(api_clients_that_drip_or_never_read_do_not_hold_the_relay)
     }
     CHECK_INT(rig_sink(&d.rig, 0).counts.delivered, 3000);
     CHECK_INT(rig_sink(&d.rig, 1).counts.delivered, 3000);
-    json_decref(get(&d, "/v1/status"));
+    json_decref(desk_get(&d, "/v1/status"));
     for (size_t i = 0; i < 4; i++)
         (void)close(deaf[i]);
     (void)close(dripping);
     for (int i = 0; i < 20; i++)
         desk_turn(&d);
-    json_decref(get(&d, "/v1/status"));
+    json_decref(desk_get(&d, "/v1/status"));
     desk_close(&d);
 }

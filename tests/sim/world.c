@@ -197,7 +197,7 @@ static bool source_drain(struct source *s)
 static void source_status(const struct source *s, struct link_status *ret)
 {
     (void)s;
-    *ret = (struct link_status){ .state = LINK_UP, .lag = -1 };
+    *ret = (struct link_status){ .state = world_now->source_up ? LINK_UP : LINK_DOWN, .lag = -1 };
 }
 
 static void source_free(struct source *s)

@@ -6,6 +6,7 @@
 #include "bridge/loop.h"
 #include "tests/harness.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -262,6 +263,61 @@ TEST(a_stale_socket_is_replaced_a_living_one_refused)
     CHECK_INT(http_open(&spec, &second, &why), -1);
     CHECK_INT(why.kind, FAULT_RETRY);
     CHECK_INT(access("sock", F_OK), 0);
+    http_free(h);
+}
+
+static int tcp_port;
+
+static int tcp_ask(const char *request, char *answer, size_t n)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)tcp_port) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    size_t have = 0;
+    ssize_t got;
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_INT(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    CHECK_INT(write(fd, request, strlen(request)), (ssize_t)strlen(request));
+    while ((got = read(fd, answer + have, n - 1 - have)) > 0)
+        have += (size_t)got;
+    answer[have] = '\0';
+    (void)close(fd);
+    return atoi(answer + strcspn(answer, " "));
+}
+
+static void ask_over_tcp(void)
+{
+    char answer[1024];
+
+    CHECK_INT(tcp_ask("GET /x HTTP/1.0\r\n\r\n", answer, sizeof answer), 200);
+    CHECK(strstr(answer, "\"path\":\"/x\",\"body\":0,\"pid\":-1"));
+    CHECK_INT(
+        tcp_ask("POST /x HTTP/1.0\r\nContent-Length: 1\r\n\r\nb", answer, sizeof answer), 413);
+}
+
+TEST(a_tcp_address_is_served_without_bodies_and_without_a_known_peer)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET };
+    struct http_spec spec = { .handle = handle };
+    struct http *h = NULL, *second = NULL;
+    struct fault why = { 0 };
+    socklen_t n = sizeof at;
+    char address[32];
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_INT(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    CHECK_INT(getsockname(fd, (struct sockaddr *)&at, &n), 0);
+    (void)close(fd);
+    tcp_port = ntohs(at.sin_port);
+    (void)snprintf(address, sizeof address, "127.0.0.1:%d", tcp_port);
+    spec.address = address;
+    if (http_open(&spec, &h, &why) != 0)
+        harness_fail(__FILE__, __LINE__, "%s", why.text);
+    CHECK_INT(http_open(&spec, &second, &why), -1);
+    CHECK_INT(why.kind, FAULT_RETRY);
+    CHECK(strstr(why.text, address));
+    serve_while(h, ask_over_tcp);
     http_free(h);
 }
 

@@ -1,3 +1,5 @@
+#include "bridge/base/address.h"
+#include "bridge/base/histogram.h"
 #include "bridge/base/backoff.h"
 #include "bridge/base/encoding.h"
 #include "bridge/base/header.h"
@@ -133,6 +135,43 @@ TEST(a_decimal_shows_its_point_where_it_is)
     CHECK_INT(header_value_text(&v, &b), 0);
     CHECK_TEXT(buf_text(&b), "-0.005");
     buf_done(&b);
+}
+
+TEST(an_address_is_numbers_and_a_port)
+{
+    static const char *const bad[] = { "", ":9095", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0",
+        "127.0.0.1:65536", "127.0.0.1:90x", "127.0.0.1:-1", "127.0.0.1:+1", "localhost:9095",
+        "::1:9095", "[::1]", "[]:9095", "[127.0.0.1:9095", "1.2.3:4:5" };
+    struct address a;
+    struct fault why = { 0 };
+
+    CHECK_INT(address_parse("127.0.0.1:9095", &a, &why), 0);
+    CHECK_INT(a.at.ss_family, AF_INET);
+    CHECK_INT(a.port, 9095);
+    CHECK_INT(address_parse("[::1]:65535", &a, &why), 0);
+    CHECK_INT(a.at.ss_family, AF_INET6);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (address_parse(bad[i], &a, &why) == 0)
+            harness_fail(__FILE__, __LINE__, "'%s' was taken", bad[i]);
+    CHECK_INT(why.kind, FAULT_INPUT);
+}
+
+TEST(histograms_count_a_duration_in_the_bucket_it_fits)
+{
+    struct histogram h = { 0 }, sum = { 0 };
+
+    histogram_add(&h, 0);
+    histogram_add(&h, 1000);
+    histogram_add(&h, 1001);
+    histogram_add(&h, INT64_C(3600000000));
+    CHECK_INT(h.buckets[0], 2);
+    CHECK_INT(h.buckets[1], 1);
+    CHECK_INT(h.count, 4);
+    CHECK_INT(h.sum_us, 3600002001);
+    histogram_join(&sum, &h);
+    histogram_join(&sum, &h);
+    CHECK_INT(sum.buckets[0], 4);
+    CHECK_INT(sum.count, 8);
 }
 
 TEST(back_off_stays_within_its_bound_and_grows_to_its_maximum)

@@ -153,6 +153,20 @@ TEST(config_tells_what_is_wrong_with_a_route)
     CHECK_PROBLEM("connections: { a: { type: kafkaa } }\n", "did you mean 'kafka'?");
 }
 
+TEST(config_takes_an_http_address_in_numbers_only)
+{
+    struct loaded l = load("admin: { http: \"[::1]:9095\" }\n");
+
+    CHECK(l.config != NULL);
+    CHECK_TEXT(l.config->admin_http, "[::1]:9095");
+    done(&l);
+    l = load("admin: { http: \"localhost:9095\" }\n");
+    CHECK(l.config == NULL);
+    CHECK(strstr(l.problems.at[0].text, "'localhost:9095' is not an address and a port"));
+    CHECK_INT(l.problems.at[0].place.column, 16);
+    done(&l);
+}
+
 TEST(config_secrets_are_loaded_and_never_shown)
 {
     struct loaded l;
