@@ -3,9 +3,9 @@
  *
  * Inside, work comes in lanes: an ordering domain with its own cursor, keys and held events. The
  * live lane is the sink's first deliveries; the retry lane is dead letters that a person sent
- * again; each leg of a replay job is a lane of its own. Files: outflow.c sends, fates.c takes
- * reports, held.c keeps what was charged with an attempt or waits behind it, lane.c holds flights
- * and keys, render.c turns an event into a message, replay.c runs jobs. */
+ * again; each leg of a replay job is a lane of its own. Files: outflow.c is the sink's life, send.c
+ * sends, fates.c takes reports, held.c keeps what was charged with an attempt or waits behind it,
+ * lane.c holds flights and keys, render.c turns an event into a message, replay.c runs jobs. */
 #ifndef BASCULE_OUTFLOW_H
 #define BASCULE_OUTFLOW_H
 
@@ -223,6 +223,9 @@ uint64_t lane_job(const struct lane *l);
 uint64_t lane_generation(const struct lane *l);
 /* Everything in the lane's set is finished. */
 bool lane_complete(const struct lane *l);
+
+/* send.c: where the log ends for its first deliveries. */
+uint64_t outflow_end(const struct outflow *o);
 
 /* held.c */
 /* Makes a row of a flight's event and keeps track of it; the flight stays. NULL: no memory. */

@@ -47,7 +47,7 @@ DEFECTS = (
            "    return n ? give_block(i, n, received_ms, why) : 0;",
            "    return n > 1 ? give_block(i, n, received_ms, why) : 0;", "whatever_the_seed"),
     # ---- finishing ----
-    defect("cursor-moves-on-send", "routes/outflow.c",
+    defect("cursor-moves-on-send", "routes/send.c",
            "        if (f->first_sent_ms == 0)\n            f->first_sent_ms = o->unix_ms;\n",
            "        if (f->first_sent_ms == 0)\n            f->first_sent_ms = o->unix_ms;\n"
            "        if (!f->entry && f->seq >= f->lane->frontier && !ranges_have(&f->lane->above, f->seq))\n"
@@ -102,13 +102,16 @@ DEFECTS = (
            "        if (spec->careful)\n            o->live.careful_below",
            "        if (0)\n            o->live.careful_below",
            "unsure"),
-    defect("suspects-not-sent-alone", "routes/outflow.c",
+    defect("new-of-a-key-beside-what-failed", "routes/send.c",
+           "k->barrier || behind_failed(k, f) ||", "k->barrier || (0 && behind_failed(k, f)) ||",
+           "whatever_the_seed"),
+    defect("suspects-not-sent-alone", "routes/send.c",
            "        if (o->suspects) {\n", "        if (0) {\n", "the_one_that_closes"),
-    defect("expiry-by-a-clock-that-is-stepped", "routes/outflow.c",
+    defect("expiry-by-a-clock-that-is-stepped", "routes/send.c",
            "f->in.received_ms + after < o->now_ms + o->clock_base_ms", "f->in.received_ms + after < o->unix_ms",
            "a_clock_that_is_stepped"),
     # ---- order ----
-    defect("parked-follower-lost", "routes/outflow.c",
+    defect("parked-follower-lost", "routes/send.c",
            "        held_add(l, seq, hash, HELD_FOLLOWING, REASON_NONE, 0, NULL, 0, 0, from, e);\n\n"
            "    if (!entry)\n        return false;\n",
            "        NULL;\n\n    (void)from, (void)e, (void)hash, (void)entry;\n"
@@ -118,10 +121,10 @@ DEFECTS = (
            "    store_held_put(o->spec.store, &row, event);\n    buf_done(&scratch);\n",
            "    if (state != HELD_FOLLOWING)\n        store_held_put(o->spec.store, &row, event);\n"
            "    buf_done(&scratch);\n", "followers_of_a_held_key"),
-    defect("follower-passes-its-elder", "routes/outflow.c",
+    defect("follower-passes-its-elder", "routes/send.c",
            "    if (k && k->first && k->first->seq < e->seq &&", "    if (0 && k && k->first->seq < e->seq &&",
            "followers_of_a_held_key",
-           more=(("routes/outflow.c", "    if (!f->entry && k->first && k->first->seq < f->seq) {",
+           more=(("routes/send.c", "    if (!f->entry && k->first && k->first->seq < f->seq) {",
                   "    if (0) {"),)),
     defect("key-goes-on-after-a-lost-session", "routes/lane.c",
            "        f->key->barrier = true;\n", "        f->key->barrier = false;\n", "whatever_the_seed"),
