@@ -188,7 +188,7 @@ void store_rig_small_disk(const char *directory, const char *options)
 {
     CHECK_INT(mkdir(directory, 0700), 0);
     /* In a namespace of its own, so that it goes with this process. */
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", directory, "tmpfs", 0, options) != 0)
         harness_skip("needs the right to mount a small disk");
 }

@@ -13,9 +13,13 @@ static int manager_open(void)
 {
     struct sockaddr_un where = { .sun_family = AF_UNIX, .sun_path = "notify" };
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    char *path;
 
     CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&where, sizeof where) == 0);
-    (void)setenv("NOTIFY_SOCKET", realpath("notify", NULL), 1);
+    path = realpath("notify", NULL);
+    CHECK(path != NULL);
+    (void)setenv("NOTIFY_SOCKET", path, 1);
+    free(path);
     (void)setenv("WATCHDOG_USEC", "3000000", 1);
     return fd;
 }
