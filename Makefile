@@ -190,7 +190,7 @@ ubsan: ## unit tests and simulation under the undefined behaviour sanitizer alon
 tsan: ## the same under the thread sanitizer
 	@$(SANITIZED) CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread' check-unit
 # What is only possibly lost is SQLite's: it keeps pointers into the middle of its pages.
-VALGRIND = valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
+VALGRIND = valgrind -q --suppressions=$(CURDIR)/tests/valgrind.supp --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
 valgrind: ## the same under valgrind
 	@packaging/install-deps build valgrind
 	@SUITE_SECONDS=$(or $(SUITE_SECONDS),36000) $(SANITIZED) CFLAGS='-O1 -g' WRAP='$(VALGRIND)' check-unit

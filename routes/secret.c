@@ -96,6 +96,7 @@ static int load_file(struct expansion *x, const char *path)
     if (n == SECRET_BYTES_MAX || memchr(text, 0, (size_t)n)) {
         SAY(x, PROBLEM_SECRET, "'%.128s' is longer than %d bytes or holds a NUL", path,
             SECRET_BYTES_MAX - 1);
+        explicit_bzero(text, (size_t)n);
         return -1;
     }
     if (x->secret && (st.st_mode & S_IROTH))
@@ -105,7 +106,7 @@ static int load_file(struct expansion *x, const char *path)
     n -= n > 0 && text[n - 1] == '\r';
     text[n] = '\0';
     put_loaded(x, text);
-    explicit_bzero(text, sizeof text);
+    explicit_bzero(text, (size_t)n);
     return 0;
 }
 

