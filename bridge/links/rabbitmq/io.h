@@ -49,6 +49,7 @@ struct io {
     uint64_t sends_seen;               /* [loop] */
     int unread_seen;                   /* [loop] */
     int64_t alive_ms;                  /* [loop] it got on, or heard from the broker, then */
+    int64_t sent_ms;                   /* [loop] its sending got on, or there was none, then */
     int fd;                            /* [lock] for shutdown() only; -1: none */
     uint64_t connects, failures;       /* [lock] */
     size_t header_bytes;               /* [lock] room for properties in one frame */
@@ -109,6 +110,7 @@ struct channel {
     uint64_t failures;                 /* [lock] */
     char error[256];                   /* [lock] */
     bool hold;                         /* [loop] not to be opened now */
+    bool crowded;                      /* [loop] wants a connection of its own, cannot leave yet */
     int64_t retry_ms, since_ms, up_ms; /* [loop] */
     uint32_t tries;                    /* [loop] */
     uint64_t failures_seen;            /* [loop] */

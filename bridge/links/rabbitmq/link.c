@@ -12,6 +12,7 @@
 #include "bridge/links/rabbitmq/source.h"
 
 #define STEADY_MS 5000 /* up for this long: the next trouble is a new one */
+#define STUCK_MS 4000  /* one send that takes this long, while neighbours wait for it */
 
 static int link_open(const struct link_spec *spec, struct link **ret, struct fault *why)
 {
@@ -75,6 +76,17 @@ void link_remove(struct channel *c)
     pthread_mutex_unlock(&l->lock);
 }
 
+/* [lock] One sink's exchange is flow-controlled, and the broker reads nothing more of the
+ * connection that it shares: neither can leave it in order. Each goes again with a connection of
+ * its own. */
+static bool is_crowded(const struct io *io)
+{
+    for (const struct channel *c = io->channels; c; c = c->next)
+        if (c->crowded)
+            return true;
+    return false;
+}
+
 /* [lock] The library waits without end where a socket takes nothing, and hears no heartbeats while
  * it does. A broker that is silent meanwhile is gone; one that blocks us still sends its own. */
 static int64_t io_watch(struct io *io, int64_t now_ms)
@@ -87,11 +99,13 @@ static int64_t io_watch(struct io *io, int64_t now_ms)
     (void)ioctl(io->fd, FIONREAD, &unread);
     if (!io->sending || io->sends != io->sends_seen || unread != io->unread_seen)
         io->alive_ms = now_ms;
+    if (!io->sending || io->sends != io->sends_seen || io->blocked)
+        io->sent_ms = now_ms;
     io->sends_seen = io->sends;
     io->unread_seen = unread;
-    if (now_ms - io->alive_ms > bound_ms)
+    if (now_ms - io->alive_ms > bound_ms || (now_ms - io->sent_ms > STUCK_MS && is_crowded(io)))
         (void)shutdown(io->fd, SHUT_RDWR);
-    return now_ms + bound_ms / 4;
+    return now_ms + (bound_ms / 4 < STUCK_MS / 2 ? bound_ms / 4 : STUCK_MS / 2);
 }
 
 /* [lock] */

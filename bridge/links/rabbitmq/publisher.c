@@ -292,7 +292,8 @@ static int64_t step(struct channel *c, int64_t now_ms)
         s->moving = stalled(s, now_ms);
     if (s->moving)
         move(s);
-    else if (s->dedicated == OPTIONS_DEDICATED_AUTO && !s->own_io && s->unreported > 0)
+    c->crowded = s->moving && s->unreported > 0;
+    if (s->dedicated == OPTIONS_DEDICATED_AUTO && !s->own_io && s->unreported > 0)
         due_ms = due_ms < now_ms + STALL_MS / 2 ? due_ms : now_ms + STALL_MS / 2;
     return due_ms;
 }
