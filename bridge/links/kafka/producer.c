@@ -118,7 +118,6 @@ static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
     } else if (s) {
         p->tries = 0;
         s->confirmed_ms = s->link->now_ms;
-        kafka_pace_answer(&s->pace, rd_kafka_message_latency(m));
         if (f->order > s->order_confirmed)
             s->order_confirmed = f->order;
     }

@@ -127,7 +127,6 @@ int kafka_sink_open(
     s->spec = *spec;
     s->options = spec->options;
     buf_init(&s->scratch, HEADER_SCRATCH_MAX);
-    kafka_pace_init(&s->pace, (size_t)spec->window_events);
     s->reports.bytes = sizeof(struct report);
     s->status.state = LINK_CONNECTING;
     s->status.since_ms = l->now_ms;
@@ -285,8 +284,7 @@ static bool has_place(struct sink *s)
 {
     size_t n = s->out + (s->report_end - s->report_first) + 1;
 
-    return s->flights && kafka_flights_free(s->flights) && kafka_pace_room(&s->pace, s->out) &&
-           n <= (size_t)s->spec.window_events &&
+    return s->flights && kafka_flights_free(s->flights) && n <= (size_t)s->spec.window_events &&
            (s->out == 0 || s->out_bytes < (size_t)s->spec.window_bytes) &&
            ring_room(&s->reports, s->report_first, s->report_end, n) == 0;
 }

@@ -4,7 +4,6 @@
 
 #include "bridge/base/buf.h"
 #include "bridge/links/kafka/link.h"
-#include "bridge/links/kafka/pace.h"
 #include "bridge/links/ring.h"
 
 struct flight {
@@ -51,7 +50,6 @@ struct sink {
     struct ring reports; /* of struct report: has room for all that is out and not collected */
     uint64_t report_first, report_end;
     size_t out, out_bytes;
-    struct kafka_pace pace;
     uint64_t order, order_confirmed;
     struct buf scratch;
     struct link_status status;
