@@ -95,8 +95,8 @@ def run_one(name, function, number, root, world):
     except Skip as why:
         print(f"SKIP {name}: {why}")
         return "skipped"
-    except Exception:
-        print(f"FAIL {name}")
+    except Exception as why:
+        print(f"FAIL {name}: {str(why)[:600]}")
         traceback.print_exc(file=sys.stdout)
         t.close()
         t.print_logs()
