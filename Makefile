@@ -107,9 +107,10 @@ $(BUILD)/manual/bascule.1: $(BUILD)/bascule packaging/manual/write $(wildcard pa
 SHARE = $(DESTDIR)$(PREFIX)/share
 install: all manual ## install program, manual, schema, alert rules, dashboard below DESTDIR/PREFIX
 	install -D -m 755 $(BUILD)/bascule $(DESTDIR)$(PREFIX)/bin/bascule
-	install -d $(SHARE)/doc/bascule/examples $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7
+	install -d $(SHARE)/doc/bascule/examples $(SHARE)/doc/bascule/guide $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7
 	install -m 644 README.md $(SHARE)/doc/bascule/
 	install -m 644 $(wildcard routes/examples/*.yaml) $(SHARE)/doc/bascule/examples/
+	install -m 644 $(wildcard packaging/doc/*.md) $(SHARE)/doc/bascule/guide/
 	install -m 644 $(BUILD)/manual/bascule.1 $(SHARE)/man/man1/
 	install -m 644 $(BUILD)/manual/bascule.yaml.5 $(BUILD)/manual/bascule-routes.5 $(SHARE)/man/man5/
 	install -m 644 $(BUILD)/manual/bascule-errors.7 $(SHARE)/man/man7/
