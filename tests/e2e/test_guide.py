@@ -32,7 +32,7 @@ class Block(NamedTuple):
 
 def blocks(page):
     """Of the page; what stands outside of them is for people."""
-    found, kind = [], None
+    found, kind, lines, at = [], None, [], 0
     for number, line in enumerate(page.read_text().splitlines(), 1):
         if not line.startswith("```"):
             if kind is not None:
