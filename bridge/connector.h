@@ -56,7 +56,8 @@ struct source_gap {
  * empty: a batch without events still is committed and then settled. Owned by the source, lent to
  * the caller until settle(). */
 struct batch {
-    struct event *events; /* the route may set order_key, received_ms, seq and flags in them */
+    struct event *events; /* the route may set order_key, received_ms, seq and flags in them;
+                           * EVENT_REFUSED ones are settled as all are */
     size_t count;
     const struct position *positions;
     size_t position_count;
