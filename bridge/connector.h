@@ -158,6 +158,8 @@ struct link_status {
     char peer[128];      /* "rabbit-1:5671, RabbitMQ 3.10.8, TLS 1.3"; "" until connected */
     int64_t lag;         /* source: events waiting at the broker, -1 unknown */
     uint64_t duplicates; /* source: redeliveries refused or acknowledged unappended */
+    uint64_t reordered;  /* source: events handed over behind newer ones of the same place, where
+                          * the broker numbers them: late first arrivals */
 };
 
 /* One finding of `bascule check --connect` or of a live connection: "queue 'x' has a delivery limit

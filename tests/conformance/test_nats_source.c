@@ -41,8 +41,10 @@ TEST(nats_late_first_arrivals_behind_newer_ones_are_taken)
     nats_rig_open();
     nats_rig_source();
     CHECK_TEXT(nats_rig_take(5), "9");
+    CHECK_INT(nats_rig_status().reordered, 0);
     CHECK_TEXT(nats_rig_take(5), "4");
     CHECK_INT(nats_rig_status().duplicates, 0);
+    CHECK_INT(nats_rig_status().reordered, 5);
     nats_rig_close();
 }
 

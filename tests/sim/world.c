@@ -212,7 +212,9 @@ static bool source_drain(struct source *s)
 static void source_status(const struct source *s, struct link_status *ret)
 {
     (void)s;
-    *ret = (struct link_status){ .state = world_now->source_up ? LINK_UP : LINK_DOWN, .lag = -1 };
+    *ret = (struct link_status){ .state = world_now->source_up ? LINK_UP : LINK_DOWN,
+        .lag = -1,
+        .reordered = world_now->reordered };
 }
 
 static void source_free(struct source *s)

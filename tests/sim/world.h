@@ -66,6 +66,7 @@ struct world {
     struct bytes headers; /* of all of its events; lent */
     /* Its broker gives up these, number % give_up_every == 2: they come as refused. */
     int give_up_every;
+    uint64_t reordered; /* as its link says */
     struct world_sink sinks[WORLD_SINKS_MAX];
     size_t sink_count;
 };

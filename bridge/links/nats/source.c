@@ -186,6 +186,7 @@ void nats_source_status(const struct source *s, struct link_status *ret)
 {
     *ret = *wire_status(s->wire);
     ret->duplicates = s->duplicates;
+    ret->reordered = s->reordered;
     ret->lag = s->lag;
     if (s->stopped[0]) {
         ret->state = LINK_STOPPED;

@@ -138,6 +138,11 @@ static bool take(struct stream *t, struct pack *p, struct wire_message *m, struc
     if (source_put(&t->s, p, m, at->time_ms, origin) == 0) {
         if (at->deliveries > 1)
             p->events[p->n - 1].flags |= EVENT_REDELIVERED;
+        /* Behind one that was taken, and for the first time: out of the stream's order. */
+        if (at->stream_seq < t->newest_seq)
+            t->s.reordered++;
+        else
+            t->newest_seq = at->stream_seq;
         return true;
     }
     seqs_remove(&t->held, at->stream_seq);
@@ -504,7 +509,7 @@ static int stream_open(
         nats_source_free(&t->s);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
-    t->last_seq = t->mark.seq;
+    t->last_seq = t->newest_seq = t->mark.seq;
     t->last_consumer_seq = t->mark.consumer_seq;
     *ret = &t->s;
     return 0;

@@ -42,7 +42,7 @@ static void leave_old(struct stream *t)
     batches_drop_ready(&t->s.batches);
     given_up_leave(t);
     t->old_number = t->committed.last;
-    t->last_seq = t->last_consumer_seq = 0;
+    t->last_seq = t->last_consumer_seq = t->newest_seq = 0;
 }
 
 static uint64_t sign_of(const struct stream *t)

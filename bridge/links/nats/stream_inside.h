@@ -49,6 +49,7 @@ struct stream {
     uint64_t old_number; /* batches up to this one came from an earlier stream */
     char stream_made[64];
     uint64_t first_seq, last_seq, last_consumer_seq; /* delivered to whom it may be */
+    uint64_t newest_seq;                             /* taken */
     bool filtered, one_each;
     struct given_up given_up;
     struct buf text, subject;
