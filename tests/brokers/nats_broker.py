@@ -21,7 +21,8 @@ PASSWORD = TOKEN = "secret"
 class Nats(Broker):
     """Who may log in depends on `auth`:
     users: app (everything), anyone (the same, who gives no name is this one), limited (only subjects that start
-           with open), nkey (by the seed in nkey.seed), all in one account with JetStream; other, in account OTHER;
+           with open), deaf (all but what the server itself tells of consumers), nkey (by the seed in nkey.seed),
+           all in one account with JetStream; other, in account OTHER;
     token: whoever has TOKEN; creds: who shows user.creds, which the operator's account signed.
     With `tls`, one port takes clients with and without it, with `plain` false only those with it (the C client
     takes no TLS that it need not take); `verify` asks those with it for a certificate."""
@@ -50,6 +51,8 @@ class Nats(Broker):
                      "anyone": f"{{ user: anyone, password: {PASSWORD} }}",
                      "limited": f"{{ user: limited, password: {PASSWORD}, permissions: {{ "
                                 'publish: ["open.>"], subscribe: ["open.>", "_INBOX.>"] } }',
+                     "deaf": f"{{ user: deaf, password: {PASSWORD}, permissions: {{ "
+                             'subscribe: { deny: ["$JS.EVENT.>"] } } }',
                      "nkey": f"{{ nkey: {self.keys.nkey} }}"}
             kept = "\n    ".join(text for name, text in users.items() if name not in self.revoked)
             lines += ["accounts {", "  MAIN {", f"   jetstream: {{ {limits} }}" if limits else

@@ -184,3 +184,28 @@ TEST(nats_headers_arrive_in_their_order)
     nats_rig_close();
     buf_done(&list);
 }
+
+/* Server 2.9 stores the header and expires nothing: that it does is not shown here. */
+TEST(nats_a_messages_own_time_to_live_is_passed_on_when_asked_for)
+{
+    struct event e = { .body = bytes_text("b"), .id = bytes_text("i") };
+    struct buf list;
+
+    nats_rig_client("c.stream('TTL', 'ttl')");
+    buf_init(&list, 1000);
+    header_put_text(&list, HEADER_USER, "Nats-TTL", bytes_text("5m"));
+    e.headers = buf_bytes(&list);
+    nats_rig.to.pass_ttl = true;
+    nats_rig_open();
+    nats_rig_sink("ttl", "TTL");
+    CHECK_INT(nats_rig_publish("ttl", "t1", &e), FATE_DELIVERED);
+    nats_rig_close();
+    nats_rig.to.pass_ttl = false;
+    nats_rig_open();
+    nats_rig_sink("ttl", "TTL");
+    CHECK_INT(nats_rig_publish("ttl", "t2", &e), FATE_DELIVERED);
+    nats_rig_client("got = [dict(c.stored('TTL', n).headers).get('Nats-TTL') for n in (1, 2)]; "
+                    "assert got == ['5m', None], got");
+    nats_rig_close();
+    buf_done(&list);
+}

@@ -132,3 +132,16 @@ TEST(nats_messages_given_up_while_nobody_listened_are_a_counted_gap_once)
     CHECK_INT(nats_rig.gap_count, 3);
     nats_rig_close();
 }
+
+TEST(nats_a_user_who_may_not_hear_what_is_given_up_reads_the_stream_all_the_same)
+{
+    begin("DEAF", 500);
+    (void)snprintf(
+        nats_rig.url, sizeof nats_rig.url, "nats://deaf:secret@127.0.0.1:%s", nats_rig_port());
+    nats_rig.link.url = nats_rig.url;
+    nats_rig_open();
+    nats_rig_source();
+    CHECK_TEXT(nats_rig_take(3), "2");
+    CHECK_INT(nats_rig_status().reconnects, 0);
+    nats_rig_close();
+}
