@@ -64,7 +64,7 @@ TEST(nats_a_message_that_was_delivered_too_often_comes_as_given_up)
     nats_rig_open();
     nats_rig_source(); /* whose pull makes the server look at it once more */
     b = nats_rig_receive_events();
-    CHECK(header_find(check_given_up(b, "3", "delivered 2 times")->headers, bytes_text("a"), &h));
+    CHECK(header_find(check_given_up(b, "3", "max_deliver (2)")->headers, bytes_text("a"), &h));
     CHECK(bytes_equal(b->events[0].origin, bytes_text("WORN-4")));
     connector_nats.source_settle(nats_rig.source, b, true);
     UNTIL(nobody_gave_up("WORN"));

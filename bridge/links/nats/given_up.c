@@ -240,7 +240,7 @@ static void put_refusal(struct pack *p, const struct given_up_one *one)
     (void)snprintf(words, sizeof words,
         one->cause == GIVEN_UP_TERMINATED
             ? "terminated by a client of the consumer (deliveries: %" PRIu64 ")"
-            : "delivered %" PRIu64 " times and not acknowledged (max_deliver)",
+            : "not acknowledged after max_deliver (%" PRIu64 ") deliveries",
         one->deliveries);
     header_put_refusal(&p->data, 0, words);
     e->headers.n += p->data.n - from;
