@@ -56,7 +56,8 @@ struct source_gap {
  * empty: a batch without events still is committed and then settled. Owned by the source, lent to
  * the caller until settle(). */
 struct batch {
-    struct event *events; /* the route may set order_key, received_ms, seq and flags in them */
+    struct event *events; /* the route may set order_key, received_ms, seq and flags in them;
+                           * EVENT_REFUSED ones are settled as all are */
     size_t count;
     const struct position *positions;
     size_t position_count;
@@ -157,6 +158,8 @@ struct link_status {
     char peer[128];      /* "rabbit-1:5671, RabbitMQ 3.10.8, TLS 1.3"; "" until connected */
     int64_t lag;         /* source: events waiting at the broker, -1 unknown */
     uint64_t duplicates; /* source: redeliveries refused or acknowledged unappended */
+    uint64_t reordered;  /* source: events handed over behind newer ones of the same place, where
+                          * the broker numbers them: late first arrivals */
 };
 
 /* One finding of `bascule check --connect` or of a live connection: "queue 'x' has a delivery limit

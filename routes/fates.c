@@ -123,7 +123,8 @@ static bool divert(struct flight *f, enum held_reason reason, int code, const ch
     struct entry *e;
     uint64_t hash;
 
-    if (!to || f->lane->kind != LANE_LIVE || reason == REASON_STEP || reason == REASON_TEMPLATE)
+    if (!to || f->lane->kind != LANE_LIVE || reason == REASON_STEP || reason == REASON_TEMPLATE ||
+        reason == REASON_SOURCE)
         return false;
     to->now_ms = o->now_ms;
     to->unix_ms = o->unix_ms;

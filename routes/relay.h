@@ -93,6 +93,7 @@ struct relay_route_status {
     uint64_t accepted;   /* since the route began */
     uint64_t received;   /* taken from the source since it was opened, refused ones too */
     uint64_t duplicates; /* refused redeliveries */
+    uint64_t reordered;  /* late first arrivals, as the source's link counts them */
     uint64_t gaps;       /* recorded since start */
     uint64_t next_seq, first_seq;
     int64_t backlog_bytes, max_backlog_bytes;

@@ -41,6 +41,7 @@ void relay_route_status(const struct relay *r, size_t index, struct relay_route_
     if (i->source) {
         i->spec.connector->source_status(i->source, &ret->link);
         ret->duplicates = ret->link.duplicates + i->duplicates;
+        ret->reordered = ret->link.reordered;
         (void)snprintf(ret->error, sizeof ret->error, "%s", ret->link.error);
     }
 }

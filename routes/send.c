@@ -1,6 +1,7 @@
 /* Sending: what is read next, what may go now, in which order, within the window. */
 #include "routes/outflow.h"
 
+#include "bridge/base/header.h"
 #include "bridge/base/log.h"
 
 #include <inttypes.h>
@@ -183,11 +184,29 @@ static enum may key_allows(struct outflow *o, struct flight *f)
     return MAY_SEND;
 }
 
+/* Its own broker gave it up; only a person sends it on. */
+static bool refused_by_source(struct flight *f)
+{
+    struct bytes text = BYTES_NONE;
+    char words[256] = "the source gave it up";
+    int32_t code;
+
+    if (!(f->in.flags & EVENT_REFUSED) || f->lane->kind != LANE_LIVE)
+        return false;
+    if (header_refusal(f->in.headers, &code, &text))
+        (void)snprintf(words, sizeof words, "%.*s", (int)(text.n < 255 ? text.n : 255),
+            text.n ? (const char *)text.at : "");
+    fate_dead(f, REASON_SOURCE, code, words);
+    return true;
+}
+
 static enum may prepare(struct outflow *o, struct flight *f)
 {
     enum held_reason reason;
     struct fault why = { 0 };
 
+    if (refused_by_source(f))
+        return MAY_GONE;
     if (expired(o, f)) {
         fate_dead(f, REASON_EXPIRED, 0, "older than expire_after");
         return MAY_GONE;

@@ -13,7 +13,7 @@
 const char *held_reason_text(enum held_reason reason)
 {
     static const char *const names[REASON_COUNT] = { "none", "refused", "unroutable", "nacked",
-        "address", "timeout", "protocol", "template", "step", "expired", "oversize" };
+        "address", "timeout", "protocol", "template", "step", "expired", "oversize", "source" };
 
     return reason < REASON_COUNT ? names[reason] : "unknown";
 }
@@ -244,7 +244,8 @@ static int query_groups(
         "SELECT r.name, k.name, CASE h.reason WHEN 1 THEN 'refused' WHEN 2 THEN 'unroutable' WHEN "
         "3 THEN"
         " 'nacked' WHEN 4 THEN 'address' WHEN 5 THEN 'timeout' WHEN 6 THEN 'protocol' WHEN 7 THEN"
-        " 'template' WHEN 8 THEN 'step' WHEN 9 THEN 'expired' WHEN 10 THEN 'oversize' END, h.code, "
+        " 'template' WHEN 8 THEN 'step' WHEN 9 THEN 'expired' WHEN 10 THEN 'oversize' WHEN 11 THEN "
+        "'source' END, h.code, "
         "h.text,"
         " count(*), min(h.changed_ms), max(h.changed_ms), min(h.number)"
         " FROM held h LEFT JOIN route r ON r.id = h.route_id LEFT JOIN sink k ON k.id = h.sink_id"

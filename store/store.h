@@ -140,6 +140,7 @@ enum held_reason {
     REASON_STEP, /* a validate or transform step failed */
     REASON_EXPIRED,
     REASON_OVERSIZE,
+    REASON_SOURCE, /* the source's broker gave it up; it was not sent */
     REASON_COUNT
 };
 /* "refused", "unroutable", …; "none" for REASON_NONE. */

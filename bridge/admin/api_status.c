@@ -12,11 +12,12 @@ static json_t *link_json(const struct call *c, const struct link_status *s)
 {
     int64_t retry = s->state == LINK_DOWN && s->retry_ms > c->now_ms ? s->retry_ms - c->now_ms : 0;
 
-    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:o}", "state", link_states[s->state],
-        "for_ms", (json_int_t)(c->now_ms - s->since_ms), "retry_in_ms", (json_int_t)retry,
-        "reconnects", view_unsigned(s->reconnects), "error", view_bytes(bytes_text(s->error)),
-        "peer", view_bytes(bytes_text(s->peer)), "lag", (json_int_t)s->lag, "duplicates",
-        view_unsigned(s->duplicates));
+    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:o}", "state",
+        link_states[s->state], "for_ms", (json_int_t)(c->now_ms - s->since_ms), "retry_in_ms",
+        (json_int_t)retry, "reconnects", view_unsigned(s->reconnects), "error",
+        view_bytes(bytes_text(s->error)), "peer", view_bytes(bytes_text(s->peer)), "lag",
+        (json_int_t)s->lag, "duplicates", view_unsigned(s->duplicates), "reordered",
+        view_unsigned(s->reordered));
 }
 
 static json_t *counts_json(const struct store_counts *n)
@@ -92,6 +93,7 @@ static json_t *route_json(const struct call *c, size_t route)
     json_object_set_new(ret, "held_back", view_bytes(bytes_text(s.held_back)));
     json_object_set_new(ret, "accepted", view_unsigned(s.accepted));
     json_object_set_new(ret, "duplicates", view_unsigned(s.duplicates));
+    json_object_set_new(ret, "reordered", view_unsigned(s.reordered));
     json_object_set_new(ret, "gaps", view_unsigned(s.gaps));
     json_object_set_new(ret, "first_seq", view_unsigned(s.first_seq));
     json_object_set_new(ret, "next_seq", view_unsigned(s.next_seq));

@@ -82,6 +82,7 @@ struct route_metric {
 ROUTE_VALUE(route_received, r->received)
 ROUTE_VALUE(route_committed, r->accepted)
 ROUTE_VALUE(route_duplicates, r->duplicates)
+ROUTE_VALUE(route_reordered, r->reordered)
 ROUTE_VALUE(route_gaps, r->gaps)
 ROUTE_VALUE(route_backlog_bytes, r->backlog_bytes)
 ROUTE_VALUE(route_backlog_max, r->max_backlog_bytes)
@@ -106,6 +107,8 @@ static const struct route_metric route_metrics[] = {
         route_committed },
     { "duplicates_refused_total", COUNTER, "Redeliveries that were not logged again.",
         route_duplicates },
+    { "source_reordered_total", COUNTER,
+        "Events that the source gave for the first time behind newer ones.", route_reordered },
     { "gaps_total", COUNTER, "Gaps recorded by this process: something was never received.",
         route_gaps },
     { "backlog_bytes", GAUGE, "Stored bytes that are not finished.", route_backlog_bytes },

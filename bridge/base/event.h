@@ -7,6 +7,8 @@
 enum event_flag {
     EVENT_REDELIVERED = 1u << 0,   /* the source's broker said that it may have been seen before */
     EVENT_HAS_ORDER_KEY = 1u << 1, /* the route has a key: of its own; order_key holds its value */
+    EVENT_REFUSED = 1u << 2, /* the source's broker gave it up: a dead letter of reason `source` at
+                              * every sink, header_refusal() says why */
 };
 
 /* All bytes are lent by whoever filled the event: the batch until it is settled, the block until

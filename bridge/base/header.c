@@ -157,6 +157,36 @@ bool header_find(struct bytes headers, struct bytes name, struct header *ret)
     return found;
 }
 
+#define REFUSAL "bascule-refusal"
+#define REFUSAL_CODE "bascule-refusal-code"
+
+void header_put_refusal(struct buf *to, int32_t code, const char *text)
+{
+    header_put_text(to, HEADER_BROKER, REFUSAL, bytes_text(text));
+    if (code)
+        header_put(to, HEADER_BROKER, bytes_text(REFUSAL_CODE),
+            &(struct header_value){ .type = HEADER_I32, .i = code });
+}
+
+bool header_refusal(struct bytes headers, int32_t *code, struct bytes *text)
+{
+    bool found = false;
+    struct header h;
+
+    *code = 0;
+    while (header_next(&headers, &h) == 1) {
+        if (h.scope != HEADER_BROKER)
+            continue;
+        if (h.value.type == HEADER_TEXT && bytes_equal(h.name, bytes_text(REFUSAL))) {
+            *text = h.value.bytes;
+            found = true;
+        } else if (h.value.type == HEADER_I32 && bytes_equal(h.name, bytes_text(REFUSAL_CODE))) {
+            *code = (int32_t)h.value.i;
+        }
+    }
+    return found;
+}
+
 static bool items_valid(struct bytes items, int depth);
 
 static bool list_valid(struct bytes list, int depth)

@@ -73,6 +73,12 @@ int header_next_item(struct bytes *from, struct header_value *ret);
 /* The first header of that name in USER scope, else in PROPERTY scope; false when there is none. */
 bool header_find(struct bytes headers, struct bytes name, struct header *ret);
 
+/* Why the source's broker gave the event up (EVENT_REFUSED), as a header that is not re-published.
+ * `code` is the broker's number, 0: none. */
+void header_put_refusal(struct buf *to, int32_t code, const char *text);
+/* False when there is none; *text is lent from there, without a NUL. */
+bool header_refusal(struct bytes headers, int32_t *code, struct bytes *text);
+
 /* True when the whole list, nested ones too, can be read and is at most HEADER_DEPTH_MAX deep. */
 bool header_valid(struct bytes headers);
 

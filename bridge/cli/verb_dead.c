@@ -397,7 +397,7 @@ static int edit(struct command *c)
         { "--event", "ID|ROUTE@SEQ", "of this event" },                                            \
     {                                                                                              \
         "--reason", "REASON",                                                                      \
-            "refused, unroutable, nacked, address, timeout, template, expired, ..."                \
+            "refused, unroutable, nacked, address, timeout, template, expired, source, ..."        \
     }
 
 static const struct args_option list_options[] = {

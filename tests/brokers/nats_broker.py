@@ -21,7 +21,8 @@ PASSWORD = TOKEN = "secret"
 class Nats(Broker):
     """Who may log in depends on `auth`:
     users: app (everything), anyone (the same, who gives no name is this one), limited (only subjects that start
-           with open), nkey (by the seed in nkey.seed), all in one account with JetStream; other, in account OTHER;
+           with open), deaf (all but what the server itself tells of consumers), nkey (by the seed in nkey.seed),
+           all in one account with JetStream; other, in account OTHER;
     token: whoever has TOKEN; creds: who shows user.creds, which the operator's account signed.
     With `tls`, one port takes clients with and without it, with `plain` false only those with it (the C client
     takes no TLS that it need not take); `verify` asks those with it for a certificate."""
@@ -29,10 +30,11 @@ class Nats(Broker):
     user = "nats"
 
     def __init__(self, directory, tls=False, auth="users", verify=False, max_payload=1 << 20, limits=None,
-                 plain=True):
+                 plain=True, jetstream=True):
         super().__init__(directory, tls)
         self.port, self.monitor_port = free_port(), free_port()
         self.auth, self.verify, self.max_payload, self.plain = auth, verify, max_payload, plain
+        self.jetstream = jetstream
         self.limits = limits or {}  # of the account: max_file, max_mem, max_streams, max_consumers
         self.revoked = ()           # users that the next configure() leaves out
         self.more = ""              # more lines of configuration
@@ -43,13 +45,15 @@ class Nats(Broker):
         limits = ", ".join(f"{k}: {v}" for k, v in self.limits.items())
         lines = [f"listen: 127.0.0.1:{self.port}", f"http: 127.0.0.1:{self.monitor_port}",
                  f"server_name: bascule{self.port}", f"max_payload: {self.max_payload}",
-                 f"jetstream {{ store_dir: {d}, max_mem: 256MB, max_file: 4GB }}",
+                 f"jetstream {{ store_dir: {d}, max_mem: 256MB, max_file: 4GB }}" if self.jetstream else "",
                  'lame_duck_duration: "30s"', 'lame_duck_grace_period: "10ms"', "write_deadline: 2s"]
         if self.auth == "users":
             users = {"app": f"{{ user: app, password: {PASSWORD} }}",
                      "anyone": f"{{ user: anyone, password: {PASSWORD} }}",
                      "limited": f"{{ user: limited, password: {PASSWORD}, permissions: {{ "
                                 'publish: ["open.>"], subscribe: ["open.>", "_INBOX.>"] } }',
+                     "deaf": f"{{ user: deaf, password: {PASSWORD}, permissions: {{ "
+                             'subscribe: { deny: ["$JS.EVENT.>"] } } }',
                      "nkey": f"{{ nkey: {self.keys.nkey} }}"}
             kept = "\n    ".join(text for name, text in users.items() if name not in self.revoked)
             lines += ["accounts {", "  MAIN {", f"   jetstream: {{ {limits} }}" if limits else

@@ -259,6 +259,27 @@ TEST(redis_entries_of_a_dead_consumer_are_claimed)
     redis_rig_close();
 }
 
+TEST(redis_claimed_entries_behind_newer_ones_are_counted_as_reordered)
+{
+    struct link_status status = { 0 };
+
+    redis_rig_from_stream();
+    g->from.claim_idle_ms = 2000;
+    redis_rig_open();
+    redis_rig_cli("XGROUP CREATE in g 0 MKSTREAM");
+    redis_rig_cli("EVAL \"for i=1,3 do redis.call('XADD','in','*','body',i) end\" 0");
+    redis_rig_cli("XREADGROUP GROUP g dead STREAMS in '>'");
+    redis_rig_cli("XADD in '*' body 4");
+    redis_rig_source(NULL, 0);
+    CHECK_INT(redis_rig_take(1), 0);
+    status = redis_rig_source_status();
+    CHECK_INT(status.reordered, 0);
+    CHECK_INT(redis_rig_take(3), 0);
+    status = redis_rig_source_status();
+    CHECK_INT(status.reordered, 3);
+    redis_rig_close();
+}
+
 TEST(redis_an_oversize_entry_stops_the_source_or_is_a_gap)
 {
     struct link_status status = { 0 };

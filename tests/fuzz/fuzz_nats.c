@@ -27,6 +27,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     meaning_of_reply(input, &meaning);
     (void)answer_find(input, "config.subjects.name");
     (void)answer_text(input, "error.description", words, sizeof words);
+    buf_init(&headers, 1 << 20);
+    (void)answer_string(input, "a", &headers);
+    (void)answer_time_ms(input, "a");
+    buf_done(&headers);
     while (answer_item(&list, &item) == 1)
         (void)answer_int(item, "a", 0);
     if (text) {

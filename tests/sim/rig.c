@@ -297,6 +297,16 @@ static bool all_received(const struct rig *g)
     return true;
 }
 
+/* What the last turn finished, so that a query finds it. */
+static bool to_disk(struct rig *g, size_t turns)
+{
+    uint64_t txn = store_filling(g->store) - store_empty(g->store);
+
+    for (; turns && store_committed(g->store) < txn; turns--)
+        rig_turn(g, false);
+    return turns > 0;
+}
+
 bool rig_settle(struct rig *g, size_t turns)
 {
     for (; turns; turns--) {
@@ -305,7 +315,7 @@ bool rig_settle(struct rig *g, size_t turns)
         for (size_t s = 0; s < g->route.sink_count; s++)
             pending = pending || rig_sink(g, s).pending || rig_sink(g, s).in_flight;
         if (!pending)
-            return true;
+            return to_disk(g, turns);
         rig_turn(g, false);
     }
     return false;

@@ -24,6 +24,7 @@ static const struct {
     [ACTION_ECHO] = { "echo", 2 },
     [ACTION_REFUSE] = { "refuse", 2 },
     [ACTION_POISON] = { "poison", 2 },
+    [ACTION_GIVE_UP] = { "give-up", 1 },
     [ACTION_START] = { "start", 0 },
     [ACTION_TURN] = { "turn", 0 },
     [ACTION_STUCK] = { "stuck", 0 },
@@ -112,6 +113,8 @@ void script_make(struct script *s, uint64_t seed)
     if (sinks == 3 && random_below(&r, 2))
         add(s, ACTION_FALLBACK, 0, 0);
     add_trouble(s, &r, sinks);
+    if (random_below(&r, 3) == 0)
+        add(s, ACTION_GIVE_UP, 13, 0);
     add(s, ACTION_START, 0, 0);
     add(s, ACTION_PUBLISH, 50 + below(&r, 300), 0);
     for (int i = 0; i < TURNS; i++)
@@ -148,7 +151,7 @@ static bool line_fits(const struct line *l)
         return false;
     if (l->action == ACTION_SINKS)
         return l->a >= 1 && l->a <= WORLD_SINKS_MAX;
-    return l->action == ACTION_PUBLISH || l->a < WORLD_SINKS_MAX;
+    return l->action == ACTION_PUBLISH || l->action == ACTION_GIVE_UP || l->a < WORLD_SINKS_MAX;
 }
 
 static int line_read(const char *text, struct line *ret)

@@ -26,6 +26,7 @@ enum action {
     ACTION_ECHO,
     ACTION_REFUSE, /* sink a: each b-th event */
     ACTION_POISON,
+    ACTION_GIVE_UP, /* the source's broker gives up each a-th event */
     ACTION_START,
     /* After it. */
     ACTION_TURN,

@@ -65,11 +65,13 @@ TEST(api_status_tells_routes_sinks_store_and_connections)
     json_t *a, *route, *sink;
 
     with_dead(&d, 20);
+    d.rig.world.reordered = 3;
     a = desk_get(&d, "/v1/status");
     route = json_array_get(json_object_get(a, "routes"), 0);
     sink = json_array_get(json_object_get(route, "sinks"), 0);
     CHECK_TEXT(text(route, "name"), "orders");
     CHECK_INT(number(route, "accepted"), 20);
+    CHECK_INT(number(route, "reordered"), 3);
     CHECK_INT(number(json_object_get(sink, "counts"), "dead"), 4);
     CHECK_INT(number(json_object_get(sink, "counts"), "delivered"), 16);
     CHECK_INT(number(json_object_get(sink, "counts"), "accepted"), 20);

@@ -155,12 +155,14 @@ TEST(metrics_count_what_became_of_every_event)
     rig_init(&d.rig, 85, 2);
     d.rig.world.ids = true;
     d.rig.world.sinks[0].refuse_every = 5;
+    d.rig.world.reordered = 6;
     desk_open(&d);
     world_publish(&d.rig.world, 20);
     settle(&d);
     page = desk_text(&d, "/metrics");
     CHECK(strstr(page, "Content-Type: text/plain; version=0.0.4"));
     CHECK_INT(metric(page, "bascule_committed_events_total{route=\"orders\"}"), 20);
+    CHECK_INT(metric(page, "bascule_source_reordered_total{route=\"orders\"}"), 6);
     CHECK_INT(metric(page, SINK("accepted_events_total")), 20);
     CHECK_INT(metric(page, SINK("dead_letters")), 4);
     CHECK_INT(metric(page, SINK("pending_events")), 0);

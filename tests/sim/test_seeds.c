@@ -63,6 +63,9 @@ static void set_up(struct rig *g, const struct line *l)
     case ACTION_POISON:
         s->poison_every = l->b;
         break;
+    case ACTION_GIVE_UP:
+        g->world.give_up_every = l->a;
+        break;
     default:
         break;
     }

@@ -1,5 +1,6 @@
 #include "tests/sim/world.h"
 
+#include "bridge/base/header.h"
 #include "tests/harness.h"
 
 #include <assert.h>
@@ -113,6 +114,20 @@ static int source_open(
     return 0;
 }
 
+static bool given_up(size_t number)
+{
+    return world_now->give_up_every && number % (size_t)world_now->give_up_every == 2;
+}
+
+static struct bytes refusal(void)
+{
+    static struct buf text = { .max = 256 };
+
+    if (text.n == 0)
+        header_put_refusal(&text, 7, WORLD_GIVEN_UP);
+    return buf_bytes(&text);
+}
+
 static void fill(struct lent *t, size_t slot, size_t number)
 {
     struct world_event *e = &world_now->events[number];
@@ -127,9 +142,9 @@ static void fill(struct lent *t, size_t slot, size_t number)
         .origin = bytes_text(t->texts[slot][2]),
         .id = world_now->ids ? bytes_text(t->texts[slot][2]) : BYTES_NONE,
         .body = bytes_text(t->texts[slot][0]),
-        .flags = e->receipts ? EVENT_REDELIVERED : 0,
+        .flags = (e->receipts ? EVENT_REDELIVERED : 0u) | (given_up(number) ? EVENT_REFUSED : 0u),
         .hops = world_now->hops,
-        .headers = world_now->headers,
+        .headers = given_up(number) ? refusal() : world_now->headers,
     };
     e->lent = true;
     e->receipts++;
@@ -197,7 +212,9 @@ static bool source_drain(struct source *s)
 static void source_status(const struct source *s, struct link_status *ret)
 {
     (void)s;
-    *ret = (struct link_status){ .state = world_now->source_up ? LINK_UP : LINK_DOWN, .lag = -1 };
+    *ret = (struct link_status){ .state = world_now->source_up ? LINK_UP : LINK_DOWN,
+        .lag = -1,
+        .reordered = world_now->reordered };
 }
 
 static void source_free(struct source *s)
@@ -275,6 +292,9 @@ static void check_sent(struct sink *s, const struct message *m, const struct sen
 
     if (now->seq == 0 || now->replay)
         return;
+    if (given_up((size_t)now->number))
+        harness_fail(__FILE__, __LINE__,
+            "event %d goes though its source gave it up and nobody asked for it", now->number);
     if (to->named[now->seq] && to->named[now->seq] != now->number + 1)
         harness_fail(__FILE__, __LINE__, "the token of event %d names event %d as well",
             to->named[now->seq] - 1, now->number);

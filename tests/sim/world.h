@@ -9,6 +9,7 @@
 #define WORLD_EVENTS_MAX 4096
 #define WORLD_SINKS_MAX 4
 #define WORLD_KEYS 7
+#define WORLD_GIVEN_UP "delivered 5 times and not acknowledged"
 /* Places in the log that a sink's broker keeps in mind; more are not looked at. */
 #define WORLD_SEQS_MAX 16384
 
@@ -63,6 +64,9 @@ struct world {
     bool ids;             /* its publishers give ids */
     uint32_t hops;        /* that its events have behind them */
     struct bytes headers; /* of all of its events; lent */
+    /* Its broker gives up these, number % give_up_every == 2: they come as refused. */
+    int give_up_every;
+    uint64_t reordered; /* as its link says */
     struct world_sink sinks[WORLD_SINKS_MAX];
     size_t sink_count;
 };

@@ -239,6 +239,27 @@ TEST(nats_answers_are_found_by_their_path)
     CHECK_INT(answer_item(&list, &item), 0);
 }
 
+TEST(nats_strings_and_times_of_answers_are_read)
+{
+    static const char *const damaged[] = { "{\"a\":\"\\ud83d\"}", "{\"a\":\"\\u12\"}",
+        "{\"a\":\"\\ude00\"}", "{\"a\":\"\\x\"}", "{\"a\":\"\\ud83d\\u0041\"}", "{}" };
+    struct bytes o = text("{\"s\":\"a\\u0026b\\\"\\/\\n\\u00e4\\u20AC\\ud83d\\ude00\","
+                          "\"t\":\"2026-11-21T18:38:39.303912725Z\","
+                          "\"u\":\"1970-01-01T00:00:01Z\"}");
+    struct buf to;
+
+    buf_init(&to, 100);
+    CHECK(answer_string(o, "s", &to));
+    CHECK(bytes_equal(buf_bytes(&to), text("a&b\"/\n\u00e4\u20ac\U0001f600")));
+    for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++)
+        CHECK(!answer_string(text(damaged[i]), "a", &to));
+    buf_done(&to);
+    CHECK_INT(answer_time_ms(o, "t"), 1795286319303);
+    CHECK_INT(answer_time_ms(o, "u"), 1000);
+    CHECK_INT(answer_time_ms(o, "s"), 0);
+    CHECK_INT(answer_time_ms(o, "none"), 0);
+}
+
 TEST(nats_answers_cut_anywhere_are_read_without_harm)
 {
     static const char whole[] =

@@ -41,7 +41,7 @@ TEST(nats_sets_of_another_stream_know_none_of_this_ones_messages)
 
 TEST(nats_the_newest_set_tells_how_far_the_stream_was_read)
 {
-    const struct mark first = { 7, 1, 2, 3 }, second = { 7, 10, 20, 30 };
+    const struct mark first = { 7, 1, 2, 3, 0 }, second = { 7, 10, 20, 30, 40 };
     struct committed c = { 0 };
     struct mark m = { 0 };
 
@@ -53,7 +53,28 @@ TEST(nats_the_newest_set_tells_how_far_the_stream_was_read)
     CHECK_INT(m.floor, 10);
     CHECK_INT(m.seq, 20);
     CHECK_INT(m.consumer_seq, 30);
+    CHECK_INT(m.given_up, 40);
     committed_done(&c);
+}
+
+/* They had four places. */
+TEST(nats_sets_of_an_earlier_version_are_read)
+{
+    struct entry_id ids[] = { { 7, 1 }, { 10, 2 }, { 20, 3 }, { 30, 4 }, { 21, 0 } };
+    struct position *positions = NULL;
+    struct committed c = { 0 };
+    struct buf text;
+    size_t count = 0;
+    struct mark m;
+
+    buf_init(&text, 10000);
+    CHECK_INT((int64_t)committed_add(&c, "S", ids, 5, &positions, &count, &text), 1);
+    CHECK(mark_get(c.all, &m));
+    CHECK_INT(m.consumer_seq, 30);
+    CHECK_INT(m.given_up, 0);
+    committed_done(&c);
+    buf_done(&text);
+    free(positions);
 }
 
 TEST(nats_a_set_without_a_mark_is_nobodys)

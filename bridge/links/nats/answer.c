@@ -1,5 +1,8 @@
 #include "bridge/links/nats/answer.h"
 
+#include <stdio.h>
+#include <time.h>
+
 static void blanks(struct bytes *b)
 {
     while (b->n && (b->at[0] == ' ' || b->at[0] == '\n' || b->at[0] == '\r' || b->at[0] == '\t'))
@@ -157,6 +160,109 @@ const char *answer_text(struct bytes object, const char *path, char *ret, size_t
         memcpy(ret, text.at, length);
     ret[length] = 0;
     return ret;
+}
+
+/* Four hexadecimal digits. */
+static int hex4(const uint8_t *at)
+{
+    int n = 0;
+
+    for (int i = 0; i < 4; i++) {
+        uint8_t c = at[i], low = c | 0x20;
+        if (c >= '0' && c <= '9')
+            n = n * 16 + (c - '0');
+        else if (low >= 'a' && low <= 'f')
+            n = n * 16 + (low - 'a' + 10);
+        else
+            return -1;
+    }
+    return n;
+}
+
+static void put_utf8(struct buf *to, uint32_t c)
+{
+    if (c < 0x80) {
+        buf_put_byte(to, (uint8_t)c);
+        return;
+    }
+    if (c < 0x800) {
+        buf_put_byte(to, (uint8_t)(0xc0 | c >> 6));
+    } else {
+        buf_put_byte(to, (uint8_t)(c < 0x10000 ? 0xe0 | c >> 12 : 0xf0 | c >> 18));
+        if (c >= 0x10000)
+            buf_put_byte(to, (uint8_t)(0x80 | (c >> 12 & 0x3f)));
+        buf_put_byte(to, (uint8_t)(0x80 | (c >> 6 & 0x3f)));
+    }
+    buf_put_byte(to, (uint8_t)(0x80 | (c & 0x3f)));
+}
+
+/* What follows "\\u"; two of them for what lies beyond 16 bits. */
+static bool take_unicode(struct bytes *text, struct buf *to)
+{
+    int high = text->n >= 4 ? hex4(text->at) : -1, low = -1;
+
+    if (high < 0)
+        return false;
+    skip(text, 4);
+    if (high < 0xd800 || high > 0xdfff) {
+        put_utf8(to, (uint32_t)high);
+        return true;
+    }
+    if (high > 0xdbff || text->n < 6 || text->at[0] != '\\' || text->at[1] != 'u')
+        return false;
+    low = hex4(text->at + 2);
+    if (low < 0xdc00 || low > 0xdfff)
+        return false;
+    skip(text, 6);
+    put_utf8(to, 0x10000 + ((uint32_t)(high - 0xd800) << 10 | (uint32_t)(low - 0xdc00)));
+    return true;
+}
+
+bool answer_string(struct bytes object, const char *path, struct buf *to)
+{
+    static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
+    struct bytes text = answer_find(object, path);
+
+    if (!bytes_present(text))
+        return false;
+    while (text.n) {
+        const char *name = NULL;
+        uint8_t c = text.at[0];
+
+        skip(&text, 1);
+        if (c != '\\') {
+            buf_put_byte(to, c);
+            continue;
+        }
+        if (!text.n)
+            return false;
+        c = text.at[0];
+        skip(&text, 1);
+        name = c ? strchr(names, c) : NULL;
+        if (name)
+            buf_put_byte(to, (uint8_t)values[name - names]);
+        else if (c != 'u' || !take_unicode(&text, to))
+            return false;
+    }
+    return !to->failed;
+}
+
+int64_t answer_time_ms(struct bytes object, const char *path)
+{
+    struct tm at = { 0 };
+    char text[40];
+    int parsed = 0, ms = 0, scale = 100;
+
+    (void)answer_text(object, path, text, sizeof text);
+    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &at.tm_year, &at.tm_mon, &at.tm_mday, &at.tm_hour,
+            &at.tm_min, &at.tm_sec, &parsed) != 6)
+        return 0;
+    for (const char *c = text + parsed + 1; text[parsed] == '.' && scale && *c >= '0' && *c <= '9';
+         c++, scale /= 10)
+        ms += (*c - '0') * scale;
+    at.tm_year -= 1900;
+    at.tm_mon--;
+    return (int64_t)timegm(&at) * 1000 + ms;
 }
 
 int answer_item(struct bytes *array, struct bytes *ret)

@@ -3,7 +3,7 @@
 /* Sequences stand with 0 in the second place, so these are none. */
 void mark_put(const struct mark *m, struct entry_id ids[MARK_IDS])
 {
-    const uint64_t value[MARK_IDS] = { m->stream, m->floor, m->seq, m->consumer_seq };
+    const uint64_t value[MARK_IDS] = { m->stream, m->floor, m->seq, m->consumer_seq, m->given_up };
 
     for (size_t i = 0; i < MARK_IDS; i++)
         ids[i] = (struct entry_id){ value[i], i + 1 };
@@ -11,12 +11,14 @@ void mark_put(const struct mark *m, struct entry_id ids[MARK_IDS])
 
 bool mark_get(const struct commit *c, struct mark *ret)
 {
-    if (c->n < MARK_IDS)
+    size_t n = 0;
+
+    while (n < MARK_IDS && n < c->n && c->ids[n].seq == n + 1)
+        n++;
+    if (n < MARK_IDS_MIN)
         return false;
-    for (size_t i = 0; i < MARK_IDS; i++)
-        if (c->ids[i].seq != i + 1)
-            return false;
-    *ret = (struct mark){ c->ids[0].ms, c->ids[1].ms, c->ids[2].ms, c->ids[3].ms };
+    *ret = (struct mark){ c->ids[0].ms, c->ids[1].ms, c->ids[2].ms, c->ids[3].ms,
+        n == MARK_IDS ? c->ids[4].ms : 0 };
     return true;
 }
 

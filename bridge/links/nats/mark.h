@@ -10,13 +10,15 @@
 
 #include "bridge/links/committed.h"
 
-#define MARK_IDS 4
+#define MARK_IDS 5
+#define MARK_IDS_MIN 4 /* sets of earlier versions */
 
 struct mark {
     uint64_t stream;       /* its creation; 0: not known */
     uint64_t floor;        /* all up to this stream sequence was acknowledged */
     uint64_t seq;          /* the newest that was handed over, */
     uint64_t consumer_seq; /* and its number among the consumer's deliveries */
+    uint64_t given_up;     /* messages it gave up that are recorded as a gap; from before: absent */
 };
 
 void mark_put(const struct mark *m, struct entry_id ids[MARK_IDS]);

@@ -183,6 +183,40 @@ static void probe_stream_sink(struct probe *p, const struct nats_sink_options *o
             o->stream);
 }
 
+/* Subscribes for real: this connection is closed right after. */
+static bool try_subscribe(struct probe *p, const char *subject, const char *queue)
+{
+    return wire_port_open(p->wire, subject, queue, 1, 1) != NULL;
+}
+
+/* What the server said against the subscriptions. */
+static void tell_errors(struct probe *p, bool is_error, const char *after)
+{
+    char words[200];
+    uint64_t before = wire_flushes(p->wire);
+
+    wire_flush(p->wire);
+    while (wire_flushes(p->wire) == before && turn(p))
+        ;
+    while (wire_take_error(p->wire, words, sizeof words))
+        find(p, is_error, "%s%s", words, after);
+}
+
+static void probe_given_up(struct probe *p, const struct nats_source_options *o, int64_t most)
+{
+    char subject[320];
+
+    find(p, false,
+        "consumer '%s' gives a message up after %lld deliveries: it is a dead letter of reason "
+        "'source' then, and while the store stands that may come to many",
+        o->durable, (long long)most);
+    /* In no queue group: a member's share is not taken from it. */
+    (void)snprintf(subject, sizeof subject,
+        "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.%.120s.%.120s", o->stream, o->durable);
+    if (try_subscribe(p, subject, NULL))
+        tell_errors(p, false, ": what the consumer gives up will not be heard of");
+}
+
 static void probe_consumer(struct probe *p, const struct nats_source_options *o, int64_t window)
 {
     bool missing = false;
@@ -205,10 +239,7 @@ static void probe_consumer(struct probe *p, const struct nats_source_options *o,
         find(p, true, "consumer '%s' takes no acknowledgements", o->durable);
     most = answer_int(config, "max_deliver", -1);
     if (most > 0)
-        find(p, false,
-            "consumer '%s' gives a message up after %lld deliveries: while the store stands, "
-            "messages may be lost to it",
-            o->durable, (long long)most);
+        probe_given_up(p, o, most);
     most = answer_int(config, "max_ack_pending", -1);
     if (most > 0 && most < window)
         find(p, false, "consumer '%s' hands out %lld messages at a time, less than the window",
@@ -229,20 +260,12 @@ static void probe_stream_source(
             o->declare == NATS_DECLARE_CREATE ? " yet: the first start makes it" : "");
 }
 
-/* Subscribes for real: this connection is closed right after. */
 static void probe_subjects(struct probe *p, const struct nats_source_options *o)
 {
-    char words[200];
-    uint64_t before = wire_flushes(p->wire);
-
     for (size_t i = 0; i < o->subjects.n; i++)
-        if (!wire_port_open(p->wire, o->subjects.at[i], o->queue_group, 1, 1))
+        if (!try_subscribe(p, o->subjects.at[i], o->queue_group))
             return;
-    wire_flush(p->wire);
-    while (wire_flushes(p->wire) == before && turn(p))
-        ;
-    while (wire_take_error(p->wire, words, sizeof words))
-        find(p, true, "%s", words);
+    tell_errors(p, true, "");
 }
 
 size_t nats_probe_run(struct link *l, const struct nats_source_options *source, int64_t window,

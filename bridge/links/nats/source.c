@@ -55,7 +55,9 @@ static void read_change(const struct source *s, const struct wire_message *m, st
     struct bytes block = m->headers;
     struct block_line line;
 
-    e->address = e->key = bytes_text(m->subject + s->bucket.n);
+    /* Whoever made the stream may have given it other subjects. */
+    if (strncmp(m->subject, (const char *)s->bucket.at, s->bucket.n) == 0)
+        e->address = e->key = bytes_text(m->subject + s->bucket.n);
     if (!bytes_present(block) || block_begin(&block, NULL) < 0)
         return;
     while (block_next(&block, &line) == 1)
@@ -184,6 +186,7 @@ void nats_source_status(const struct source *s, struct link_status *ret)
 {
     *ret = *wire_status(s->wire);
     ret->duplicates = s->duplicates;
+    ret->reordered = s->reordered;
     ret->lag = s->lag;
     if (s->stopped[0]) {
         ret->state = LINK_STOPPED;

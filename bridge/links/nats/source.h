@@ -32,7 +32,7 @@ struct source {
     char trouble[240]; /* what it waits for; "" for nothing */
     int64_t retry_ms;
     int64_t lag;
-    uint64_t duplicates;
+    uint64_t duplicates, reordered;
 };
 
 /* The messages that one pack's events lie in, by event. */

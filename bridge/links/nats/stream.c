@@ -88,7 +88,12 @@ static bool known(struct stream *t, uint64_t seq)
 {
     struct entry_id id = { seq, 0 };
 
-    return committed_has(&t->committed, &id);
+    return committed_has(&t->committed, &id) || given_up_known(t, seq);
+}
+
+bool stream_has(struct stream *t, uint64_t seq)
+{
+    return seqs_has(&t->held, seq) || known(t, seq);
 }
 
 static void stop_at(struct stream *t, const struct jet_place *at, size_t bytes)
@@ -120,6 +125,7 @@ static bool take(struct stream *t, struct pack *p, struct wire_message *m, struc
             stop_at(t, at, bytes);
         } else {
             stream_note(t, 1, "a message above max_event_bytes was skipped");
+            given_up_own(t, at->stream_seq);
             say(t, m, "+TERM");
         }
         wire_message_free(m);
@@ -132,6 +138,11 @@ static bool take(struct stream *t, struct pack *p, struct wire_message *m, struc
     if (source_put(&t->s, p, m, at->time_ms, origin) == 0) {
         if (at->deliveries > 1)
             p->events[p->n - 1].flags |= EVENT_REDELIVERED;
+        /* Behind one that was taken, and for the first time: out of the stream's order. */
+        if (at->stream_seq < t->newest_seq)
+            t->s.reordered++;
+        else
+            t->newest_seq = at->stream_seq;
         return true;
     }
     seqs_remove(&t->held, at->stream_seq);
@@ -162,6 +173,8 @@ static void other(struct stream *t, const struct wire_message *m)
         pull_status(t, m, number);
     else if (rest[1] == 'k')
         ack_confirmed(t, number);
+    else if (rest[1] == 'd')
+        given_up_answered(t, number, m);
 }
 
 /* All that came, up to one pack. */
@@ -286,6 +299,7 @@ static int64_t read_on(struct stream *t, int64_t wake)
     stream_await(t);
     if (!t->s.paused && !t->s.draining && !t->s.stopped[0])
         pull(t);
+    wake = earlier(wake, given_up_step(t));
     wake = earlier(wake, t->info_ms + STREAM_INFO_MS);
     return t->pull_n ? earlier(wake, t->heard_ms + SILENCE_MS) : wake;
 }
@@ -356,6 +370,8 @@ static struct batch *stream_receive(struct source *s, size_t limit)
     p = batches_take(&s->batches, limit, &s->spec, false);
     if (!p)
         return NULL;
+    if (given_up_piece(p))
+        return given_up_lend(t, p) == 0 ? &p->batch : give_up(t, p);
     n = p->batch.count + MARK_IDS;
     if (n > t->ids_capacity) {
         struct entry_id *ids = realloc(t->ids, n * sizeof *ids);
@@ -385,8 +401,13 @@ static void stream_settle(struct source *s, struct piece *p, bool kept)
     struct stream *t = of(s);
     bool old = p->number <= t->old_number; /* nobody waits for its answers */
     size_t n = old ? 0 : p->batch.count;
-    struct ack_job *job = kept && n ? acks_job(p->number, n) : NULL;
+    struct ack_job *job = NULL;
 
+    if (given_up_piece(p)) {
+        given_up_settle(t, p, kept);
+        return;
+    }
+    job = kept && n ? acks_job(p->number, n) : NULL;
     committed_settle(&t->committed, p->number, kept);
     for (size_t i = 0; i < n; i++) {
         const struct wire_message *m = source_message(p->pack, &p->batch.events[i]);
@@ -433,6 +454,7 @@ static void stream_done(struct source *s)
         for (size_t k = 0; k < i->batch.count; k++)
             say(t, source_message(i->pack, &i->batch.events[k]), "-NAK");
     give_back_ready(t);
+    given_up_done(t);
     committed_done(&t->committed);
     acks_done(&t->acks);
     acks_done(&t->resting);
@@ -480,14 +502,14 @@ static int stream_open(
         0) {
         (void)mark_last(&t->committed, &t->mark);
         mark_drop_others(&t->committed, t->mark.stream);
-        if (committed_sort(&t->committed) == 0)
+        if (committed_sort(&t->committed) == 0 && given_up_open(t, spec, why) == 0)
             t->port = wire_port_open(l->shared, subject, NULL, 0, 0);
     }
     if (!t->port) {
         nats_source_free(&t->s);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
-    t->last_seq = t->mark.seq;
+    t->last_seq = t->newest_seq = t->mark.seq;
     t->last_consumer_seq = t->mark.consumer_seq;
     *ret = &t->s;
     return 0;

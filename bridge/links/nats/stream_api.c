@@ -17,7 +17,7 @@
 void stream_start_over(struct stream *t, const char *text)
 {
     t->stage = t->s.options->declare == NATS_DECLARE_NONE ? STAGE_READING : STAGE_STREAM;
-    t->asked = 0;
+    t->asked = t->given_up.asked = 0;
     t->pull_n = t->wanted = 0;
     t->heard_ms = t->s.link->now_ms;
     if (text)
@@ -40,8 +40,9 @@ static void leave_old(struct stream *t)
     acks_done(&t->acks);
     acks_done(&t->resting);
     batches_drop_ready(&t->s.batches);
+    given_up_leave(t);
     t->old_number = t->committed.last;
-    t->last_seq = t->last_consumer_seq = 0;
+    t->last_seq = t->last_consumer_seq = t->newest_seq = 0;
 }
 
 static uint64_t sign_of(const struct stream *t)
@@ -63,8 +64,9 @@ static void know_stream(struct stream *t)
         leave_old(t);
         t->mark = (struct mark){ .stream = stream };
         mark_drop_others(&t->committed, stream);
+        mark_drop_others(&t->given_up.committed, stream);
     }
-    if (committed_sort(&t->committed) != 0)
+    if (committed_sort(&t->committed) != 0 || committed_sort(&t->given_up.committed) != 0)
         wire_fail(t->s.wire, "out of memory");
 }
 
@@ -93,8 +95,9 @@ static void set_floor(struct stream *t, uint64_t floor)
     for (struct commit *m = t->committed.all; m; m = m->next) {
         struct ack_job *job = NULL;
         uint64_t most = 0;
-        for (size_t i = MARK_IDS; i < m->n; i++)
-            most = m->ids[i].ms > most ? m->ids[i].ms : most;
+        for (size_t i = 0; i < m->n; i++)
+            if (m->ids[i].seq == 0)
+                most = m->ids[i].ms > most ? m->ids[i].ms : most;
         if (!m->stored || m->confirmed || most > floor || m->n == 0)
             continue;
         job = acks_confirmed(&t->acks, m->number);
@@ -222,6 +225,7 @@ static void learn_consumer(struct stream *t, struct bytes body)
     }
     t->stage = STAGE_READING;
     t->info_ms = t->heard_ms = t->s.link->now_ms;
+    given_up_look(t, body);
     t->s.trouble[0] = 0;
 }
 

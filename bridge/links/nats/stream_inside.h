@@ -4,6 +4,7 @@
 #define BASCULE_STREAM_INSIDE_H
 
 #include "bridge/links/nats/acks.h"
+#include "bridge/links/nats/given_up.h"
 #include "bridge/links/nats/mark.h"
 #include "bridge/links/nats/seqs.h"
 #include "bridge/links/nats/source.h"
@@ -48,7 +49,9 @@ struct stream {
     uint64_t old_number; /* batches up to this one came from an earlier stream */
     char stream_made[64];
     uint64_t first_seq, last_seq, last_consumer_seq; /* delivered to whom it may be */
+    uint64_t newest_seq;                             /* taken */
     bool filtered, one_each;
+    struct given_up given_up;
     struct buf text, subject;
 };
 
@@ -61,6 +64,8 @@ static inline const char *stream_name(const struct stream *t)
 void stream_start_over(struct stream *t, const char *text);
 /* Records messages that are lost now. */
 void stream_note(struct stream *t, uint64_t count, const char *cause);
+/* In hand, or on disk and not known to be acknowledged. */
+bool stream_has(struct stream *t, uint64_t seq);
 /* Takes the job: acknowledged, and known to us for a while still. */
 void stream_rest(struct stream *t, struct ack_job *job);
 /* What has rested long enough is not known any more. */

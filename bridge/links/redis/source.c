@@ -75,6 +75,7 @@ void redis_source_status(const struct source *s, struct link_status *ret)
 {
     *ret = s->reader.status;
     ret->duplicates = s->duplicates;
+    ret->reordered = s->reordered;
     ret->lag = s->kind->lag && s->reader.ready ? s->kind->lag(s) : -1;
     if (!s->stopped[0])
         return;

@@ -27,7 +27,7 @@ struct source {
     struct batches batches;
     bool paused, draining;
     char stopped[240]; /* why it needs a person; "" when it does not */
-    uint64_t duplicates;
+    uint64_t duplicates, reordered;
 };
 
 extern const struct source_kind stream_source, channel_source;

@@ -41,7 +41,8 @@ struct stream {
     size_t count; /* entries to ask for */
     int64_t claim_ms;
     char claim_cursor[48];
-    struct entry_id *ids; /* scratch */
+    struct entry_id newest; /* of those read */
+    struct entry_id *ids;   /* scratch */
     size_t ids_capacity;
 };
 
@@ -264,6 +265,23 @@ static void fill(
     }
 }
 
+static bool older(const struct entry_id *a, const struct entry_id *b)
+{
+    return a->ms < b->ms || (a->ms == b->ms && a->seq < b->seq);
+}
+
+/* Replies come in the stream's order, but for what was pending: ours after a reconnect, or another
+ * consumer's that is claimed. */
+static void count_reordered(struct stream *t, const struct pack *p, bool pending)
+{
+    struct entry_id id = { 0 };
+
+    for (size_t i = 0; pending && i < p->n; i++)
+        t->s.reordered += entry_id_parse(p->events[i].origin, &id) == 0 && older(&id, &t->newest);
+    if (p->n && entry_id_parse(p->events[p->n - 1].origin, &id) == 0 && older(&t->newest, &id))
+        t->newest = id;
+}
+
 static void tell_gaps(struct stream *t, const struct found *f)
 {
     if (f->trimmed)
@@ -307,6 +325,7 @@ static int take_entries(struct stream *t, const struct resp_value *reply,
     }
     free(f.known);
     tell_gaps(t, &f);
+    count_reordered(t, p, look);
     if (p->n + p->gone_n == 0) {
         pack_free(p);
         return 0;
