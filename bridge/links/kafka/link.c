@@ -51,7 +51,8 @@ static int sink_check(const void *options, const char **key, struct fault *why)
 static struct traits source_traits(const void *options)
 {
     (void)options;
-    return (struct traits){ TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS, NULL };
+    return (struct traits){ TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS | TRAIT_READS_HEADERS,
+        NULL };
 }
 
 static struct traits sink_traits(const void *options)
@@ -160,6 +161,8 @@ const struct connector connector_kafka = {
     .sink_traits = sink_traits,
     .source_place = source_place,
     .sink_place = sink_place,
+    .link_same = kafka_link_same,
+    .feeds = kafka_feeds,
     .source_declares = source_declares,
     .link_open = link_open,
     .link_free = link_free,
