@@ -201,6 +201,10 @@ struct connector {
     int (*link_check)(const void *options, const char **key, struct fault *why);
     int (*source_check)(const void *options, const char **key, struct fault *why);
     int (*sink_check)(const void *options, const char **key, struct fault *why);
+    /* The same of a sink with its connection, once both are known to be right alone; of the spec
+     * only what stands in the configuration. NULL: any two go together. */
+    int (*sink_fits)(const void *link_options, const struct sink_spec *sink, const char **key,
+        struct fault *why);
     struct traits (*source_traits)(const void *options);
     struct traits (*sink_traits)(const void *options);
     /* What the source reads from and the sink writes to, for finding routes that feed themselves

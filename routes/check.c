@@ -21,6 +21,30 @@ static void sink_check(const struct config_sink *s, struct config_problems *prob
         problem_add(problems, PROBLEM_WAS, s->place, "sink '%.64s': was: names itself", s->name);
 }
 
+/* Only of a configuration without errors. */
+static void fits_check(
+    const struct config *c, const struct config_route *r, struct config_problems *problems)
+{
+    for (size_t i = 0; i < r->sink_count; i++) {
+        const struct config_sink *s = &r->sinks[i];
+        const struct config_connection *to = &c->connections[s->connection];
+        struct sink_spec spec = { .route = r->name,
+            .name = s->name,
+            .options = s->options,
+            .window_events = s->window_events,
+            .window_bytes = s->window_bytes,
+            .confirm_timeout_ms = s->confirm_timeout_ms };
+        const char *key = NULL;
+        struct fault why;
+
+        if (to->connector->sink_fits &&
+            to->connector->sink_fits(to->options, &spec, &key, &why) != 0)
+            problem_add(problems, PROBLEM_COMBINATION, s->place,
+                "sink '%.64s'%s%s does not go with connection '%.64s': %.150s", s->name,
+                key ? ": " : "", key ? key : "", to->name, why.text);
+    }
+}
+
 static void fallbacks_check(const struct config_route *r, struct config_problems *problems)
 {
     bool live = false;
@@ -89,6 +113,8 @@ void check_config(const struct config *c, struct config_problems *problems)
 
     for (size_t i = 0; i < c->route_count; i++)
         route_check(c, &c->routes[i], problems);
+    for (size_t i = 0; whole && i < c->route_count; i++)
+        fits_check(c, &c->routes[i], problems);
     if (whole)
         loops_check(c, problems);
     for (size_t i = 0; whole && i < c->connection_count; i++) {

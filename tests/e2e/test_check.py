@@ -103,3 +103,30 @@ def check_names_a_long_round_by_its_beginning(t):
     got = warnings(t, *routes)
     check_equal(len(got), 1, "warnings")
     check("\u2026 \u2192 route-number-0: the hop count ends it" in got[0], f"{got}")
+
+
+REFUSED = (  # what librdkafka refuses: alone, with another property, with ours, with a sink's timeout
+    ("properties: { linger.ms: never }", "", "linger.ms"),
+    ("properties: { no.such.property: 1 }", "", "no.such.property"),
+    ("properties: { fetch.max.bytes: 1000, message.max.bytes: 2000 }", "", "fetch.max.bytes"),
+    ("properties: { max.in.flight: 6 }", "", "max.in.flight"),
+    ("properties: { session.timeout.ms: 3600000, heartbeat.interval.ms: 3600000, "
+     "queued.min.messages: 10, reconnect.backoff.ms: 20000 }", "", "reconnect.backoff.max.ms"),
+    ("properties: { linger.ms: 3000 }", ", confirm_timeout: 2s", "confirm_timeout does not go with connection 'k'"),
+)
+
+
+@test
+def check_tells_a_property_that_librdkafka_refuses(t):
+    def said(connection, sink):
+        d = Daemon(t.directory, f"k: {{ type: kafka, brokers: one, {connection} }}", f"""
+- name: r
+  from: {{ connection: k, topics: a, group: g }}
+  to: {{ name: s, connection: k, topic: b {sink} }}""")
+        got = d.verb("check", check=False)
+        return got.code, got.out + got.err
+
+    for connection, sink, words in REFUSED:
+        code, text = said(connection, sink)
+        check(code == 78 and words in text, f"{connection}{sink}: exit {code}: {text}")
+    check_equal(said("properties: { linger.ms: 3000 }", "")[0], 0, "exit code where all is well")

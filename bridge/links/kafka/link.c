@@ -48,6 +48,13 @@ static int sink_check(const void *options, const char **key, struct fault *why)
     return fault_set(why, FAULT_INPUT, 0, "a topic's name has 1 to 249 bytes");
 }
 
+static int sink_fits(
+    const void *link_options, const struct sink_spec *sink, const char **key, struct fault *why)
+{
+    *key = "confirm_timeout";
+    return kafka_conf_sink_fits(link_options, sink->options, sink->confirm_timeout_ms, why);
+}
+
 static struct traits source_traits(const void *options)
 {
     (void)options;
@@ -157,6 +164,7 @@ const struct connector connector_kafka = {
     .link_check = link_check,
     .source_check = source_check,
     .sink_check = sink_check,
+    .sink_fits = sink_fits,
     .source_traits = source_traits,
     .sink_traits = sink_traits,
     .source_place = source_place,

@@ -132,22 +132,11 @@ static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
 
 static int dial(struct kafka_producer *p, struct fault *why)
 {
-    struct kafka_link_options const *o = p->link->options;
-    rd_kafka_conf_t *conf = kafka_conf_open(o, false, why);
-    char timeout[24];
+    rd_kafka_conf_t *conf =
+        kafka_conf_producer(p->link->options, p->compression, p->timeout_ms, why);
 
     if (!conf)
         return -1;
-    (void)snprintf(timeout, sizeof timeout, "%lld", (long long)p->timeout_ms);
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
-    if (kafka_conf_set(conf, "enable.idempotence", "true", why) != 0 ||
-        kafka_conf_set(conf, "acks", "all", why) != 0 ||
-        kafka_conf_set(conf, "partitioner", "murmur2_random", why) != 0 ||
-        kafka_conf_set(conf, "compression.codec", kafka_compressions[p->compression], why) != 0 ||
-        kafka_conf_set(conf, "message.timeout.ms", timeout, why) != 0) {
-        rd_kafka_conf_destroy(conf);
-        return -1;
-    }
     return kafka_handle_open(conf, false, p->link->wake_fd, &p->handle, why);
 }
 
