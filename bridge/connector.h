@@ -177,6 +177,7 @@ enum connector_trait {
     TRAIT_SETTLES_POSITION =
         1u << 1,         /* it goes on from a stored position, so no repeats after a crash */
     TRAIT_IDS = 1u << 2, /* gives each message a name that stays the same on a redelivery */
+    TRAIT_READS_HEADERS = 1u << 8, /* with them the hop count that ends a loop */
     /* As a sink: */
     TRAIT_CONFIRMS = 1u << 3,   /* the broker confirms that it has taken responsibility */
     TRAIT_CARRIES_ID = 1u << 4, /* a repeat can be known by its id at the other side */
@@ -203,12 +204,26 @@ struct connector {
     int (*link_check)(const void *options, const char **key, struct fault *why);
     int (*source_check)(const void *options, const char **key, struct fault *why);
     int (*sink_check)(const void *options, const char **key, struct fault *why);
+    /* The same of a sink with its connection, once both are known to be right alone; of the spec
+     * only what stands in the configuration. NULL: any two go together. */
+    int (*sink_fits)(const void *link_options, const struct sink_spec *sink, const char **key,
+        struct fault *why);
     struct traits (*source_traits)(const void *options);
     struct traits (*sink_traits)(const void *options);
     /* What the source reads from and the sink writes to, for finding routes that feed themselves
      * and for `status`: "queue orders", "exchange alerts", "topic clicks", "channel alerts.*". */
     void (*source_place)(const void *options, char *ret, size_t n);
     void (*sink_place)(const void *options, char *ret, size_t n);
+
+    /* For finding routes that feed themselves, as far as the options tell. NULL: nothing is known.
+     * Whether two connections lead to one server: */
+    bool (*link_same)(const void *a, const void *b);
+    /* and there, whether what a sink writes may come to a source; */
+    bool (*feeds)(
+        const void *sink_link, const void *sink, const void *source_link, const void *source);
+    /* whether two sources read one queue or stream, so that what comes to one comes to the other.
+     */
+    bool (*source_shares)(const void *a_link, const void *a, const void *b_link, const void *b);
 
     /* What it makes at the broker when it connects and finds it missing, a line each: "queue orders
      * (quorum)"; for `plan`. NULL: never anything. */

@@ -1,7 +1,6 @@
 #include "routes/check.h"
+#include "routes/loops.h"
 #include "routes/problem.h"
-
-#include <fnmatch.h>
 
 static const struct connector *connector_at(const struct config *c, size_t connection)
 {
@@ -22,6 +21,30 @@ static void sink_check(const struct config_sink *s, struct config_problems *prob
         problem_add(problems, PROBLEM_WAS, s->place, "sink '%.64s': was: names itself", s->name);
 }
 
+/* Only of a configuration without errors. */
+static void fits_check(
+    const struct config *c, const struct config_route *r, struct config_problems *problems)
+{
+    for (size_t i = 0; i < r->sink_count; i++) {
+        const struct config_sink *s = &r->sinks[i];
+        const struct config_connection *to = &c->connections[s->connection];
+        struct sink_spec spec = { .route = r->name,
+            .name = s->name,
+            .options = s->options,
+            .window_events = s->window_events,
+            .window_bytes = s->window_bytes,
+            .confirm_timeout_ms = s->confirm_timeout_ms };
+        const char *key = NULL;
+        struct fault why;
+
+        if (to->connector->sink_fits &&
+            to->connector->sink_fits(to->options, &spec, &key, &why) != 0)
+            problem_add(problems, PROBLEM_COMBINATION, s->place,
+                "sink '%.64s'%s%s does not go with connection '%.64s': %.150s", s->name,
+                key ? ": " : "", key ? key : "", to->name, why.text);
+    }
+}
+
 static void fallbacks_check(const struct config_route *r, struct config_problems *problems)
 {
     bool live = false;
@@ -39,29 +62,6 @@ static void fallbacks_check(const struct config_route *r, struct config_problems
     if (r->sink_count && !live)
         problem_add(problems, PROBLEM_FALLBACK, r->place,
             "route '%.64s' has fallback sinks only: nothing would be delivered", r->name);
-}
-
-/* "channel alerts.*" takes what "channel alerts.disk" gets; a place is compared as text. */
-static void loop_check(const struct config *c, const struct config_route *r,
-    const struct config_sink *s, struct config_problems *problems)
-{
-    const struct connector *link = connector_at(c, r->connection);
-    char from[256] = "", to[256] = "";
-    bool unseen;
-
-    if (!link || !s->options || !r->source_options || s->connection != r->connection)
-        return;
-    link->source_place(r->source_options, from, sizeof from);
-    link->sink_place(s->options, to, sizeof to);
-    unseen = !(link->source_traits(r->source_options).set & TRAIT_KEEPS) &&
-             !(link->sink_traits(s->options).set & TRAIT_CARRIES_HEADERS);
-    if (unseen)
-        problem_add(problems, PROBLEM_LOOP, s->place,
-            "route '%.64s' reads %.80s and writes %.80s of one server: a loop there cannot be seen",
-            r->name, from, to);
-    else if (strcmp(from, to) == 0 || fnmatch(from, to, 0) == 0)
-        problem_add(problems, PROBLEM_LOOP, s->place,
-            "route '%.64s' writes %.80s, which it reads itself", r->name, to);
 }
 
 static void was_check(
@@ -87,10 +87,8 @@ static void route_check(
         !(link->source_traits(r->source_options).set & TRAIT_KEEPS))
         problem_add(problems, PROBLEM_NO_EFFECT, r->place,
             "route '%.64s': dedupe has no effect, its source redelivers nothing", r->name);
-    for (size_t i = 0; i < r->sink_count; i++) {
+    for (size_t i = 0; i < r->sink_count; i++)
         sink_check(&r->sinks[i], problems);
-        loop_check(c, r, &r->sinks[i], problems);
-    }
     fallbacks_check(r, problems);
     was_check(c, r, problems);
 }
@@ -115,6 +113,10 @@ void check_config(const struct config *c, struct config_problems *problems)
 
     for (size_t i = 0; i < c->route_count; i++)
         route_check(c, &c->routes[i], problems);
+    for (size_t i = 0; whole && i < c->route_count; i++)
+        fits_check(c, &c->routes[i], problems);
+    if (whole)
+        loops_check(c, problems);
     for (size_t i = 0; whole && i < c->connection_count; i++) {
         if (!is_used(c, i))
             problem_add(problems, PROBLEM_UNUSED, c->connections[i].place,

@@ -19,6 +19,7 @@ struct config_connection {
     void *options;  /* connector->link_options_bytes */
     char files[65]; /* hash of what the files hold that it names (certificates, keys), hex; "": it
                      * names none */
+    char *text;     /* itself as YAML, as written; NULL when it holds a secret literally */
     bool going;     /* gone from the files: what is going still uses it */
 };
 
@@ -48,8 +49,9 @@ struct config_sink {
     const struct connector *left; /* it was going and is gone: whose options it has; its connection
                                    * may be gone too. Else NULL */
     bool going;                   /* gone from the files: it finishes what it had, then it goes */
-    bool fallback_only;           /* only: fallback */
-    size_t fallback;              /* index into the route's sinks, SIZE_MAX: none */
+    uint64_t going_end; /* restored as going: it gets what came before this seq; 0: not restored */
+    bool fallback_only; /* only: fallback */
+    size_t fallback;    /* index into the route's sinks, SIZE_MAX: none */
     enum config_begin begin;
     int64_t begin_ms;      /* unix ms, CONFIG_BEGIN_TIME */
     uint32_t max_attempts; /* 0: for ever */
@@ -78,6 +80,7 @@ struct config_route {
     int64_t max_event_bytes;
     struct config_sink *sinks;
     size_t sink_count;
+    char *text;        /* itself as YAML, as written */
     size_t gone_count; /* of those that were going: they stand behind the others */
     bool going;        /* as of a sink */
 };
@@ -127,6 +130,15 @@ struct config_problems {
 int config_load(
     const char *const *paths, size_t count, struct config **ret, struct config_problems *problems);
 void config_free(struct config *c);
+/* Adds what is gone from the files and finishes first: of the one route in `text` all, or only
+ * `sink` (else NULL), behind the sinks of the configured route `to`. The text is a configuration;
+ * of its connections those count that the files do not have. Before anything holds pointers into
+ * *c. FAULT_INPUT: it can never work as things are. */
+int config_add_going(struct config *c, const char *text, const char *sink, const char *to,
+    uint64_t end_seq, struct fault *why);
+/* Such a text of route i: itself, and the connections that may be shown. Owned by the caller; NULL:
+ * out of memory. */
+char *config_going_text(const struct config *c, size_t route);
 void config_problems_done(struct config_problems *p);
 /* As a person reads it, with file:line:col, the line and a caret. */
 void config_problem_print(const struct config_problem *p, struct buf *to);

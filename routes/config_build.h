@@ -22,6 +22,8 @@ struct config_place config_build_place(
 /* Runs a link's own check and adds what it says. */
 void config_build_check(struct config_build *b, const struct yaml_node *map,
     int (*check)(const void *options, const char **key, struct fault *why), const void *options);
+/* As YAML on one line; NULL: too long. */
+char *config_build_text(const struct yaml_node *node);
 /* Fills c->files, so that a reload sees a certificate that was renewed in its place. */
 void config_build_files(struct config_connection *c);
 void config_route_done(struct config_route *r, const struct config *c);

@@ -85,6 +85,17 @@ static bool is_taken(struct config_build *b, const struct yaml_node *node)
     return false;
 }
 
+/* What is kept outside of the files must not hold a secret. */
+static char *text_keep(const struct config_build *b, const struct yaml_node *node, size_t before)
+{
+    const struct config_problems *p = b->problems;
+    bool literal = p->n >= PROBLEM_COUNT_MAX;
+
+    for (size_t i = before; i < p->n; i++)
+        literal = literal || p->at[i].code == PROBLEM_SECRET_LITERAL;
+    return literal ? NULL : config_build_text(node);
+}
+
 static void connection_read(struct config_build *b, const struct yaml_node *node)
 {
     struct config_connection one = { .place = yaml_name_place(b->file, node) };
@@ -93,6 +104,7 @@ static void connection_read(struct config_build *b, const struct yaml_node *node
     struct options_part parts[] = { { config_connection_table, &own, NULL }, { NULL, NULL, NULL } };
     const struct yaml_node *type = yaml_get(node, "type");
     char what[80];
+    size_t before = b->problems->n;
     int errors = b->problems->error_count > 0 ? (int)b->problems->error_count : 0;
 
     if (type && type->kind == YAML_TEXT)
@@ -113,6 +125,7 @@ static void connection_read(struct config_build *b, const struct yaml_node *node
     if (one.connector)
         config_build_files(&one);
     one.name = memory_text(node->name);
+    one.text = text_keep(b, node, before);
     b->config->connections =
         memory_grow(b->config->connections, b->config->connection_count, sizeof one);
     b->config->connections[b->config->connection_count++] = one;

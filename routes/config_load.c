@@ -400,6 +400,7 @@ void config_free(struct config *c)
             option_done(c->connections[i].connector->link_options, c->connections[i].options);
         free(c->connections[i].options);
         free(c->connections[i].name);
+        free(c->connections[i].text);
     }
     for (size_t i = 0; i < c->file_count; i++)
         free(c->files[i]);

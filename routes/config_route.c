@@ -609,6 +609,7 @@ static void route_read(struct config_build *b, const struct yaml_node *node)
 
     options_fill(&in, parts, 2, node);
     route_keep(&r, &common);
+    r.text = config_build_text(node);
     route_name_check(b, &r, node);
     r.key = template_of(b, value_place(b, node, "key"), "key", shared.key.text);
     from = end_of(b, node, "from", false);
@@ -671,6 +672,7 @@ void config_route_done(struct config_route *r, const struct config *c)
     template_free(r->key);
     free(r->source_options);
     free(r->sinks);
+    free(r->text);
     free(r->name);
     free(r->was);
 }

@@ -47,7 +47,12 @@ const struct problem_entry problem_table[] = {
         "fallback: names a sink of the same route marked `only: fallback`." },
     { PROBLEM_RETRY, false, "The retry settings contradict each other." },
     { PROBLEM_WAS, false, "was: names what a route or sink was called before, which is gone." },
-    { PROBLEM_LOOP, true, "A route writes what it reads itself; events may go round." },
+    { PROBLEM_LOOP, true,
+        "A route writes what it reads itself, or routes feed each other: events may go round. "
+        "Servers are "
+        "compared by host, port, virtual host and database, names with the patterns that are "
+        "configured; what "
+        "is bound at the broker alone is not seen." },
     { PROBLEM_UNUSED, true, "It is configured, but nothing uses it." },
     { PROBLEM_NO_EFFECT, true, "The setting has no effect here." },
     { PROBLEM_RESTART, false, "A reload cannot change this key; restart the daemon." },

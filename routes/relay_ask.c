@@ -66,6 +66,22 @@ static void pause_sink(
     (void)snprintf(o->paused_by, sizeof o->paused_by, "%s", paused ? who : "");
 }
 
+/* A source that was told to stop for good does not begin again: it is opened once more. */
+static int end_drain(struct relay *r, struct relay_route *route, struct fault *why)
+{
+    struct relay_opening how = { r->spec.config, r->links, route };
+
+    if (!route->draining || route->config->going)
+        return 0;
+    route->draining = route->drained = route->intake->stopped = false;
+    if (!route->intake->source || !intake_idle(route->intake))
+        return 0;
+    if (relay_intake_open_again(&how, route, why) == 0)
+        return 0;
+    route->draining = true;
+    return -1;
+}
+
 int relay_pause(struct relay *r, const char *name, const char *sink, bool paused, const char *who,
     int64_t unix_ms, struct fault *why)
 {
@@ -77,18 +93,24 @@ int relay_pause(struct relay *r, const char *name, const char *sink, bool paused
     if (o) {
         pause_sink(route, o, paused, who, unix_ms);
         store_pause_put(r->spec.store, route->id, o->id, paused, who, unix_ms);
+        if (!paused)
+            store_drain_put(r->spec.store, route->id, o->id, false);
         return 0;
     }
+    if (!paused && end_drain(r, route, why) != 0)
+        return -1;
     route->paused = paused;
     route->paused_since_ms = paused ? unix_ms : 0;
     (void)snprintf(route->paused_by, sizeof route->paused_by, "%s", paused ? who : "");
-    if (!paused)
-        route->draining = route->intake->stopped = route->config->going;
     for (size_t s = 0; s < route->config->sink_count; s++) {
         pause_sink(route, route->outflows[s], paused, who, unix_ms);
-        if (!paused)
+        if (!paused) {
             store_pause_put(r->spec.store, route->id, route->outflows[s]->id, false, who, unix_ms);
+            store_drain_put(r->spec.store, route->id, route->outflows[s]->id, false);
+        }
     }
+    if (!paused)
+        store_drain_put(r->spec.store, route->id, 0, false);
     store_pause_put(r->spec.store, route->id, 0, paused, who, unix_ms);
     return 0;
 }
@@ -104,6 +126,7 @@ int relay_drain_one(struct relay *r, const char *name, const char *sink, struct 
         o->draining = true;
     else
         route->draining = true;
+    store_drain_put(r->spec.store, route->id, o ? o->id : 0, true);
     return 0;
 }
 

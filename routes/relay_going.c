@@ -167,6 +167,128 @@ void relay_going_adopt(
             forget_connection(r->spec.config, &next->connections[n]);
 }
 
+/* ---- over the daemon's end ---- */
+
+static void warn_hidden(const struct relay *r, const struct config_route *c, const char *sink)
+{
+    const struct config *now = r->spec.config;
+
+    for (size_t s = 0; s < c->sink_count; s++) {
+        const struct config_connection *at = &now->connections[c->sinks[s].connection];
+
+        if (!at->text && (!sink || strcmp(sink, c->sinks[s].name) == 0))
+            log_say(LOG_LEVEL_WARN, c->name, c->sinks[s].name,
+                "it drains until the daemon ends, and no further unless connection '%s' stays in "
+                "the files: it holds its secret literally, which the store must not keep",
+                at->name);
+    }
+}
+
+/* One part that was told to drain just now. */
+static int keep_one(struct relay *r, const struct relay_change *c, struct fault *why)
+{
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
+        const char *sink = NULL;
+        char *text;
+        int result;
+
+        if (route->id != c->route_id || route->config->going || !route->config->text)
+            continue;
+        for (size_t s = 0; s < route->config->sink_count; s++)
+            if (route->outflows[s]->id == c->sink_id) {
+                if (route->config->sinks[s].going)
+                    return 0;
+                sink = route->config->sinks[s].name;
+            }
+        text = config_going_text(r->spec.config, (size_t)(route->config - r->spec.config->routes));
+        if (!text)
+            return fault_set(why, FAULT_RETRY, 0, "out of memory");
+        warn_hidden(r, route->config, sink);
+        result =
+            store_gone_put(r->spec.store, route->id, c->sink_id, route->tail.next_seq, text, why);
+        free(text);
+        return result;
+    }
+    return 0;
+}
+
+int relay_going_keep(struct relay *r, const struct relay_plan *plan, struct fault *why)
+{
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
+
+        if (route->config->going && !relay_drains(plan, route->id, 0) &&
+            store_gone_put(r->spec.store, route->id, 0, 0, NULL, why) != 0)
+            return -1;
+        for (size_t s = 0; s < route->config->sink_count; s++)
+            if (route->config->sinks[s].going &&
+                !relay_drains(plan, route->id, route->outflows[s]->id) &&
+                store_gone_put(r->spec.store, route->id, route->outflows[s]->id, 0, NULL, why) != 0)
+                return -1;
+    }
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->at[i].drain && plan->at[i].kind == RELAY_REMOVED &&
+            keep_one(r, &plan->at[i], why) != 0)
+            return -1;
+    return 0;
+}
+
+static const struct config_route *configured_route(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->route_count; i++)
+        if (!c->routes[i].going && (strcmp(c->routes[i].name, name) == 0 ||
+                                       (c->routes[i].was && strcmp(c->routes[i].was, name) == 0)))
+            return &c->routes[i];
+    return NULL;
+}
+
+static bool configured_sink(const struct config_route *r, const char *name)
+{
+    for (size_t s = 0; s < r->sink_count; s++)
+        if (strcmp(r->sinks[s].name, name) == 0 ||
+            (r->sinks[s].was && strcmp(r->sinks[s].was, name) == 0))
+            return true;
+    return false;
+}
+
+static int restore_one(struct relay *r, const struct store_drain *d, struct fault *why)
+{
+    const struct config_route *route = configured_route(r->spec.config, d->route);
+
+    if (d->sink ? !route : route != NULL) {
+        /* Either its route is gone as well, or it is back. */
+        return d->sink ? 0 : store_gone_put(r->spec.store, d->route_id, 0, 0, NULL, why);
+    }
+    if (d->sink && configured_sink(route, d->sink))
+        return store_gone_put(r->spec.store, d->route_id, d->sink_id, 0, NULL, why);
+    if (config_add_going(
+            r->spec.config, d->text, d->sink, route ? route->name : NULL, d->end_seq, why) != 0) {
+        if (why->kind != FAULT_INPUT)
+            return -1;
+        log_say(LOG_LEVEL_WARN, d->route, d->sink, "it cannot go on draining: %s", why->text);
+        return 0;
+    }
+    log_say(LOG_LEVEL_INFO, d->route, d->sink,
+        "gone from the configuration: it goes on finishing what it has");
+    return 0;
+}
+
+int relay_going_restore(struct relay *r, struct fault *why)
+{
+    struct store_drain *drains;
+    size_t count;
+    int result = 0;
+
+    if (store_drains(r->spec.store, &drains, &count, why) != 0)
+        return -1;
+    for (size_t i = 0; i < count && result == 0; i++)
+        if (drains[i].text)
+            result = restore_one(r, &drains[i], why);
+    store_drains_free(drains, count);
+    return result;
+}
+
 /* ---- the end ---- */
 
 static void sink_leaves(struct relay *r, struct relay_route *route, size_t s)
@@ -203,6 +325,8 @@ static bool route_gone(const struct relay_route *route)
 
 void relay_going_leave(struct relay *r)
 {
+    struct fault why;
+
     if (r->reload || r->draining)
         return;
     for (size_t i = r->route_count; i-- > 0;) {
@@ -212,6 +336,8 @@ void relay_going_leave(struct relay *r)
             if (!route_gone(route))
                 continue;
             log_say(LOG_LEVEL_INFO, route->config->name, NULL, "it has finished and is gone");
+            if (store_gone_put(r->spec.store, route->id, 0, 0, NULL, &why) != 0)
+                log_say(LOG_LEVEL_WARN, route->config->name, NULL, "%s", why.text);
             relay_route_free(route);
             r->routes[i] = r->routes[--r->route_count];
             continue;

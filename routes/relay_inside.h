@@ -84,8 +84,8 @@ int relay_route_open(struct relay *r, const struct relay_opening *how, size_t i,
 /* Another intake in the place of the one it has, from where the store says. */
 int relay_intake_open_again(
     const struct relay_opening *how, struct relay_route *route, struct fault *why);
-/* What people paused, for those of `fresh` that take no place of a running one. */
-int relay_restore_pauses(struct relay *r, struct relay_route *const *fresh,
+/* What people paused or drain, for those of `fresh` that take no place of a running one. */
+int relay_restore_asked(struct relay *r, struct relay_route *const *fresh,
     struct relay_route *const *running, size_t count, struct fault *why);
 void relay_route_retain(const struct relay_route *route, const struct config *config);
 void relay_route_free(struct relay_route *route);
@@ -93,6 +93,7 @@ void relay_route_free(struct relay_route *route);
 int relay_find_orphans(struct relay *r, struct fault *why);
 
 /* relay_plan.c: by name, else by `was`; SIZE_MAX when it is not there. */
+/* A connection that has moved to another configuration has no name. */
 size_t relay_match_connection(const struct config *in, const char *name);
 /* Which of the configuration's routes the running one becomes, and the other way. */
 size_t relay_match_new(const struct relay_route *route, const struct config *next);
@@ -112,6 +113,10 @@ void relay_going_sinks_undo(struct config *next);
  * were not freed. After the old sinks are freed; the arrays have room. */
 void relay_going_adopt(
     struct relay *r, struct config *next, struct relay_link *links, struct relay_route **routes);
+/* Writes what drains from now on, and what does not any more, within the store's change. */
+int relay_going_keep(struct relay *r, const struct relay_plan *plan, struct fault *why);
+/* Puts what drained when the last process ended behind what is configured. */
+int relay_going_restore(struct relay *r, struct fault *why);
 /* Once a second: those that are through go. */
 void relay_going_leave(struct relay *r);
 bool relay_drains(const struct relay_plan *plan, uint64_t route_id, uint64_t sink_id);

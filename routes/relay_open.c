@@ -91,7 +91,7 @@ static int open_sink(
         return -1;
     }
     set_careful(how->keep, stored.id, r->spec.store, &spec);
-    spec.end_seq = c->going ? end_seq(how->keep, stored.id) : 0;
+    spec.end_seq = !c->going ? 0 : c->going_end ? c->going_end : end_seq(how->keep, stored.id);
     result = outflow_open(&spec, &stored, r->now_ms, r->unix_ms, &route->outflows[i], why);
     ranges_done(&stored.above);
     return result;
@@ -108,7 +108,7 @@ static int open_intake(const struct relay_opening *how, struct relay_route *rout
         .config = route->config,
         .connection = l->config->name,
         .connector = l->config->connector,
-        .link = route->config->enabled ? l->link : NULL,
+        .link = route->config->enabled && !route->config->going ? l->link : NULL,
         .store = r->spec.store,
         .asks = &r->asks,
         .tail = how->keep ? &how->keep->tail : &route->tail,
@@ -170,6 +170,8 @@ int relay_route_open(struct relay *r, const struct relay_opening *how, size_t i,
         relay_route_free(route);
         return -1;
     }
+    if (route->config->going)
+        route->draining = route->intake->stopped = true;
     *ret = route;
     return 0;
 }
@@ -211,18 +213,39 @@ static void restore_pause(struct relay_route *route, const struct store_pause *p
     }
 }
 
-int relay_restore_pauses(struct relay *r, struct relay_route *const *fresh,
+static void restore_drain(struct relay_route *route, const struct store_drain *d)
+{
+    if (!route || route->id != d->route_id || d->text)
+        return;
+    if (d->sink_id == 0)
+        route->draining = route->intake->stopped = true;
+    for (size_t s = 0; s < route->config->sink_count; s++)
+        if (route->outflows[s]->id == d->sink_id)
+            route->outflows[s]->draining = true;
+}
+
+int relay_restore_asked(struct relay *r, struct relay_route *const *fresh,
     struct relay_route *const *running, size_t n, struct fault *why)
 {
     struct store_pause *pauses = NULL;
-    size_t count = 0;
+    struct store_drain *drains = NULL;
+    size_t count = 0, drain_count = 0;
 
-    if (store_pauses(r->spec.store, &pauses, &count, why) != 0)
+    if (store_pauses(r->spec.store, &pauses, &count, why) != 0 ||
+        store_drains(r->spec.store, &drains, &drain_count, why) != 0) {
+        free(pauses);
         return -1;
-    for (size_t i = 0; i < n; i++)
-        for (size_t p = 0; p < count && !(running && running[i]); p++)
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (running && running[i])
+            continue;
+        for (size_t p = 0; p < count; p++)
             restore_pause(fresh[i], &pauses[p]);
+        for (size_t d = 0; d < drain_count; d++)
+            restore_drain(fresh[i], &drains[d]);
+    }
     free(pauses);
+    store_drains_free(drains, drain_count);
     return 0;
 }
 
@@ -313,7 +336,7 @@ static int open_all(struct relay *r, struct fault *why)
         for (size_t s = 0; s < c->routes[i].sink_count; s++)
             if (held_restore(r->routes[i]->outflows[s], why) != 0)
                 return -1;
-    return relay_restore_pauses(r, r->routes, NULL, r->route_count, why) != 0 ||
+    return relay_restore_asked(r, r->routes, NULL, r->route_count, why) != 0 ||
                    relay_find_orphans(r, why) != 0
                ? -1
                : 0;
@@ -332,7 +355,7 @@ int relay_open(const struct relay_spec *spec, int64_t now_ms, int64_t unix_ms, s
     r->unix_ms = unix_ms;
     r->clock_base_ms = unix_ms - now_ms;
     asks_init(&r->asks, spec->store);
-    if (open_all(r, why) != 0) {
+    if (relay_going_restore(r, why) != 0 || open_all(r, why) != 0) {
         relay_free(r);
         return -1;
     }

@@ -27,7 +27,7 @@ static void say_nothing(void *arg, const char *key)
 size_t relay_match_connection(const struct config *in, const char *name)
 {
     for (size_t i = 0; i < in->connection_count; i++)
-        if (strcmp(in->connections[i].name, name) == 0)
+        if (in->connections[i].name && strcmp(in->connections[i].name, name) == 0)
             return i;
     return SIZE_MAX;
 }

@@ -362,6 +362,7 @@ static void adopt_route(struct config_route *old, struct config_route *new)
     SWAP(*old, *new);
     SWAP(old->place, new->place);
     SWAP(old->connection, new->connection);
+    SWAP(old->text, new->text);
     SWAP(old->max_backlog, new->max_backlog);
     SWAP(old->retain_age_ms, new->retain_age_ms);
     SWAP(old->retain_bytes, new->retain_bytes);
@@ -512,7 +513,8 @@ static int go(struct relay *r, struct fault *why)
     if (store_change_begin(r->spec.store, &l->why) != 0)
         goto back;
     if (open_fresh(r, l, &l->why) != 0 ||
-        relay_restore_pauses(r, l->fresh, l->routes, l->next->route_count, &l->why) != 0) {
+        relay_restore_asked(r, l->fresh, l->routes, l->next->route_count, &l->why) != 0 ||
+        relay_going_keep(r, &l->plan, &l->why) != 0) {
         store_change_undo(r->spec.store);
         goto back;
     }

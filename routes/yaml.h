@@ -51,6 +51,8 @@ void yaml_file_line(const struct yaml_file *f, int line, char *ret, size_t n);
 const struct yaml_node *yaml_get(const struct yaml_node *node, const char *name);
 /* "a mapping", "a list", "text". */
 const char *yaml_kind_text(const struct yaml_node *node);
+/* The value on one line as YAML that reads as it does; without its own name. */
+void yaml_print(const struct yaml_node *node, struct buf *to);
 /* An unquoted nothing: `key:`, `key: ~`, `key: null`. */
 bool yaml_is_null(const struct yaml_node *node);
 

@@ -337,6 +337,8 @@ int apply_op(struct store *s, const struct txn *t, const struct op *op, struct f
         return apply_attempt(s, t, op, why);
     case OP_PAUSE:
         return apply_pause(s, t, op, why);
+    case OP_DRAIN:
+        return drain_apply(s, op->route_id, op->sink_id, op->pause.paused, why);
     case OP_AUDIT:
         return apply_audit(s, t, op, why);
     case OP_JOB:

@@ -178,6 +178,8 @@ static int discard(struct store *s, uint64_t route_id, uint64_t sink_id, struct 
         ("DELETE FROM mark WHERE sink_id IN"
          " (SELECT id FROM sink WHERE route_id = ?1 AND ?2 IN (0, id))"),
         "DELETE FROM pause WHERE route_id = ?1 AND ?2 IN (0, sink_id)",
+        "DELETE FROM meta WHERE name GLOB 'drain.' || ?1 || '.' || iif(?2 = 0, '*', ?2)",
+        "DELETE FROM meta WHERE name GLOB 'gone.' || ?1 || '.' || iif(?2 = 0, '*', ?2)",
         "DELETE FROM sink WHERE route_id = ?1 AND ?2 IN (0, id)",
         "DELETE FROM position WHERE route_id = ?1 AND ?2 = 0",
         "DELETE FROM route WHERE id = ?1 AND ?2 = 0",

@@ -28,6 +28,7 @@ enum op_kind {
     OP_HELD_EDIT,
     OP_ATTEMPT,
     OP_PAUSE,
+    OP_DRAIN,
     OP_AUDIT,
     OP_JOB,
 };
@@ -81,6 +82,11 @@ struct op {
         } job;
     };
 };
+
+struct store;
+/* drains.c */
+int drain_apply(
+    struct store *s, uint64_t route_id, uint64_t sink_id, bool drains, struct fault *why);
 
 struct txn {
     uint64_t number;

@@ -239,6 +239,22 @@ struct store_pause {
 /* Blocking; array to be freed by free(). */
 int store_pauses(struct store *s, struct store_pause **ret, size_t *count, struct fault *why);
 
+/* A person wants the route (sink_id 0) or sink to take nothing new, until told otherwise. */
+void store_drain_put(struct store *s, uint64_t route_id, uint64_t sink_id, bool drains);
+/* It is gone from the files and finishes what it has, which for a sink ends before
+ * end_seq. `text` is its route as YAML; NULL: it has come back. */
+int store_gone_put(struct store *s, uint64_t route_id, uint64_t sink_id, uint64_t end_seq,
+    const char *text, struct fault *why);
+struct store_drain {
+    uint64_t route_id, sink_id; /* sink_id 0: the route */
+    char *route, *sink;         /* as the store names them; sink NULL: the route */
+    char *text;                 /* as of store_gone_put(); NULL: a person's wish */
+    uint64_t end_seq;
+};
+/* Blocking; to be freed by store_drains_free(). */
+int store_drains(struct store *s, struct store_drain **ret, size_t *count, struct fault *why);
+void store_drains_free(struct store_drain *at, size_t count);
+
 /* Something happened that is worth a record: a change by a person, a breaker opening. `what` is one
  * word ("pause", "breaker_open"), `detail` a sentence or JSON. uid -1: the daemon itself. */
 void store_audit_put(struct store *s, int64_t unix_ms, int64_t uid, int64_t pid, const char *what,

@@ -216,6 +216,11 @@ void store_pause_put(struct store *s, uint64_t route_id, uint64_t sink_id, bool 
     op->pause.who = put_text(s->filling, who);
 }
 
+void store_drain_put(struct store *s, uint64_t route_id, uint64_t sink_id, bool drains)
+{
+    put_op(s, OP_DRAIN, route_id, sink_id)->pause.paused = drains;
+}
+
 void store_audit_put(struct store *s, int64_t unix_ms, int64_t uid, int64_t pid, const char *what,
     const char *object, const char *detail, const char *result)
 {

@@ -362,11 +362,54 @@ TEST(kafka_too_few_replicas_are_waited_for_and_charge_nothing)
     publish(0);
     r = collect(0);
     CHECK_INT(r.fate, FATE_UNSENT); /* which uses no attempt */
-    CHECK(r.cause == CAUSE_LOST || r.cause == CAUSE_BROKER);
-    CHECK(sink_status(0).error[0] != '\0');
+    CHECK_INT(r.cause, CAUSE_BROKER);
+    CHECK_CONTAINS(r.text, "replicas");
+    CHECK_INT(sink_status(0).state, LINK_UP);
     rd_kafka_mock_clear_request_errors(g.cluster, PRODUCE);
     publish(0);
     CHECK_INT(collect(0).fate, FATE_DELIVERED);
+    rig_close();
+}
+
+TEST(kafka_too_few_replicas_after_the_leader_wrote_it_is_unsure_and_charges_nothing)
+{
+    const rd_kafka_resp_err_t e = RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
+    struct option_pair once = { .name = (char *)(uintptr_t) "retries",
+        .value = (char *)(uintptr_t) "1" };
+    struct report r;
+
+    g.link.properties = (struct option_map){ &once, 1 };
+    rig_open();
+    sink_open(0, "replicas", 30000);
+    publish(0);
+    CHECK_INT(collect(0).fate, FATE_DELIVERED);
+    rd_kafka_mock_push_request_errors(g.cluster, PRODUCE, 2, e, e);
+    publish(0);
+    r = collect(0);
+    CHECK_INT(r.fate, FATE_UNSURE);
+    CHECK_INT(r.cause, CAUSE_BROKER);
+    while (sink_status(0).state != LINK_UP) /* a gap in its numbers gives it a new producer */
+        turn();
+    publish(0);
+    CHECK_INT(collect(0).fate, FATE_DELIVERED);
+    rig_close();
+}
+
+TEST(kafka_a_broker_away_charges_nothing_and_is_no_state_of_the_broker)
+{
+    struct report r;
+
+    rig_open();
+    sink_open(0, "away", 1500);
+    publish(0);
+    CHECK_INT(collect(0).fate, FATE_DELIVERED);
+    CHECK_INT(rd_kafka_mock_broker_set_down(g.cluster, 1), 0);
+    if (sink_status(0).state == LINK_UP) {
+        publish(0);
+        r = collect(0);
+        CHECK(r.fate == FATE_UNSENT || r.fate == FATE_UNSURE);
+        CHECK_INT(r.cause, CAUSE_LOST);
+    }
     rig_close();
 }
 

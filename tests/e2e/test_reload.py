@@ -197,6 +197,58 @@ def reload_refuses_to_lose_a_backlog_until_told_what_to_do(t):
 
 
 @test
+def reload_drains_over_the_daemons_end(t):
+    """What is gone from the files finishes after a restart too, but for a connection that would show a secret."""
+    source, sink, more = StreamSource(t), StreamSink(t, ".out"), StreamSource(t, ".more")
+    late = free_port()
+    told = connections(t.world, "redis")
+    lates = (told + f'\nlate: {{ type: redis, url: "redis://127.0.0.1:{late}/0" }}'
+             + f'\nsecret: {{ type: redis, url: "redis://:word@127.0.0.1:{late}/0" }}')
+    stays = f"- name: stays\n  from: {source.yaml()}\n  to: [ {sink.yaml()} ]"
+    both = (stays.replace("]", f""", {{ name: late, connection: late, stream: "{t.name}", fallback: fb }},
+           {{ name: fb, only: fallback, connection: redis, stream: fb }}, {{ name: lost, connection: secret, stream: x }} ]""") + f"""
+- name: goes
+  retry: {{ max_attempts: 7 }}
+  from: {more.yaml()}
+  to: [ {{ name: late, connection: late, stream: "{t.name}.goes" }} ]""")
+    d = daemon_of(t, lates, both)
+    d.start()
+    heard = sink.listen()
+    fill(source, 0, 30)
+    fill(more, 0, 20)
+    heard.wait_count(30)
+    wait_until(lambda: d.route("goes")["accepted"] == 20, "the backlog")
+    d.write(told, stays)
+    d.verb("reload", "--drain", "stays/late", "--drain", "stays/lost", "--drain", "goes")
+    fill(source, 30, 10)
+    heard.wait_count(40)
+    d.kill()
+    d.start()
+    d.verb("reload")
+    sinks = {s["name"]: s for s in d.route("stays")["sinks"]}
+    check_equal((sinks["late"]["going"], sinks["late"]["pending"]), (True, 30), "the sink that goes")
+    check_equal((d.route("goes")["going"], d.route("goes")["accepted"]), (True, 20), "the route that goes")
+    check("lost" not in sinks, "the sink whose connection must not be kept")
+    check("word" not in d.store.read_bytes().decode("latin-1"), "the store shows a secret")
+    fill(source, 40, 10)
+    heard.wait_count(50)
+    check_equal(d.stop(), 0, "exit code")
+    d.start()
+    start_redis(t, late)
+    wait_until(lambda: [[s["name"] for s in r["sinks"]] for r in d.json("status")["routes"]] == [["out"]],
+               "that they leave")
+    at_late = clients.redis_client(late)
+    t.ends(at_late.close)
+    check_equal((at_late.xlen(t.name), at_late.xlen(f"{t.name}.goes")), (30, 20), "events where they went")
+    check_equal([(o["route"], o["sink"]) for o in d.json("status")["orphans"] if o["pending"] or o["held"] or o["dead"]],
+                [("stays", "lost")], "orphans")
+    d.verb("reload", "--discard", "stays/lost")
+    check_equal(d.stop(), 0, "exit code")
+    d.start()
+    check_equal([len(r["sinks"]) for r in d.json("status")["routes"]], [1], "sinks of what is left")
+
+
+@test
 def reload_discards_what_it_is_told_to(t):
     source, sink = StreamSource(t), StreamSink(t, ".out")
     told = connections(t.world, "redis") + f'\nlate: {{ type: redis, url: "redis://127.0.0.1:{free_port()}/0" }}'

@@ -504,3 +504,37 @@ TEST(what_a_replay_had_left_for_a_discarded_sink_counts_as_dropped)
     g.route.sink_count = 2;
     rig_done(&g);
 }
+
+TEST(what_a_person_drains_does_so_after_the_daemons_end_until_it_is_resumed)
+{
+    struct fault why;
+    struct rig g;
+
+    rig_init(&g, 81, 2);
+    g.world.keep_position = true;
+    rig_start(&g);
+    CHECK_INT(relay_drain_one(g.relay, "orders", "one", &why), 0);
+    world_publish(&g.world, 10);
+    turns(&g, 200);
+    rig_crash(&g);
+    rig_start(&g);
+    turns(&g, 200);
+    CHECK(rig_sink(&g, 0).draining && !rig_sink(&g, 1).draining);
+    CHECK_INT(rig_sink(&g, 0).counts.delivered, 0);
+    CHECK_INT(relay_drain_one(g.relay, "orders", NULL, &why), 0);
+    turns(&g, 50);
+    rig_stop(&g);
+    rig_start(&g);
+    world_publish(&g.world, 10);
+    turns(&g, 200);
+    CHECK_INT(rig_sink(&g, 1).counts.delivered, 10);
+    CHECK_INT(relay_pause(g.relay, "orders", NULL, false, "a test", g.unix_ms, &why), 0);
+    CHECK(rig_settle(&g, 5000));
+    CHECK_INT(rig_sink(&g, 0).counts.delivered, 20);
+    rig_stop(&g);
+    rig_start(&g);
+    turns(&g, 50);
+    CHECK(!rig_sink(&g, 0).draining);
+    rig_stop(&g);
+    rig_done(&g);
+}

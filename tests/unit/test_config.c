@@ -219,3 +219,54 @@ TEST(config_tells_a_bad_key_of_a_route_once)
     CHECK_INT(l.problems.error_count, 1);
     done(&l);
 }
+
+TEST(config_of_what_goes_is_kept_as_text_and_read_again)
+{
+    static const char yaml[] = "connections:\n  kept: { type: redis, url: \"redis://localhost\" }\n"
+                               "  open: { type: redis, url: \"redis://:word@localhost\" }\n"
+                               "routes:\n  - name: r\n    retry: { max_attempts: 3 }\n"
+                               "    from: { connection: kept, stream: 'a, \"b\" {c}' }\n"
+                               "    to:\n      - { name: s, connection: kept, channel: "
+                               "\"${header.x}: #1\\n\", headers: { a: "
+                               "~x, b: \"null\" } }\n"
+                               "      - { name: t, connection: open, channel: c }\n";
+    struct loaded l = load(yaml), gone = load("connections: {}\n"),
+                  route = load(CONNECTIONS "routes:\n  - { name: r, from: { connection: cache, "
+                                           "stream: z }, to: { name: n, connection: "
+                                           "cache, channel: z } }\n");
+    const struct config_sink *s;
+    struct fault why;
+    char *text;
+
+    CHECK(l.config && gone.config && route.config);
+    text = config_going_text(l.config, 0);
+    CHECK(text && !strstr(text, "word") && !strchr(text, '\n'));
+    CHECK_INT(config_add_going(gone.config, text, NULL, NULL, 0, &why), -1);
+    CHECK_CONTAINS(why.text, "no connection 'open'");
+    CHECK_INT(gone.config->connection_count, 0);
+    CHECK_INT(gone.config->route_count, 0);
+    CHECK_INT(config_add_going(route.config, text, "t", "r", 9, &why), -1);
+    CHECK_INT(config_add_going(route.config, text, "nobody", "r", 9, &why), -1);
+    CHECK_INT(config_add_going(route.config, text, "s", "r", 9, &why), 0);
+    CHECK_INT(route.config->connection_count, 4);
+    CHECK_INT(route.config->routes[0].sink_count, 2);
+    s = &route.config->routes[0].sinks[1];
+    CHECK(s->going && route.config->connections[3].going);
+    CHECK_INT(s->going_end, 9);
+    CHECK_INT(s->max_attempts, 3);
+    CHECK_INT(s->header_count, 2);
+    CHECK_TEXT(s->headers[1].name, "b");
+    free(text);
+    text = config_going_text(route.config, 0);
+    CHECK_INT(config_add_going(gone.config, text, NULL, NULL, 0, &why), 0);
+    CHECK(gone.config->routes[0].going && gone.config->routes[0].sinks[0].going);
+    CHECK_INT(gone.config->connection_count, 1);
+    CHECK_INT(config_add_going(gone.config, "[{", NULL, NULL, 0, &why), -1);
+    CHECK_INT(
+        config_add_going(gone.config, "{routes: 1, connections: 2}", NULL, NULL, 0, &why), -1);
+    CHECK_INT(config_add_going(gone.config, "", "s", "r", 0, &why), -1);
+    free(text);
+    done(&l);
+    done(&gone);
+    done(&route);
+}

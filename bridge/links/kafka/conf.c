@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define TIMEOUT_MAX_MS INT32_MAX /* of message.timeout.ms */
+
 /* Those that our guarantees rest on, and why. */
 static const struct owned {
     const char *name, *why;
@@ -135,6 +137,56 @@ fail:
     return NULL;
 }
 
+static bool set_all(rd_kafka_conf_t *conf, const char *const (*pairs)[2], struct fault *why)
+{
+    for (; (*pairs)[0]; pairs++)
+        if (kafka_conf_set(conf, (*pairs)[0], (*pairs)[1], why) != 0)
+            return false;
+    return true;
+}
+
+rd_kafka_conf_t *kafka_conf_producer(
+    const struct kafka_link_options *o, int compression, int64_t timeout_ms, struct fault *why)
+{
+    rd_kafka_conf_t *conf = kafka_conf_open(o, false, why);
+    char timeout[24];
+    const char *const pairs[][2] = { { "enable.idempotence", "true" }, { "acks", "all" },
+        { "partitioner", "murmur2_random" },
+        { "compression.codec", kafka_compressions[compression] }, { "message.timeout.ms", timeout },
+        { NULL, NULL } };
+
+    (void)snprintf(timeout, sizeof timeout, "%lld", (long long)timeout_ms);
+    if (conf && !set_all(conf, pairs, why)) {
+        rd_kafka_conf_destroy(conf);
+        return NULL;
+    }
+    if (conf)
+        rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+    return conf;
+}
+
+/* A paused route, or a full disk, may take hours and must not lose its membership; a process that
+ * died is still noticed by its missing heartbeats. */
+rd_kafka_conf_t *kafka_conf_consumer(const struct kafka_link_options *o, const char *group,
+    const char *member, int isolation, struct fault *why)
+{
+    rd_kafka_conf_t *conf = kafka_conf_open(o, true, why);
+    const char *const pairs[][2] = { { "group.id", group }, { "group.instance.id", member },
+        { "max.poll.interval.ms", "86400000" }, { "enable.auto.commit", "false" },
+        { "enable.auto.offset.store", "false" }, { "auto.offset.reset", "error" },
+        { "partition.assignment.strategy", "cooperative-sticky" },
+        { "isolation.level", kafka_isolations[isolation] }, { NULL, NULL } };
+
+    if (conf && !set_all(conf, pairs, why)) {
+        rd_kafka_conf_destroy(conf);
+        return NULL;
+    }
+    if (conf)
+        rd_kafka_conf_set_events(
+            conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR);
+    return conf;
+}
+
 rd_kafka_t *kafka_conf_start(rd_kafka_conf_t *conf, bool consumer, struct fault *why)
 {
     char text[256];
@@ -150,10 +202,42 @@ rd_kafka_t *kafka_conf_start(rd_kafka_conf_t *conf, bool consumer, struct fault 
     return rk;
 }
 
+/* Some of what librdkafka refuses it says only when a handle is made: properties that exclude each
+ * other, a key that is not the certificate's. Without brokers a handle connects nowhere. Takes conf
+ * in any case. */
+static int try_handle(rd_kafka_conf_t *conf, bool consumer, struct fault *why)
+{
+    char text[256];
+    rd_kafka_t *rk;
+
+    if (!conf)
+        return -1;
+    if (kafka_conf_set(conf, "bootstrap.servers", "", why) != 0) {
+        rd_kafka_conf_destroy(conf);
+        return -1;
+    }
+    rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    if (!rk) {
+        rd_kafka_conf_destroy(conf);
+        return fault_set(why, FAULT_INPUT, 0, "kafka: %s", text);
+    }
+    rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    return 0;
+}
+
+int kafka_conf_sink_fits(const struct kafka_link_options *o, const struct kafka_sink_options *sink,
+    int64_t timeout_ms, struct fault *why)
+{
+    for (size_t i = 0; i < o->properties.n; i++)
+        if (strcmp(o->properties.at[i].name, "linger.ms") == 0 ||
+            strcmp(o->properties.at[i].name, "queue.buffering.max.ms") == 0)
+            return try_handle(
+                kafka_conf_producer(o, sink->compression, timeout_ms, why), false, why);
+    return 0;
+}
+
 int kafka_conf_check(const struct kafka_link_options *o, const char **key, struct fault *why)
 {
-    rd_kafka_conf_t *conf;
-
     *key = NULL;
     if (o->sasl.set && o->sasl.mechanism == KAFKA_OAUTHBEARER &&
         (!o->sasl.token_url || !o->sasl.client_id || !o->sasl.client_secret)) {
@@ -173,11 +257,9 @@ int kafka_conf_check(const struct kafka_link_options *o, const char **key, struc
                 *key = "properties";
                 return fault_set(why, FAULT_INPUT, 0, "property '%s' is ours: %s", w->name, w->why);
             }
-    conf = kafka_conf_open(o, true, why);
-    if (!conf) {
-        *key = o->properties.n ? "properties" : NULL;
+    *key = o->properties.n ? "properties" : o->tls.set ? "tls" : NULL;
+    if (try_handle(kafka_conf_consumer(o, "check", "check", 0, why), true, why) != 0)
         return -1;
-    }
-    rd_kafka_conf_destroy(conf);
-    return 0;
+    /* A sink's own timeout is seen by kafka_conf_sink_fits. */
+    return try_handle(kafka_conf_producer(o, 0, TIMEOUT_MAX_MS, why), false, why);
 }

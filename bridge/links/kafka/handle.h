@@ -24,9 +24,17 @@ int kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value, s
  * kind. */
 rd_kafka_conf_t *kafka_conf_open(
     const struct kafka_link_options *o, bool consumer, struct fault *why);
+/* The same for a sink's and a source's handle, whole. */
+rd_kafka_conf_t *kafka_conf_producer(
+    const struct kafka_link_options *o, int compression, int64_t timeout_ms, struct fault *why);
+rd_kafka_conf_t *kafka_conf_consumer(const struct kafka_link_options *o, const char *group,
+    const char *member, int isolation, struct fault *why);
 /* A librdkafka handle; takes conf in any case. NULL with *why. */
 rd_kafka_t *kafka_conf_start(rd_kafka_conf_t *conf, bool consumer, struct fault *why);
 int kafka_conf_check(const struct kafka_link_options *o, const char **key, struct fault *why);
+/* Whether the connection's properties go with the sink's confirm_timeout. */
+int kafka_conf_sink_fits(const struct kafka_link_options *o, const struct kafka_sink_options *sink,
+    int64_t timeout_ms, struct fault *why);
 
 /* Takes conf in any case. `wake_fd` (kept) becomes readable when a job or an event is there. */
 int kafka_handle_open(rd_kafka_conf_t *conf, bool consumer, int wake_fd, struct kafka_handle **ret,

@@ -48,10 +48,18 @@ static int sink_check(const void *options, const char **key, struct fault *why)
     return fault_set(why, FAULT_INPUT, 0, "a topic's name has 1 to 249 bytes");
 }
 
+static int sink_fits(
+    const void *link_options, const struct sink_spec *sink, const char **key, struct fault *why)
+{
+    *key = "confirm_timeout";
+    return kafka_conf_sink_fits(link_options, sink->options, sink->confirm_timeout_ms, why);
+}
+
 static struct traits source_traits(const void *options)
 {
     (void)options;
-    return (struct traits){ TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS, NULL };
+    return (struct traits){ TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS | TRAIT_READS_HEADERS,
+        NULL };
 }
 
 static struct traits sink_traits(const void *options)
@@ -156,10 +164,13 @@ const struct connector connector_kafka = {
     .link_check = link_check,
     .source_check = source_check,
     .sink_check = sink_check,
+    .sink_fits = sink_fits,
     .source_traits = source_traits,
     .sink_traits = sink_traits,
     .source_place = source_place,
     .sink_place = sink_place,
+    .link_same = kafka_link_same,
+    .feeds = kafka_feeds,
     .source_declares = source_declares,
     .link_open = link_open,
     .link_free = link_free,

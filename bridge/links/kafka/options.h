@@ -51,4 +51,9 @@ extern const char *const kafka_mechanisms[], *const kafka_isolations[], *const k
  * or unix ms, or -1. */
 int kafka_start_parse(const char *text, int64_t *ret);
 
+/* connector.h's of the same names. */
+bool kafka_link_same(const void *a, const void *b);
+bool kafka_feeds(
+    const void *sink_link, const void *sink, const void *source_link, const void *source);
+
 #endif

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#define ERROR_TOLD_MS 35000
+
 struct flights *kafka_flights_open(struct kafka_producer *p, size_t n)
 {
     struct flights *f = calloc(1, sizeof *f + n * sizeof f->at[0]);
@@ -48,6 +50,14 @@ static bool address_fixed(const struct sink *s)
     return s->options->topic.fixed && (!s->options->partition.text || s->options->partition.fixed);
 }
 
+/* librdkafka tries again what a broker refused for its own state, and in the end says only that
+ * time is over. Brokers that are away are told of as they go, so what was not taken while nothing
+ * was told was refused. It tells the same again after 30 s only (rd_kafka_broker_set_error). */
+static bool quietly_refused(const struct kafka_producer *p)
+{
+    return p->error_ms < p->link->now_ms - p->timeout_ms - ERROR_TOLD_MS;
+}
+
 /* Errors by meaning; anything else is the connection's. */
 void kafka_producer_meaning(const struct sink *s, const struct flight *f, rd_kafka_resp_err_t e,
     bool maybe_written, struct report *r)
@@ -76,11 +86,20 @@ void kafka_producer_meaning(const struct sink *s, const struct flight *f, rd_kaf
         r->fate = address_fixed(s) ? FATE_UNSENT : FATE_REFUSED;
         return;
     case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS:
+    case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND: /* its leader has it all the same */
     case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
     case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
         r->cause = CAUSE_BROKER;
-        r->fate = FATE_UNSENT;
+        r->fate = maybe_written ? FATE_UNSURE : FATE_UNSENT;
         return;
+    case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+        if (!maybe_written && quietly_refused(s->producer)) {
+            r->cause = CAUSE_BROKER;
+            r->fate = FATE_UNSENT;
+            r->text = "not taken in time: too few replicas in sync, or no leader";
+            return;
+        }
+        /* fall through */
     default:
         r->fate = maybe_written ? FATE_UNSURE : FATE_UNSENT;
         r->cause =
@@ -132,22 +151,11 @@ static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
 
 static int dial(struct kafka_producer *p, struct fault *why)
 {
-    struct kafka_link_options const *o = p->link->options;
-    rd_kafka_conf_t *conf = kafka_conf_open(o, false, why);
-    char timeout[24];
+    rd_kafka_conf_t *conf =
+        kafka_conf_producer(p->link->options, p->compression, p->timeout_ms, why);
 
     if (!conf)
         return -1;
-    (void)snprintf(timeout, sizeof timeout, "%lld", (long long)p->timeout_ms);
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
-    if (kafka_conf_set(conf, "enable.idempotence", "true", why) != 0 ||
-        kafka_conf_set(conf, "acks", "all", why) != 0 ||
-        kafka_conf_set(conf, "partitioner", "murmur2_random", why) != 0 ||
-        kafka_conf_set(conf, "compression.codec", kafka_compressions[p->compression], why) != 0 ||
-        kafka_conf_set(conf, "message.timeout.ms", timeout, why) != 0) {
-        rd_kafka_conf_destroy(conf);
-        return -1;
-    }
     return kafka_handle_open(conf, false, p->link->wake_fd, &p->handle, why);
 }
 
@@ -163,6 +171,7 @@ bool kafka_producer_ready(struct kafka_producer *p)
 
     if (!p->handle && p->link->now_ms >= p->dial_ms && dial(p, &why) != 0) {
         p->handle = NULL;
+        (void)snprintf(p->error, sizeof p->error, "%.255s", why.text);
         dial_later(p);
     }
     return p->handle;
@@ -197,6 +206,7 @@ int kafka_producer_open(struct link *l, const struct kafka_sink_options *o, int6
     p->compression = o->compression;
     p->timeout_ms = timeout_ms;
     p->dedicated = dedicated;
+    p->error_ms = INT64_MIN;
     p->users = 1;
     if (dial(p, why) != 0) {
         free(p);
@@ -260,6 +270,7 @@ static void producer_error(struct kafka_producer *p, rd_kafka_event_t *ev)
 {
     rd_kafka_resp_err_t e = rd_kafka_event_error(ev);
 
+    p->error_ms = p->link->now_ms;
     /* It comes after the errors that say why. */
     if (e != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !*p->error)
         (void)snprintf(p->error, sizeof p->error, "%s", rd_kafka_event_error_string(ev));

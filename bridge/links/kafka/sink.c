@@ -379,8 +379,12 @@ static void sink_move(struct sink *s)
 
 int64_t kafka_sink_step(struct sink *s)
 {
-    if (!kafka_producer_ready(s->producer))
+    if (!kafka_producer_ready(s->producer)) {
+        (void)snprintf(s->status.error, sizeof s->status.error, "%s", s->producer->error);
+        kafka_state_set(&s->status, LINK_DOWN, s->link->now_ms);
+        s->status.retry_ms = s->producer->dial_ms;
         return s->producer->dial_ms;
+    }
     if (s->status.since_ms == 0)
         s->status.since_ms = s->link->now_ms;
     kafka_producer_step(s->producer);

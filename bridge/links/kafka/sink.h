@@ -33,9 +33,10 @@ struct kafka_producer {
     int64_t timeout_ms;
     int users;
     bool dedicated, fatal;
-    int64_t dial_ms; /* without a handle: when to make one */
-    uint32_t tries;  /* handles since the last confirmation */
-    char error[256]; /* the last one with a reason since a topic was found; "" */
+    int64_t error_ms; /* when a broker was last found away, or anything else wrong */
+    int64_t dial_ms;  /* without a handle: when to make one */
+    uint32_t tries;   /* handles since the last confirmation */
+    char error[256];  /* the last one with a reason since a topic was found; "" */
 };
 
 struct sink {

@@ -263,44 +263,22 @@ static int positions_read(struct source *s, const struct source_spec *spec)
     return 0;
 }
 
-/* A member with a name of its own comes back after a crash as the one it was: without it the group
- * would wait for the dead one's session to end (45 s) before it gives its partitions to anybody. */
-static int name_member(const struct source *s, rd_kafka_conf_t *conf, struct fault *why)
-{
-    char name[200], set[8];
-    size_t n = sizeof set;
-
-    if (rd_kafka_conf_get(conf, "group.instance.id", set, &n) == RD_KAFKA_CONF_OK && n > 1)
-        return 0; /* given under `properties:` */
-    (void)snprintf(
-        name, sizeof name, "bascule-%.100s-%" PRIu64, s->link->spec.store_id, s->spec.route_id);
-    return kafka_conf_set(conf, "group.instance.id", name, why);
-}
-
 static int dial(struct source *s, struct fault *why)
 {
-    rd_kafka_conf_t *conf = kafka_conf_open(s->link->options, true, why);
     rd_kafka_topic_partition_list_t *topics;
+    rd_kafka_conf_t *conf;
     rd_kafka_resp_err_t e;
+    char name[200];
 
+    /* A member with a name of its own comes back after a crash as the one it was: without it the
+     * group would wait for the dead one's session to end (45 s) before it gives its partitions to
+     * anybody. */
+    (void)snprintf(
+        name, sizeof name, "bascule-%.100s-%" PRIu64, s->link->spec.store_id, s->spec.route_id);
+    conf =
+        kafka_conf_consumer(s->link->options, s->options->group, name, s->options->isolation, why);
     if (!conf)
         return -1;
-    rd_kafka_conf_set_events(
-        conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR);
-    /* A paused route, or a full disk, may take hours and must not lose its membership; a process
-     * that died is still noticed by its missing heartbeats. */
-    if (kafka_conf_set(conf, "group.id", s->options->group, why) != 0 ||
-        name_member(s, conf, why) != 0 ||
-        kafka_conf_set(conf, "max.poll.interval.ms", "86400000", why) != 0 ||
-        kafka_conf_set(conf, "enable.auto.commit", "false", why) != 0 ||
-        kafka_conf_set(conf, "enable.auto.offset.store", "false", why) != 0 ||
-        kafka_conf_set(conf, "auto.offset.reset", "error", why) != 0 ||
-        kafka_conf_set(conf, "partition.assignment.strategy", "cooperative-sticky", why) != 0 ||
-        kafka_conf_set(conf, "isolation.level", kafka_isolations[s->options->isolation], why) !=
-            0) {
-        rd_kafka_conf_destroy(conf);
-        return -1;
-    }
     if (kafka_handle_open(conf, true, s->link->wake_fd, &s->handle, why) != 0)
         return -1;
     s->records = rd_kafka_queue_new(kafka_handle_rk(s->handle));

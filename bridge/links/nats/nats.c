@@ -12,8 +12,10 @@ static struct traits source_traits(const void *options)
     const struct nats_source_options *o = options;
 
     if (o->stream || o->bucket)
-        return (struct traits){ TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS, NULL };
-    return (struct traits){ 0,
+        return (struct traits){
+            TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS | TRAIT_READS_HEADERS, NULL
+        };
+    return (struct traits){ TRAIT_READS_HEADERS,
         "core NATS keeps no messages: what comes while we do not listen is lost, and recorded as a "
         "gap" };
 }
@@ -170,6 +172,9 @@ const struct connector connector_nats = {
     .sink_traits = sink_traits,
     .source_place = source_place,
     .sink_place = sink_place,
+    .link_same = nats_link_same,
+    .feeds = nats_feeds,
+    .source_shares = nats_source_shares,
     .source_declares = source_declares,
     .link_open = nats_open,
     .link_free = nats_free,

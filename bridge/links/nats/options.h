@@ -51,4 +51,10 @@ int nats_sink_check(const void *options, const char **key, struct fault *why);
 /* Dots apart, no empty part, no blank; with `wild` also * and a last >. */
 bool nats_subject_valid(const char *subject, size_t n, bool wild);
 
+/* connector.h's of the same names. */
+bool nats_link_same(const void *a, const void *b);
+bool nats_feeds(
+    const void *sink_link, const void *sink, const void *source_link, const void *source);
+bool nats_source_shares(const void *a_link, const void *a, const void *b_link, const void *b);
+
 #endif

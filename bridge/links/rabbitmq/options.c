@@ -310,7 +310,7 @@ int options_sink_check(const void *options, const char **key, struct fault *why)
 struct traits options_source_traits(const void *options)
 {
     (void)options;
-    return (struct traits){ TRAIT_KEEPS,
+    return (struct traits){ TRAIT_KEEPS | TRAIT_READS_HEADERS,
         "RabbitMQ names no message: after a redelivery one without message-id has a new id" };
 }
 

@@ -74,6 +74,11 @@ void options_source_place(const void *options, char *ret, size_t n);
 void options_sink_place(const void *options, char *ret, size_t n);
 void options_source_declares(const void *options, struct buf *to);
 void options_sink_declares(const void *options, struct buf *to);
+/* connector.h's of the same names. */
+bool options_link_same(const void *a, const void *b);
+bool options_feeds(
+    const void *sink_link, const void *sink, const void *source_link, const void *source);
+bool options_source_shares(const void *a_link, const void *a, const void *b_link, const void *b);
 /* What to do about the queue: as said; else create it where bindings are given, and only look for
  * it where not. */
 enum options_declare options_source_declare(const struct options_source *o);

@@ -65,4 +65,9 @@ size_t redis_url_count(const struct redis_link_options *o);
 const char *redis_url_at(const struct redis_link_options *o, size_t i);
 int redis_url_parse(const char *url, struct redis_url *ret, struct fault *why);
 
+/* connector.h's of the same names. */
+bool redis_link_same(const void *a, const void *b);
+bool redis_feeds(
+    const void *sink_link, const void *sink, const void *source_link, const void *source);
+
 #endif

@@ -78,7 +78,8 @@ static struct traits source_traits(const void *options)
 
     if (!o->stream)
         return (struct traits){ 0, "Redis pub/sub does not keep messages" };
-    return (struct traits){ TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS, NULL };
+    return (struct traits){ TRAIT_KEEPS | TRAIT_SETTLES_POSITION | TRAIT_IDS | TRAIT_READS_HEADERS,
+        NULL };
 }
 
 static struct traits sink_traits(const void *options)
@@ -215,6 +216,8 @@ const struct connector connector_redis = {
     .sink_traits = sink_traits,
     .source_place = source_place,
     .sink_place = sink_place,
+    .link_same = redis_link_same,
+    .feeds = redis_feeds,
     .source_declares = source_declares,
     .link_open = redis_open,
     .link_free = redis_free,
