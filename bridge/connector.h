@@ -153,10 +153,12 @@ struct link_status {
     int64_t retry_ms; /* LINK_DOWN: monotonic time of the next try */
     uint64_t session; /* changes whenever old delivery tags or assignments became void */
     uint64_t reconnects;
-    char error[256];     /* the last trouble in plain words; "" when none since it is up */
-    char peer[128];      /* "rabbit-1:5671, RabbitMQ 3.10.8, TLS 1.3"; "" until connected */
-    int64_t lag;         /* source: events waiting at the broker, -1 unknown */
-    uint64_t duplicates; /* source: redeliveries refused or acknowledged unappended */
+    char error[256];         /* the last trouble in plain words; "" when none since it is up */
+    char peer[128];          /* "rabbit-1:5671, RabbitMQ 3.10.8, TLS 1.3"; "" until connected */
+    int64_t lag;             /* source: events waiting at the broker, -1 unknown */
+    uint64_t duplicates;     /* source: redeliveries refused or acknowledged unappended */
+    int64_t peer_expires_ms; /* unix ms: end of the certificate that the broker showed last; 0:
+                              * none, or the client library does not tell */
 };
 
 /* One finding of `bascule check --connect` or of a live connection: "queue 'x' has a delivery limit

@@ -262,6 +262,11 @@ const char *resp_tls_version(const struct resp *r)
     return r->tls ? tls_version(r->tls) : "";
 }
 
+int64_t resp_peer_expires_ms(const struct resp *r)
+{
+    return r->tls ? tls_peer_expires_ms(r->tls) : 0;
+}
+
 void resp_hold(struct resp *r, bool held)
 {
     r->held = held;

@@ -52,6 +52,8 @@ bool resp_wants_write(const struct resp *r);
 uint64_t resp_received(const struct resp *r);
 /* "TLSv1.3", "" when plain. */
 const char *resp_tls_version(const struct resp *r);
+/* End of the server's certificate, unix ms; 0: plain. */
+int64_t resp_peer_expires_ms(const struct resp *r);
 /* Held: reads nothing more after what is at hand. */
 void resp_hold(struct resp *r, bool held);
 /* Begins a command of n arguments; then n times resp_arg. fn NULL: no reply is expected here (it

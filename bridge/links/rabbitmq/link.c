@@ -203,7 +203,8 @@ static void io_status(const struct io *io, struct link_status *ret)
         .lag = -1
     };
     memcpy(ret->error, io->error, sizeof ret->error);
-    memcpy(ret->peer, io->peer, sizeof ret->peer);
+    memcpy(ret->peer, io->peer.text, sizeof ret->peer);
+    ret->peer_expires_ms = io->peer.expires_ms;
 }
 
 void link_channel_status(const struct channel *c, struct link_status *ret)
