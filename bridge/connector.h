@@ -168,6 +168,16 @@ struct finding {
     char text[400];
 };
 
+/* What a broker tells of itself, for `bascule doctor`. */
+struct link_facts {
+    char peer[128];          /* "rabbit-1:5671" */
+    char version[64];        /* "RabbitMQ 3.10.8"; "": it does not tell */
+    bool has_clock;          /* it tells the time */
+    int64_t clock_ahead_ms;  /* its clock less ours */
+    int64_t clock_unsure_ms; /* the answer took so long */
+    int64_t peer_expires_ms; /* as in link_status */
+};
+
 /* ---- the link's table ---- */
 
 enum connector_trait {
@@ -228,6 +238,11 @@ struct connector {
      * daemon. Fills up to limit findings, returns their count. */
     size_t (*link_probe)(const struct link_spec *spec, const struct source_spec *source,
         const struct sink_spec *sink, int64_t timeout_ms, struct finding *ret, size_t limit);
+    /* Dials as link_probe does and asks who is there; NULL: cannot be asked. */
+    int (*link_facts)(const struct link_spec *spec, int64_t timeout_ms, struct link_facts *ret,
+        struct fault *why);
+    /* The client library at hand, as it names itself: "librdkafka 2.0.2". NULL: none. */
+    const char *(*library)(void);
 
     int (*source_open)(
         struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why);

@@ -5,7 +5,7 @@
 #include "bridge/links/tls.h"
 
 #include <errno.h>
-#include <hiredis/read.h>
+#include <hiredis/hiredis.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -580,4 +580,13 @@ int resp_step(struct resp *r, struct fault *why)
     if (write_out(r, why) != 0 || read_in(r, why) != 0)
         return -1;
     return write_out(r, why);
+}
+
+const char *resp_library(void)
+{
+    static char text[48];
+
+    (void)snprintf(
+        text, sizeof text, "hiredis %d.%d.%d", HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
+    return text;
 }

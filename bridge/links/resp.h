@@ -84,4 +84,7 @@ void resp_flush(struct resp *r);
 /* Writes, reads, calls. Returns 0, or -1 when the connection is over. */
 int resp_step(struct resp *r, struct fault *why);
 
+/* The library that parses replies: "hiredis 0.14.1", as it was built against. */
+const char *resp_library(void);
+
 #endif

@@ -272,6 +272,7 @@ static void peer_text(
                 (int)(e->value.value.bytes.len < 39 ? e->value.value.bytes.len : 39),
                 (const char *)e->value.value.bytes.bytes);
     }
+    (void)snprintf(peer->product, sizeof peer->product, "%.20s %.39s", product, version);
     peer->expires_ms = h->tls ? peer_expires_ms : 0;
     (void)snprintf(peer->text, sizeof peer->text, "%.50s:%d, %.20s %.20s%s", h->host, h->port,
         product, version, h->tls ? ", TLS" : "");

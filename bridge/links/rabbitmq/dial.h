@@ -9,6 +9,7 @@
 /* What a broker said of itself. */
 struct dial_peer {
     char text[128];     /* "rabbit-1:5671, RabbitMQ 3.10.8, TLS" */
+    char product[64];   /* "RabbitMQ 3.10.8" */
     int64_t expires_ms; /* end of its certificate, unix ms; 0: none */
 };
 

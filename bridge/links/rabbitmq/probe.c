@@ -212,3 +212,36 @@ size_t probe_run(const struct link_spec *spec, const struct source_spec *source,
     dial_done(&d);
     return p.count;
 }
+
+int probe_facts(
+    const struct link_spec *spec, int64_t timeout_ms, struct link_facts *ret, struct fault *why)
+{
+    amqp_connection_state_t amqp = NULL;
+    struct dial_peer peer = { 0 };
+    struct dial d;
+
+    if (dial_init(&d, spec->name, spec->options, why) != 0)
+        return -1;
+    if (timeout_ms > 0 && timeout_ms < d.timeout_ms)
+        d.timeout_ms = timeout_ms;
+    for (size_t i = 0; i < d.count && !amqp; i++)
+        if (dial_open(&d, i, "doctor", nothing, NULL, &amqp, &peer, why) != 0)
+            amqp = NULL;
+    dial_done(&d);
+    if (!amqp)
+        return -1;
+    *ret = (struct link_facts){ .peer_expires_ms = peer.expires_ms };
+    (void)snprintf(ret->peer, sizeof ret->peer, "%.*s", (int)strcspn(peer.text, ","), peer.text);
+    (void)snprintf(ret->version, sizeof ret->version, "%s", peer.product);
+    (void)amqp_connection_close(amqp, AMQP_REPLY_SUCCESS);
+    (void)amqp_destroy_connection(amqp);
+    return 0;
+}
+
+const char *probe_library(void)
+{
+    static char text[48];
+
+    (void)snprintf(text, sizeof text, "librabbitmq %s", amqp_version());
+    return text;
+}
