@@ -229,20 +229,23 @@ static void probe_stream_source(
             o->declare == NATS_DECLARE_CREATE ? " yet: the first start makes it" : "");
 }
 
-/* Subscribes for real: this connection is closed right after. */
+/* Subscribes for real, and this connection is closed right after: as a member of the queue group it
+ * would take messages from those who read them. Without the group it may be less than is allowed.
+ */
 static void probe_subjects(struct probe *p, const struct nats_source_options *o)
 {
     char words[200];
     uint64_t before = wire_flushes(p->wire);
 
     for (size_t i = 0; i < o->subjects.n; i++)
-        if (!wire_port_open(p->wire, o->subjects.at[i], o->queue_group, 1, 1))
+        if (!wire_port_open(p->wire, o->subjects.at[i], NULL, 1, 1))
             return;
     wire_flush(p->wire);
     while (wire_flushes(p->wire) == before && turn(p))
         ;
     while (wire_take_error(p->wire, words, sizeof words))
-        find(p, true, "%s", words);
+        find(p, !o->queue_group, "%s%s", words,
+            o->queue_group ? " (asked without the queue group)" : "");
 }
 
 size_t nats_probe_run(struct link *l, const struct nats_source_options *source, int64_t window,
