@@ -3,6 +3,7 @@
 #include "bridge/certificates.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 static const char *const link_states[] = { "none", "connecting", "up", "blocked", "down",
     "stopped" };
@@ -190,11 +191,11 @@ void api_status(struct call *c)
     for (size_t i = 0; i < relay_route_count(c->relay); i++)
         json_array_append_new(routes, route_json(c, i));
     call_reply(
-        c, json_pack("{s:s, s:I, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
-               BASCULE_VERSION, "now_ms", (json_int_t)c->unix_ms, "started_ms",
-               (json_int_t)call_started_ms(c), "config_hash", c->config->hash, "config_loaded_ms",
-               (json_int_t)call_configured_ms(c), "last_reload", reload_json(c), "store",
-               usage_json(c), "connections", connections_json(c), "certificates",
+        c, json_pack("{s:s, s:I, s:I, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+               BASCULE_VERSION, "pid", (json_int_t)getpid(), "now_ms", (json_int_t)c->unix_ms,
+               "started_ms", (json_int_t)call_started_ms(c), "config_hash", c->config->hash,
+               "config_loaded_ms", (json_int_t)call_configured_ms(c), "last_reload", reload_json(c),
+               "store", usage_json(c), "connections", connections_json(c), "certificates",
                certificates_json(c), "routes", routes, "orphans", orphans_json(c)));
 }
 
