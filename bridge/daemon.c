@@ -15,13 +15,14 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define READERS 3             /* one of them kept for sinks */
-#define STATUS_MS 5000        /* between status lines to the service manager */
+#define READERS 3            /* one of them kept for sinks */
+#define STATUS_MS 5000       /* between status lines to the service manager */
 #define CERTIFICATES_MS 5000 /* between looks at certificates: a broker shows its own late */
-#define CLOCK_STEP_MS 60000   /* wall clock against monotonic: said when it jumped farther */
+#define CLOCK_STEP_MS 60000  /* wall clock against monotonic: said when it jumped farther */
 
 struct daemon {
     const struct daemon_spec *spec;
@@ -420,6 +421,8 @@ int daemon_run(const struct daemon_spec *spec)
     int code;
 
     log_open((enum log_level)d.config->log_level, log_formats[d.config->log_format]);
+    /* The store holds bodies of events: its files are nobody else's, whoever starts this. */
+    (void)umask(0077);
     code = start(&d);
 
     if (code != 0) {
