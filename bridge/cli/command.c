@@ -28,7 +28,7 @@ const struct args_option command_common[] = {
 };
 
 static const struct verb *const groups[] = { verbs_operate, verbs_reload, verbs_dead, verbs_replay,
-    verbs_events, verbs_store, verbs_explain, verbs_schema };
+    verbs_events, verbs_store, verbs_doctor, verbs_explain, verbs_schema };
 
 int command_fail(int code, const char *format, ...)
 {
