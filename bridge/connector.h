@@ -154,12 +154,14 @@ struct link_status {
     int64_t retry_ms; /* LINK_DOWN: monotonic time of the next try */
     uint64_t session; /* changes whenever old delivery tags or assignments became void */
     uint64_t reconnects;
-    char error[256];     /* the last trouble in plain words; "" when none since it is up */
-    char peer[128];      /* "rabbit-1:5671, RabbitMQ 3.10.8, TLS 1.3"; "" until connected */
-    int64_t lag;         /* source: events waiting at the broker, -1 unknown */
-    uint64_t duplicates; /* source: redeliveries refused or acknowledged unappended */
-    uint64_t reordered;  /* source: events handed over behind newer ones of the same place, where
-                          * the broker numbers them: late first arrivals */
+    char error[256];         /* the last trouble in plain words; "" when none since it is up */
+    char peer[128];          /* "rabbit-1:5671, RabbitMQ 3.10.8, TLS 1.3"; "" until connected */
+    int64_t lag;             /* source: events waiting at the broker, -1 unknown */
+    uint64_t duplicates;     /* source: redeliveries refused or acknowledged unappended */
+    uint64_t reordered;      /* source: events handed over behind newer ones of the same place,
+                              * where the broker numbers them: late first arrivals */
+    int64_t peer_expires_ms; /* unix ms: end of the certificate that the broker showed last; 0:
+                              * none, or the client library does not tell */
 };
 
 /* One finding of `bascule check --connect` or of a live connection: "queue 'x' has a delivery limit
@@ -167,6 +169,16 @@ struct link_status {
 struct finding {
     bool is_error;
     char text[400];
+};
+
+/* What a broker tells of itself, for `bascule doctor`. */
+struct link_facts {
+    char peer[128];          /* "rabbit-1:5671" */
+    char version[64];        /* "RabbitMQ 3.10.8"; "": it does not tell */
+    bool has_clock;          /* it tells the time */
+    int64_t clock_ahead_ms;  /* its clock less ours */
+    int64_t clock_unsure_ms; /* the answer took so long */
+    int64_t peer_expires_ms; /* as in link_status */
 };
 
 /* ---- the link's table ---- */
@@ -244,6 +256,11 @@ struct connector {
      * daemon. Fills up to limit findings, returns their count. */
     size_t (*link_probe)(const struct link_spec *spec, const struct source_spec *source,
         const struct sink_spec *sink, int64_t timeout_ms, struct finding *ret, size_t limit);
+    /* Dials as link_probe does and asks who is there; NULL: cannot be asked. */
+    int (*link_facts)(const struct link_spec *spec, int64_t timeout_ms, struct link_facts *ret,
+        struct fault *why);
+    /* The client library at hand, as it names itself: "librdkafka 2.0.2". NULL: none. */
+    const char *(*library)(void);
 
     int (*source_open)(
         struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why);

@@ -2,6 +2,7 @@
 #include "bridge/admin/api.h"
 #include "bridge/base/address.h"
 #include "bridge/base/log.h"
+#include "bridge/certificates.h"
 #include "bridge/loop.h"
 #include "bridge/notify.h"
 #include "bridge/reload.h"
@@ -14,12 +15,14 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define READERS 3           /* one of them kept for sinks */
-#define STATUS_MS 5000      /* between status lines to the service manager */
-#define CLOCK_STEP_MS 60000 /* wall clock against monotonic: said when it jumped farther */
+#define READERS 3            /* one of them kept for sinks */
+#define STATUS_MS 5000       /* between status lines to the service manager */
+#define CERTIFICATES_MS 5000 /* between looks at certificates: a broker shows its own late */
+#define CLOCK_STEP_MS 60000  /* wall clock against monotonic: said when it jumped farther */
 
 struct daemon {
     const struct daemon_spec *spec;
@@ -33,6 +36,8 @@ struct daemon {
     int64_t now_ms, unix_ms;
     int64_t drain_until_ms; /* 0: not draining */
     int64_t status_at_ms;
+    struct certificates_watch *certificates;
+    int64_t certificates_at_ms;
     struct watchdog watchdog;
     struct histogram turns;
     bool told_reloading, reload_again;
@@ -215,6 +220,10 @@ static int start(struct daemon *d)
         return DAEMON_BROKEN;
     }
     read_clocks(d);
+    if (certificates_watch_open(&d->certificates, &why) != 0) {
+        log_say(LOG_LEVEL_ERROR, NULL, NULL, "%s", why.text);
+        return DAEMON_LATER;
+    }
     if ((code = start_store(d)) != 0 || (code = start_relay(d)) != 0)
         return code;
     return start_admin(d);
@@ -280,6 +289,7 @@ static void take_over(struct daemon *d, struct config *old)
     d->config = relay_config(d->relay);
     log_open((enum log_level)d->config->log_level, log_formats[d->config->log_format]);
     api_reconfigure(d->api, d->config, d->unix_ms);
+    d->certificates_at_ms = 0;
     if (watch_relay(d, &why) != 0)
         log_say(LOG_LEVEL_ERROR, NULL, NULL, "reload: %s", why.text);
     config_free(old);
@@ -320,6 +330,19 @@ static void tell_status(struct daemon *d)
     notify_send(text);
 }
 
+static void look_at_certificates(struct daemon *d)
+{
+    struct certificates all;
+
+    if (d->now_ms < d->certificates_at_ms)
+        return;
+    d->certificates_at_ms = d->now_ms + CERTIFICATES_MS;
+    if (certificates_read(d->relay, d->config, &all) != 0)
+        return; /* without memory: at the next look */
+    certificates_watch_look(d->certificates, &all, d->unix_ms);
+    certificates_done(&all);
+}
+
 static int64_t earlier(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -347,9 +370,10 @@ static int turn(struct daemon *d, int64_t *wake_ms)
     if (api_turn(d->api, d->now_ms, d->unix_ms))
         wake = d->now_ms; /* what was asked is done by the next turn */
     tell_status(d);
+    look_at_certificates(d);
     wake = earlier(wake,
         watchdog_step(&d->watchdog, d->now_ms, store_busy(d->store), store_committed(d->store)));
-    *wake_ms = earlier(wake, d->status_at_ms);
+    *wake_ms = earlier(earlier(wake, d->status_at_ms), d->certificates_at_ms);
     if (!d->drain_until_ms)
         return -1;
     *wake_ms = earlier(wake, d->drain_until_ms);
@@ -386,6 +410,7 @@ static void stop(struct daemon *d, bool clean)
     if (d->store)
         store_free(d->store, clean);
     loop_free(d->loop);
+    certificates_watch_free(d->certificates);
     config_free(d->config);
 }
 
@@ -396,6 +421,8 @@ int daemon_run(const struct daemon_spec *spec)
     int code;
 
     log_open((enum log_level)d.config->log_level, log_formats[d.config->log_format]);
+    /* The store holds bodies of events: its files are nobody else's, whoever starts this. */
+    (void)umask(0077);
     code = start(&d);
 
     if (code != 0) {

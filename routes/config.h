@@ -12,6 +12,15 @@ struct config_place {
     int line, column; /* from 1 */
 };
 
+/* A file of certificates that a connection names, as it was when the configuration was read. */
+struct config_certificate {
+    const char *key;    /* "ca_file"; the connector's, or the connection's own option text */
+    const char *path;   /* the connection's own option text */
+    int64_t expires_ms; /* unix ms: earliest end of those in it */
+};
+
+#define CONFIG_CERTIFICATES_MAX 8
+
 struct config_connection {
     char *name;
     struct config_place place;
@@ -20,7 +29,9 @@ struct config_connection {
     char files[65]; /* hash of what the files hold that it names (certificates, keys), hex; "": it
                      * names none */
     char *text;     /* itself as YAML, as written; NULL when it holds a secret literally */
-    bool going;     /* gone from the files: what is going still uses it */
+    struct config_certificate certificates[CONFIG_CERTIFICATES_MAX];
+    size_t certificate_count;
+    bool going; /* gone from the files: what is going still uses it */
 };
 
 enum config_ordering { CONFIG_ORDER_KEY = 1, CONFIG_ORDER_SOURCE, CONFIG_ORDER_NONE };

@@ -53,7 +53,8 @@ enum problem_code {
 struct problem_entry {
     int code;
     bool warning;
-    const char *text; /* what it means and what to do, a sentence or two */
+    const char *text; /* what it means and why it is so, a sentence or two */
+    const char *todo; /* what to do */
 };
 
 /* All codes, ended by code 0. */

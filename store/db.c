@@ -512,3 +512,11 @@ int db_copy_end(struct db_copy *c, const char *then, struct fault *why)
     free(c);
     return code == SQLITE_OK ? 0 : -1;
 }
+
+const char *db_library(void)
+{
+    static char text[48];
+
+    (void)snprintf(text, sizeof text, "SQLite %s", sqlite3_libversion());
+    return text;
+}

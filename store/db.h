@@ -79,4 +79,7 @@ int db_copy_step(struct db_copy *c, int pages, int *left, int *total, struct fau
 /* `then` (NULL: nothing) is done on the copy once it is whole. */
 int db_copy_end(struct db_copy *c, const char *then, struct fault *why);
 
+/* "SQLite 3.40.1" */
+const char *db_library(void);
+
 #endif

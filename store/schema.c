@@ -1,4 +1,5 @@
 #include "store/schema.h"
+#include "store/store.h"
 
 #include "store/wal.h"
 
@@ -193,4 +194,38 @@ int schema_read(struct db *d, const char *path, struct fault *why)
                    db_exec(d, "PRAGMA query_only=ON", why) != 0
                ? -1
                : 0;
+}
+
+int store_version(void)
+{
+    return SCHEMA_VERSION;
+}
+
+static int64_t big_endian(const unsigned char *at)
+{
+    return (int64_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
+}
+
+/* The first bytes of the file, where SQLite keeps both numbers
+ * (https://www.sqlite.org/fileformat2.html#the_database_header). An upgrade is one transaction and
+ * every start empties the WAL, so they are what the next start will see. */
+int store_file_version(const char *path, struct fault *why)
+{
+    unsigned char head[100];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), error = errno;
+    ssize_t n = fd >= 0 ? read(fd, head, sizeof head) : -1;
+
+    if (n < 0 && fd >= 0)
+        error = errno;
+    if (fd >= 0)
+        (void)close(fd);
+    if (n == 0 || (fd < 0 && error == ENOENT))
+        return 0;
+    if (n < 0)
+        return fault_set(
+            why, FAULT_INPUT, error, "store: cannot read %s: %s", path, strerror(error));
+    if (n < (ssize_t)sizeof head || memcmp(head, "SQLite format 3", 16) != 0 ||
+        big_endian(head + 68) != APPLICATION_ID)
+        return fault_set(why, FAULT_INPUT, 0, "store: %s is no store of Bascule's", path);
+    return (int)big_endian(head + 60);
 }

@@ -459,3 +459,8 @@ int store_backup_progress(struct store *s, struct fault *why)
     (void)pthread_mutex_unlock(&s->mutex);
     return progress;
 }
+
+const char *store_library(void)
+{
+    return db_library();
+}

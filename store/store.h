@@ -36,6 +36,13 @@ int store_open(
  * drained, so the next start need not be careful. */
 void store_free(struct store *s, bool clean);
 const char *store_id(const struct store *s); /* 16 hex digits */
+/* The library that keeps it, as it names itself: "SQLite 3.40.1". */
+const char *store_library(void);
+/* The schema version that this program keeps. */
+int store_version(void);
+/* The schema version of a file that no store in this process has open. 0: there is no file. -1 with
+ * FAULT_INPUT: no store of ours, or it cannot be read. */
+int store_file_version(const char *path, struct fault *why);
 /* The copy that was made of the file before it was brought from schema version *from to *to by this
  * open; NULL: it was today's already. */
 const char *store_upgraded(const struct store *s, int *from, int *to);

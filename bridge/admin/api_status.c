@@ -1,7 +1,9 @@
 /* Is it working: routes, sinks, connections; and what a person switches on one of them. */
 #include "bridge/admin/call.h"
+#include "bridge/certificates.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 static const char *const link_states[] = { "none", "connecting", "up", "blocked", "down",
     "stopped" };
@@ -149,6 +151,26 @@ static json_t *connections_json(const struct call *c)
     return ret;
 }
 
+/* NULL: no memory to list them. */
+static json_t *certificates_json(const struct call *c)
+{
+    struct certificates all;
+    json_t *ret = json_array();
+
+    if (certificates_read(c->relay, c->config, &all) != 0)
+        return ret;
+    for (size_t i = 0; i < all.n; i++)
+        json_array_append_new(
+            ret, json_pack("{s:s, s:s, s:o, s:I, s:I, s:b}", "connection", all.at[i].connection,
+                     "which", all.at[i].which, "file",
+                     all.at[i].path ? view_bytes(bytes_text(all.at[i].path)) : json_null(),
+                     "expires_ms", (json_int_t)all.at[i].expires_ms, "days",
+                     (json_int_t)certificates_days(all.at[i].expires_ms, c->unix_ms), "near",
+                     certificates_near(all.at[i].expires_ms, c->unix_ms)));
+    certificates_done(&all);
+    return ret;
+}
+
 /* How the last reload ended; null when there was none. */
 static json_t *reload_json(const struct call *c)
 {
@@ -170,12 +192,13 @@ void api_status(struct call *c)
 
     for (size_t i = 0; i < relay_route_count(c->relay); i++)
         json_array_append_new(routes, route_json(c, i));
-    call_reply(c,
-        json_pack("{s:s, s:I, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "version", BASCULE_VERSION,
-            "now_ms", (json_int_t)c->unix_ms, "started_ms", (json_int_t)call_started_ms(c),
-            "config_hash", c->config->hash, "config_loaded_ms", (json_int_t)call_configured_ms(c),
-            "last_reload", reload_json(c), "store", usage_json(c), "connections",
-            connections_json(c), "routes", routes, "orphans", orphans_json(c)));
+    call_reply(
+        c, json_pack("{s:s, s:I, s:I, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+               BASCULE_VERSION, "pid", (json_int_t)getpid(), "now_ms", (json_int_t)c->unix_ms,
+               "started_ms", (json_int_t)call_started_ms(c), "config_hash", c->config->hash,
+               "config_loaded_ms", (json_int_t)call_configured_ms(c), "last_reload", reload_json(c),
+               "store", usage_json(c), "connections", connections_json(c), "certificates",
+               certificates_json(c), "routes", routes, "orphans", orphans_json(c)));
 }
 
 void api_route(struct call *c)

@@ -2,6 +2,7 @@
  * configuration, so their number is the configuration's. */
 #include "bridge/admin/call.h"
 #include "bridge/admin/exposition.h"
+#include "bridge/certificates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -368,6 +369,24 @@ static void put_reload(struct page *p)
         "Since when the configuration runs.", (double)call_configured_ms(p->c) / 1000);
 }
 
+static void put_certificates(struct page *p)
+{
+    static const char name[] = METRICS_PREFIX "certificate_expiry_timestamp_seconds";
+    struct certificates all;
+
+    if (certificates_read(p->c->relay, p->c->config, &all) != 0)
+        return;
+    exposition_family(&p->text, name, GAUGE,
+        "Earliest end of the certificates in a connection's file, or of its broker's own (peer).");
+    for (size_t i = 0; i < all.n; i++) {
+        const char *const labels[] = { "connection", all.at[i].connection, "which", all.at[i].which,
+            NULL };
+
+        exposition_line(&p->text, name, labels, (double)all.at[i].expires_ms / 1000);
+    }
+    certificates_done(&all);
+}
+
 static void put_daemon(struct page *p)
 {
     const char *const version[] = { "version", BASCULE_VERSION, NULL };
@@ -398,6 +417,7 @@ void api_metrics(struct call *c)
     if (page_read(&p, c) == 0) {
         put_daemon(&p);
         put_reload(&p);
+        put_certificates(&p);
         put_store(&p);
         put_routes(&p);
         put_sinks(&p);

@@ -28,7 +28,7 @@ const struct args_option command_common[] = {
 };
 
 static const struct verb *const groups[] = { verbs_operate, verbs_reload, verbs_dead, verbs_replay,
-    verbs_events, verbs_store, verbs_explain, verbs_schema };
+    verbs_events, verbs_store, verbs_doctor, verbs_explain, verbs_schema };
 
 int command_fail(int code, const char *format, ...)
 {
@@ -112,12 +112,14 @@ const char *command_config_path(const struct command *c)
 
 /* The configuration may be unreadable for whoever may use the socket; then the usual place counts.
  */
-static void find_socket(struct command *c)
+const char *command_socket(struct command *c)
 {
     const char *path = args_get(&c->args, "--socket"), *file = command_config_path(c);
     struct config_problems problems = { 0 };
     struct config *config = NULL;
 
+    if (c->socket[0])
+        return c->socket;
     if (!path)
         path = getenv("BASCULE_SOCKET");
     if ((!path || !*path) && access(file, R_OK) == 0) {
@@ -127,6 +129,7 @@ static void find_socket(struct command *c)
     }
     (void)snprintf(c->socket, sizeof c->socket, "%s", path && *path ? path : SOCKET_PATH);
     config_free(config);
+    return c->socket;
 }
 
 /* "dlq", "dlq --help": the verbs of a group. */
@@ -221,9 +224,7 @@ int command_ask(struct command *c, const char *method, const char *path, json_t 
     struct fault why = { 0 };
     int code;
 
-    if (!c->socket[0])
-        find_socket(c);
-    if (client_ask(c->socket, method, path, body, &answer, &why) != 0) {
+    if (client_ask(command_socket(c), method, path, body, &answer, &why) != 0) {
         code = why.kind == FAULT_INPUT ? DAEMON_USAGE
                : why.code == EACCES    ? DAEMON_PERMISSION
                                        : DAEMON_UNREACHABLE;

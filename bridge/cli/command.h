@@ -16,7 +16,7 @@ struct command {
     bool json;     /* --json */
     bool terminal; /* data goes to a terminal */
     bool color;
-    char socket[256];
+    char socket[256]; /* by command_socket() */
 };
 
 struct verb {
@@ -31,7 +31,7 @@ struct verb {
 
 /* Ended by zeroed entries. */
 extern const struct verb verbs_operate[], verbs_dead[], verbs_replay[], verbs_events[],
-    verbs_store[], verbs_explain[], verbs_schema[], verbs_reload[];
+    verbs_store[], verbs_doctor[], verbs_explain[], verbs_schema[], verbs_reload[];
 extern const struct args_option command_common[];
 
 int command_main(int argc, char **argv);
@@ -45,6 +45,8 @@ int command_ask(
 void command_print_json(const json_t *json);
 /* The file of --config, BASCULE_CONFIG, or the installed one. */
 const char *command_config_path(const struct command *c);
+/* The daemon's socket: of --socket, BASCULE_SOCKET, the configuration, or the installed one. */
+const char *command_socket(struct command *c);
 
 /* Puts the options of a selection (--route --sink --since --until --seq --id --key --header --match
  * --fate --event --reason) into body. 0 or the exit code. */

@@ -200,6 +200,28 @@ static void put_last_reload(const json_t *last, struct buf *to)
             text_of(last, "text"));
 }
 
+static void put_certificates(const json_t *all, struct buf *to)
+{
+    json_t *one;
+    size_t i;
+
+    json_array_foreach(all, i, one)
+    {
+        const char *which = text_of(one, "which");
+        long long days = json_integer_value(json_object_get(one, "days"));
+
+        if (!json_is_true(json_object_get(one, "near")))
+            continue;
+        buf_put_format(to, "%s of connection '%s' ",
+            strcmp(which, "peer") == 0 ? "The broker's certificate" : which,
+            text_of(one, "connection"));
+        if (days < 0)
+            buf_put_text(to, "has expired. ");
+        else
+            buf_put_format(to, "expires in %lld day%s. ", days, days == 1 ? "" : "s");
+    }
+}
+
 /* One sentence first: is it working? */
 static void print_verdict(const json_t *answer, const json_t *lines)
 {
@@ -213,10 +235,11 @@ static void print_verdict(const json_t *answer, const json_t *lines)
         troubled += *text_of(line, "trouble") != '\0';
         dead += json_integer_value(json_object_get(line, "dead"));
     }
-    buf_init(&text, 512);
+    buf_init(&text, 65536);
     if (json_is_true(json_object_get(json_object_get(answer, "store"), "full")))
         buf_put_text(&text, "The store is full: sources wait until there is space. ");
     put_last_reload(json_object_get(answer, "last_reload"), &text);
+    put_certificates(json_object_get(answer, "certificates"), &text);
     if (troubled)
         buf_put_format(&text, "%zu of %zu lines report trouble.", troubled, json_array_size(lines));
     else

@@ -52,7 +52,7 @@ static int find_file(struct command *c, char *ret, size_t n)
         (void)snprintf(ret, n, "%s", file);
         return 0;
     }
-    if (client_ask(c->socket, "GET", "/v1/status", NULL, &answer, &why) == 0 ||
+    if (client_ask(command_socket(c), "GET", "/v1/status", NULL, &answer, &why) == 0 ||
         why.kind != FAULT_RETRY || access(path, R_OK) != 0) {
         json_decref(answer.json);
         return 0;

@@ -5,7 +5,7 @@
 #include "bridge/links/tls.h"
 
 #include <errno.h>
-#include <hiredis/read.h>
+#include <hiredis/hiredis.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,6 +260,11 @@ uint64_t resp_received(const struct resp *r)
 const char *resp_tls_version(const struct resp *r)
 {
     return r->tls ? tls_version(r->tls) : "";
+}
+
+int64_t resp_peer_expires_ms(const struct resp *r)
+{
+    return r->tls ? tls_peer_expires_ms(r->tls) : 0;
 }
 
 void resp_hold(struct resp *r, bool held)
@@ -575,4 +580,13 @@ int resp_step(struct resp *r, struct fault *why)
     if (write_out(r, why) != 0 || read_in(r, why) != 0)
         return -1;
     return write_out(r, why);
+}
+
+const char *resp_library(void)
+{
+    static char text[48];
+
+    (void)snprintf(
+        text, sizeof text, "hiredis %d.%d.%d", HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
+    return text;
 }

@@ -52,6 +52,8 @@ bool resp_wants_write(const struct resp *r);
 uint64_t resp_received(const struct resp *r);
 /* "TLSv1.3", "" when plain. */
 const char *resp_tls_version(const struct resp *r);
+/* End of the server's certificate, unix ms; 0: plain. */
+int64_t resp_peer_expires_ms(const struct resp *r);
 /* Held: reads nothing more after what is at hand. */
 void resp_hold(struct resp *r, bool held);
 /* Begins a command of n arguments; then n times resp_arg. fn NULL: no reply is expected here (it
@@ -81,5 +83,8 @@ void resp_forget(struct resp *r, const void *owner);
 void resp_flush(struct resp *r);
 /* Writes, reads, calls. Returns 0, or -1 when the connection is over. */
 int resp_step(struct resp *r, struct fault *why);
+
+/* The library that parses replies: "hiredis 0.14.1", as it was built against. */
+const char *resp_library(void);
 
 #endif

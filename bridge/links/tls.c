@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
@@ -184,4 +185,33 @@ struct buf *tls_out(struct tls *t)
 const char *tls_version(const struct tls *t)
 {
     return t->ready ? SSL_get_version(t->ssl) : "";
+}
+
+int64_t tls_expires_ms(const void *x509)
+{
+    const ASN1_TIME *end = x509 ? X509_get0_notAfter(x509) : NULL;
+    struct tm tm = { 0 };
+
+    return end && ASN1_TIME_to_tm(end, &tm) == 1 ? (int64_t)timegm(&tm) * 1000 : 0;
+}
+
+int64_t tls_der_expires_ms(const void *at, size_t n)
+{
+    const unsigned char *der = at;
+    X509 *x509 = n <= INT32_MAX ? d2i_X509(NULL, &der, (long)n) : NULL;
+    int64_t ret = tls_expires_ms(x509);
+
+    X509_free(x509);
+    ERR_clear_error();
+    return ret;
+}
+
+int64_t tls_peer_expires_ms(const struct tls *t)
+{
+    return tls_expires_ms(SSL_get0_peer_certificate(t->ssl));
+}
+
+const char *tls_verify_text(int error)
+{
+    return X509_verify_cert_error_string(error);
 }

@@ -145,6 +145,26 @@ static bool refused(const char *part)
     return strstr(sink.error, part) && strstr(source.error, part);
 }
 
+/* The tests' certificates are good for ten years from when they were made. */
+static void check_peer_certificate(const struct link_status *s)
+{
+    CHECK(s->peer_expires_ms / 1000 > time(NULL) + 3600LL * 24 * 3600);
+    CHECK(s->peer_expires_ms / 1000 < time(NULL) + 3651LL * 24 * 3600);
+}
+
+TEST(kafka_tells_until_when_its_brokers_certificate_is_good)
+{
+    struct link_status sink, source;
+
+    options_set(KAFKA_PLAIN);
+    check_both_work();
+    k->sink_status(g->sink, &sink);
+    k->source_status(g->source, &source);
+    check_peer_certificate(&sink);
+    check_peer_certificate(&source);
+    ends_close();
+}
+
 TEST(kafka_login_by_every_mechanism)
 {
     for (int mechanism = KAFKA_PLAIN; mechanism <= KAFKA_SCRAM_512; mechanism++) {

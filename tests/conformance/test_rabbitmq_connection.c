@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <time.h>
 
 static const struct connector *const k = &connector_rabbitmq;
 
@@ -41,6 +42,9 @@ TEST(rabbitmq_tls_with_a_client_certificate)
     rabbit_check_fate(1, FATE_DELIVERED, CAUSE_NONE);
     k->sink_status(rabbit.sinks[0], &s);
     CHECK_CONTAINS(s.peer, "TLS");
+    /* The tests' certificates are good for ten years from when they were made. */
+    CHECK(s.peer_expires_ms / 1000 > time(NULL) + 3600LL * 24 * 3600);
+    CHECK(s.peer_expires_ms / 1000 < time(NULL) + 3651LL * 24 * 3600);
     rabbit_free();
 }
 

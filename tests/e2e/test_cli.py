@@ -122,6 +122,7 @@ def cli_store_is_checked_measured_and_copied(t):
     copy = t.directory / "copy.db"
     d.verb("store", "check")
     check("r" in d.verb("store", "stats").out, "stats without the route")
+    check("store" in d.json("store", "stats"), "a store that is in use was read beside its daemon")
     d.verb("store", "backup", copy)
     with sqlite3.connect(copy) as c:
         check_equal(c.execute("pragma integrity_check").fetchall(), [("ok",)], "integrity of the copy")

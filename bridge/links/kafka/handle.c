@@ -1,4 +1,5 @@
 #include "bridge/links/kafka/handle.h"
+#include "bridge/links/tls.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -11,6 +12,12 @@
 #define WATCH_IDLE_MS 1000
 #define WATCH_QUERY_MS 1000
 #define END_WAIT_MS 3000
+#define PEERS_MAX 64 /* brokers whose certificates are remembered */
+
+struct peer {
+    int32_t broker; /* -1: one of those asked first, before it told its number */
+    int64_t expires_ms;
+};
 
 struct kafka_handle {
     rd_kafka_t *rk;
@@ -25,6 +32,8 @@ struct kafka_handle {
     int watch_at;
     atomic_bool stop, busy;
     atomic_ullong answers;
+    struct peer peers[PEERS_MAX]; /* [lock] */
+    size_t peer_count;
 };
 
 static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -169,6 +178,45 @@ static void *handle_run(void *arg)
     return NULL;
 }
 
+/* By librdkafka's threads, for every certificate of a chain: looks, and leaves the verdict to them.
+ */
+static int peer_seen(rd_kafka_t *rk, const char *name, int32_t broker, int *error, int depth,
+    const char *at, size_t n, char *why, size_t why_bytes, void *opaque)
+{
+    struct kafka_handle *h = opaque;
+    size_t i = 0;
+
+    (void)rk, (void)name;
+    if (depth == 0) {
+        (void)pthread_mutex_lock(&h->lock);
+        while (i < h->peer_count && h->peers[i].broker != broker)
+            i++;
+        if (i < PEERS_MAX) {
+            h->peers[i] = (struct peer){ broker, tls_der_expires_ms(at, n) };
+            h->peer_count += i == h->peer_count;
+        }
+        (void)pthread_mutex_unlock(&h->lock);
+    }
+    if (*error != 0)
+        (void)snprintf(why, why_bytes, "%s", tls_verify_text(*error));
+    return *error == 0;
+}
+
+int64_t kafka_handle_peer_expires(struct kafka_handle *h)
+{
+    int64_t known = 0, first = 0;
+
+    (void)pthread_mutex_lock(&h->lock);
+    for (size_t i = 0; i < h->peer_count; i++) {
+        int64_t *to = h->peers[i].broker < 0 ? &first : &known, at = h->peers[i].expires_ms;
+
+        if (at && (!*to || at < *to))
+            *to = at;
+    }
+    (void)pthread_mutex_unlock(&h->lock);
+    return known ? known : first;
+}
+
 int kafka_handle_open(
     rd_kafka_conf_t *conf, bool consumer, int wake_fd, struct kafka_handle **ret, struct fault *why)
 {
@@ -179,8 +227,13 @@ int kafka_handle_open(
         rd_kafka_conf_destroy(conf);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
+    /* Its brokers may be there before the rest of it. */
+    (void)pthread_mutex_init(&h->lock, NULL);
+    rd_kafka_conf_set_opaque(conf, h);
+    (void)rd_kafka_conf_set_ssl_cert_verify_cb(conf, peer_seen);
     h->rk = kafka_conf_start(conf, consumer, why);
     if (!h->rk) {
+        (void)pthread_mutex_destroy(&h->lock);
         free(h);
         return -1;
     }
@@ -193,13 +246,13 @@ int kafka_handle_open(
     h->consumer = consumer;
     h->todo_end = &h->todo;
     h->done_end = &h->done;
-    (void)pthread_mutex_init(&h->lock, NULL);
     (void)pthread_cond_init(&h->changed, NULL);
     live_add(1);
     if (pthread_create(&h->thread, NULL, handle_run, h) != 0) {
         live_add(-1);
         rd_kafka_queue_destroy(h->events);
         rd_kafka_destroy(h->rk);
+        (void)pthread_mutex_destroy(&h->lock);
         free(h);
         return fault_set(why, FAULT_RETRY, errno, "kafka: no thread");
     }

@@ -50,6 +50,9 @@ struct kafka_job *kafka_handle_done(struct kafka_handle *h);
 /* Counts what brokers have answered to its questions about watermarks. */
 uint64_t kafka_handle_answers(const struct kafka_handle *h);
 void kafka_handle_wake(int fd);
+/* Earliest end of the certificates that its brokers showed last, unix ms; 0: none was seen (no TLS,
+ * or certificates are not checked). */
+int64_t kafka_handle_peer_expires(struct kafka_handle *h);
 
 /* Keeps the fetchers of the listed partitions awake while `busy`, and their watermarks fresh
  * (design, section 6). The list is copied. */

@@ -43,6 +43,10 @@ void kafka_sink_free(struct sink *s);
 size_t kafka_link_probe(const struct link_spec *spec, const struct source_spec *source,
     const struct sink_spec *sink, int64_t timeout_ms, struct finding *ret, size_t limit);
 
+int kafka_link_facts(
+    const struct link_spec *spec, int64_t timeout_ms, struct link_facts *ret, struct fault *why);
+const char *kafka_link_library(void);
+
 void kafka_state_set(struct link_status *status, enum link_state state, int64_t now_ms);
 
 #endif

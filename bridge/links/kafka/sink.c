@@ -409,7 +409,10 @@ struct sink *kafka_sink_next(const struct sink *s)
 
 void kafka_sink_status(const struct sink *s, struct link_status *ret)
 {
+    struct kafka_handle *handle = s->producer ? s->producer->handle : NULL;
+
     *ret = s->status;
+    ret->peer_expires_ms = handle ? kafka_handle_peer_expires(handle) : 0;
 }
 
 void kafka_sink_free(struct sink *s)

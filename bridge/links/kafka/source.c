@@ -221,6 +221,7 @@ void kafka_source_status(const struct source *s, struct link_status *ret)
 {
     *ret = s->status;
     ret->lag = -1;
+    ret->peer_expires_ms = s->handle ? kafka_handle_peer_expires(s->handle) : 0;
     for (size_t i = 0; s->handle && i < s->part_count; i++) {
         const struct kafka_part *p = &s->parts[i];
         int64_t high = p->assigned ? kafka_handle_high(s->handle, p->topic, p->partition) : -1;

@@ -156,6 +156,12 @@ static size_t nats_probe(const struct link_spec *spec, const struct source_spec 
     return n;
 }
 
+static int facts(
+    const struct link_spec *spec, int64_t timeout_ms, struct link_facts *ret, struct fault *why)
+{
+    return nats_probe_facts(spec->options, timeout_ms, ret, why);
+}
+
 extern const struct connector connector_nats;
 const struct connector connector_nats = {
     .type = "nats",
@@ -182,6 +188,8 @@ const struct connector connector_nats = {
     .link_step = nats_step,
     .link_status = nats_status,
     .link_probe = nats_probe,
+    .link_facts = facts,
+    .library = wire_library,
     .source_open = nats_source_open,
     .source_receive = nats_source_receive,
     .source_settle = nats_source_settle,

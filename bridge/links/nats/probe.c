@@ -183,10 +183,11 @@ static void probe_stream_sink(struct probe *p, const struct nats_sink_options *o
             o->stream);
 }
 
-/* Subscribes for real: this connection is closed right after. */
-static bool try_subscribe(struct probe *p, const char *subject, const char *queue)
+/* Subscribes for real, and this connection is closed right after. In no queue group: as a member
+ * it would take messages from those who read them. */
+static bool try_subscribe(struct probe *p, const char *subject)
 {
-    return wire_port_open(p->wire, subject, queue, 1, 1) != NULL;
+    return wire_port_open(p->wire, subject, NULL, 1, 1) != NULL;
 }
 
 /* What the server said against the subscriptions. */
@@ -210,10 +211,9 @@ static void probe_given_up(struct probe *p, const struct nats_source_options *o,
         "consumer '%s' gives a message up after %lld deliveries: it is a dead letter of reason "
         "'source' then, and while the store stands that may come to many",
         o->durable, (long long)most);
-    /* In no queue group: a member's share is not taken from it. */
     (void)snprintf(subject, sizeof subject,
         "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.%.120s.%.120s", o->stream, o->durable);
-    if (try_subscribe(p, subject, NULL))
+    if (try_subscribe(p, subject))
         tell_errors(p, false, ": what the consumer gives up will not be heard of");
 }
 
@@ -260,12 +260,13 @@ static void probe_stream_source(
             o->declare == NATS_DECLARE_CREATE ? " yet: the first start makes it" : "");
 }
 
+/* Without the group it may be less than is allowed. */
 static void probe_subjects(struct probe *p, const struct nats_source_options *o)
 {
     for (size_t i = 0; i < o->subjects.n; i++)
-        if (!try_subscribe(p, o->subjects.at[i], o->queue_group))
+        if (!try_subscribe(p, o->subjects.at[i]))
             return;
-    tell_errors(p, true, "");
+    tell_errors(p, !o->queue_group, o->queue_group ? " (asked without the queue group)" : "");
 }
 
 size_t nats_probe_run(struct link *l, const struct nats_source_options *source, int64_t window,

@@ -567,3 +567,11 @@ void wire_message_free(struct wire_message *m)
     free(m->made);
     free(m);
 }
+
+const char *wire_library(void)
+{
+    static char text[48];
+
+    (void)snprintf(text, sizeof text, "cnats %s", nats_GetVersion());
+    return text;
+}

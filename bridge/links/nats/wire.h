@@ -87,4 +87,7 @@ struct wire_message *wire_port_take(struct wire *w, struct wire_port *p);
 uint64_t wire_port_dropped(struct wire *w, const struct wire_port *p);
 void wire_message_free(struct wire_message *m);
 
+/* "cnats 3.4.1" */
+const char *wire_library(void);
+
 #endif

@@ -1,4 +1,5 @@
 #include "bridge/links/rabbitmq/dial.h"
+#include "bridge/links/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,12 +129,28 @@ void dial_explain(amqp_rpc_reply_t reply, int *code, char *ret, size_t n)
 /* Why the certificate of this thread's last dial was refused; the handshake's own error says only
  * that it was. */
 static _Thread_local int verify_error;
+/* End of the certificate that the broker showed in it; 0: none. */
+static _Thread_local int64_t peer_expires_ms;
+
+static void look_at_peer(X509_STORE_CTX *c)
+{
+    if (X509_STORE_CTX_get_error_depth(c) == 0)
+        peer_expires_ms = tls_expires_ms(X509_STORE_CTX_get_current_cert(c));
+}
 
 static int verified(int ok, X509_STORE_CTX *c)
 {
+    look_at_peer(c);
     if (!ok)
         verify_error = X509_STORE_CTX_get_error(c);
     return ok;
+}
+
+static int unverified(int ok, X509_STORE_CTX *c)
+{
+    (void)ok;
+    look_at_peer(c);
+    return 1;
 }
 
 /* In the handshake, before anything of ours is sent, and against server_name: the library's own
@@ -157,6 +174,7 @@ static int tls_set(
 
     ERR_clear_error();
     verify_error = X509_V_OK;
+    peer_expires_ms = 0;
     if (d->ca_file ? amqp_ssl_socket_set_cacert(socket, d->ca_file) != AMQP_STATUS_OK
                    : SSL_CTX_set_default_verify_paths(context) != 1)
         return fault_set(why, FAULT_RETRY, 0, "CA file %s cannot be used",
@@ -168,6 +186,8 @@ static int tls_set(
     amqp_ssl_socket_set_verify_peer(socket, 0);
     amqp_ssl_socket_set_verify_hostname(socket, 0);
     (void)amqp_ssl_socket_set_ssl_versions(socket, AMQP_TLSv1_2, AMQP_TLSvLATEST);
+    if (!d->verify)
+        SSL_CTX_set_verify(context, SSL_VERIFY_NONE, unverified);
     if (d->verify && tls_verify(context, name) != 0)
         return fault_set(why, FAULT_RETRY, 0, "server_name %s cannot be used", name);
     return 0;
@@ -235,7 +255,8 @@ static int login(const struct dial *d, const struct dial_host *h, const char *pu
         vhost, h->host, h->port, text);
 }
 
-static void peer_text(const struct dial_host *h, amqp_connection_state_t amqp, char peer[128])
+static void peer_text(
+    const struct dial_host *h, amqp_connection_state_t amqp, struct dial_peer *peer)
 {
     const amqp_table_t *properties = amqp_get_server_properties(amqp);
     char product[40] = "AMQP", version[40] = "";
@@ -251,13 +272,15 @@ static void peer_text(const struct dial_host *h, amqp_connection_state_t amqp, c
                 (int)(e->value.value.bytes.len < 39 ? e->value.value.bytes.len : 39),
                 (const char *)e->value.value.bytes.bytes);
     }
-    (void)snprintf(peer, 128, "%.50s:%d, %.20s %.20s%s", h->host, h->port, product, version,
-        h->tls ? ", TLS" : "");
+    (void)snprintf(peer->product, sizeof peer->product, "%.20s %.39s", product, version);
+    peer->expires_ms = h->tls ? peer_expires_ms : 0;
+    (void)snprintf(peer->text, sizeof peer->text, "%.50s:%d, %.20s %.20s%s", h->host, h->port,
+        product, version, h->tls ? ", TLS" : "");
 }
 
 int dial_open(const struct dial *d, size_t which, const char *purpose,
     void (*reached)(void *context, int fd), void *context, amqp_connection_state_t *ret,
-    char peer[128], struct fault *why)
+    struct dial_peer *peer, struct fault *why)
 {
     const struct dial_host *h = &d->hosts[which % d->count];
     struct timeval bound = { (time_t)(d->timeout_ms / 1000),

@@ -6,6 +6,13 @@
 
 #include <amqp.h>
 
+/* What a broker said of itself. */
+struct dial_peer {
+    char text[128];     /* "rabbit-1:5671, RabbitMQ 3.10.8, TLS" */
+    char product[64];   /* "RabbitMQ 3.10.8" */
+    int64_t expires_ms; /* end of its certificate, unix ms; 0: none */
+};
+
 struct dial_host {
     char *url; /* holds the texts below, cut apart */
     char *host, *user, *password;
@@ -33,7 +40,7 @@ const char *dial_login(const struct dial *d);
  * that another thread can shut it down. FAULT_RETRY on any trouble. */
 int dial_open(const struct dial *d, size_t which, const char *purpose,
     void (*reached)(void *context, int fd), void *context, amqp_connection_state_t *ret,
-    char peer[128], struct fault *why);
+    struct dial_peer *peer, struct fault *why);
 /* What a failed call said. */
 void dial_explain(amqp_rpc_reply_t reply, int *code, char *ret, size_t n);
 

@@ -441,9 +441,9 @@ static void reached(void *context, int fd)
 static void connect_once(struct io *io)
 {
     struct fault why = { 0 };
-    char peer[128] = "";
+    struct dial_peer peer = { 0 };
     int failed =
-        dial_open(&io->link->dial, io->host, io->purpose, reached, io, &io->amqp, peer, &why);
+        dial_open(&io->link->dial, io->host, io->purpose, reached, io, &io->amqp, &peer, &why);
 
     lock(io);
     if (failed) {
@@ -457,7 +457,7 @@ static void connect_once(struct io *io)
         io->state = IO_UP;
         io->error[0] = 0;
         io->header_bytes = (size_t)amqp_get_frame_max(io->amqp) - FRAME_SPARE;
-        memcpy(io->peer, peer, sizeof peer);
+        io->peer = peer;
     }
     io_ring(io->link);
     unlock(io);

@@ -53,7 +53,8 @@ struct io {
     int fd;                            /* [lock] for shutdown() only; -1: none */
     uint64_t connects, failures;       /* [lock] */
     size_t header_bytes;               /* [lock] room for properties in one frame */
-    char error[256], peer[128];        /* [lock] */
+    char error[256];                   /* [lock] */
+    struct dial_peer peer;             /* [lock] */
     struct channel *channels;          /* [lock]; the thread alone takes out */
     int64_t retry_ms, since_ms, up_ms; /* [loop] */
     uint32_t tries;                    /* [loop] */

@@ -203,7 +203,8 @@ static void io_status(const struct io *io, struct link_status *ret)
         .lag = -1
     };
     memcpy(ret->error, io->error, sizeof ret->error);
-    memcpy(ret->peer, io->peer, sizeof ret->peer);
+    memcpy(ret->peer, io->peer.text, sizeof ret->peer);
+    ret->peer_expires_ms = io->peer.expires_ms;
 }
 
 void link_channel_status(const struct channel *c, struct link_status *ret)
@@ -266,6 +267,8 @@ const struct connector connector_rabbitmq = {
     .link_step = link_step,
     .link_status = link_status,
     .link_probe = probe_run,
+    .link_facts = probe_facts,
+    .library = probe_library,
     .source_open = source_open,
     .source_receive = source_receive,
     .source_settle = source_settle,

@@ -186,7 +186,7 @@ size_t probe_run(const struct link_spec *spec, const struct source_spec *source,
     struct probe p = { .channel = 1, .ret = ret, .limit = limit };
     const struct options_sink *to = sink ? sink->options : NULL;
     struct fault why = { 0 };
-    char peer[128];
+    struct dial_peer peer = { 0 };
     struct dial d;
 
     if (dial_init(&d, spec->name, spec->options, &why) != 0) {
@@ -196,13 +196,13 @@ size_t probe_run(const struct link_spec *spec, const struct source_spec *source,
     if (timeout_ms > 0 && timeout_ms < d.timeout_ms)
         d.timeout_ms = timeout_ms;
     for (size_t i = 0; i < d.count && !p.amqp; i++)
-        if (dial_open(&d, i, "check", nothing, NULL, &p.amqp, peer, &why) != 0)
+        if (dial_open(&d, i, "check", nothing, NULL, &p.amqp, &peer, &why) != 0)
             found(&p, i + 1 == d.count, "%s", why.text);
     if (p.amqp) {
         (void)amqp_channel_open(p.amqp, p.channel);
         if (answered(&p, "connection", spec->name)) {
             if (source)
-                probe_source(&p, source->options, peer);
+                probe_source(&p, source->options, peer.text);
             if (to && to->declare != OPTIONS_CREATE && probe_exchange(&p, to->exchange))
                 probe_write(&p, to);
         }
@@ -211,4 +211,37 @@ size_t probe_run(const struct link_spec *spec, const struct source_spec *source,
     }
     dial_done(&d);
     return p.count;
+}
+
+int probe_facts(
+    const struct link_spec *spec, int64_t timeout_ms, struct link_facts *ret, struct fault *why)
+{
+    amqp_connection_state_t amqp = NULL;
+    struct dial_peer peer = { 0 };
+    struct dial d;
+
+    if (dial_init(&d, spec->name, spec->options, why) != 0)
+        return -1;
+    if (timeout_ms > 0 && timeout_ms < d.timeout_ms)
+        d.timeout_ms = timeout_ms;
+    for (size_t i = 0; i < d.count && !amqp; i++)
+        if (dial_open(&d, i, "doctor", nothing, NULL, &amqp, &peer, why) != 0)
+            amqp = NULL;
+    dial_done(&d);
+    if (!amqp)
+        return -1;
+    *ret = (struct link_facts){ .peer_expires_ms = peer.expires_ms };
+    (void)snprintf(ret->peer, sizeof ret->peer, "%.*s", (int)strcspn(peer.text, ","), peer.text);
+    (void)snprintf(ret->version, sizeof ret->version, "%s", peer.product);
+    (void)amqp_connection_close(amqp, AMQP_REPLY_SUCCESS);
+    (void)amqp_destroy_connection(amqp);
+    return 0;
+}
+
+const char *probe_library(void)
+{
+    static char text[48];
+
+    (void)snprintf(text, sizeof text, "librabbitmq %s", amqp_version());
+    return text;
 }

@@ -226,6 +226,7 @@ static void describe(struct client *c)
     const char *version = resp_tls_version(c->resp);
     size_t n = strlen(c->status.peer);
 
+    c->status.peer_expires_ms = resp_peer_expires_ms(c->resp);
     if (*version)
         (void)snprintf(c->status.peer + n, sizeof c->status.peer - n, ", %s", version);
 }

@@ -200,6 +200,18 @@ static size_t redis_probe(const struct link_spec *spec, const struct source_spec
     return n;
 }
 
+static int redis_facts(
+    const struct link_spec *spec, int64_t timeout_ms, struct link_facts *ret, struct fault *why)
+{
+    struct link *l = NULL;
+    int result = redis_open(spec, &l, why);
+
+    if (result == 0)
+        result = trial_facts(l, timeout_ms, ret, why);
+    redis_free(l);
+    return result;
+}
+
 extern const struct connector connector_redis;
 const struct connector connector_redis = {
     .type = "redis",
@@ -225,6 +237,8 @@ const struct connector connector_redis = {
     .link_step = redis_step,
     .link_status = redis_status,
     .link_probe = redis_probe,
+    .link_facts = redis_facts,
+    .library = resp_library,
     .source_open = redis_source_open,
     .source_receive = redis_source_receive,
     .source_settle = redis_source_settle,

@@ -16,6 +16,7 @@ struct probe {
     /* the last reply */
     bool answered, is_error, is_array, has_group;
     const char *group;
+    int64_t seconds, micros; /* of TIME */
     char text[4096];
 };
 
@@ -71,6 +72,16 @@ static bool names_group(const struct resp_value *v, const char *group)
     return false;
 }
 
+/* A whole number that came as text. */
+static int64_t number(const struct resp_value *v)
+{
+    int64_t ret = 0;
+
+    for (size_t i = 0; i < v->text.n && i < 18 && v->text.at[i] >= '0' && v->text.at[i] <= '9'; i++)
+        ret = ret * 10 + (v->text.at[i] - '0');
+    return ret;
+}
+
 static void answer(void *owner, uint64_t arg, const struct resp_value *v, bool sent)
 {
     struct probe *p = owner;
@@ -82,6 +93,10 @@ static void answer(void *owner, uint64_t arg, const struct resp_value *v, bool s
     p->answered = true;
     p->is_error = v->type == RESP_ERROR;
     p->is_array = v->type == RESP_ARRAY;
+    if (p->is_array && v->n == 2) {
+        p->seconds = number(&v->items[0]);
+        p->micros = number(&v->items[1]);
+    }
     p->has_group = p->is_array && p->group && names_group(v, p->group);
     (void)snprintf(p->text, sizeof p->text, "%.*s",
         (int)(v->text.n < sizeof p->text ? v->text.n : sizeof p->text - 1),
@@ -193,6 +208,69 @@ static void probe_channel_sink(struct probe *p, const struct redis_sink_options 
         find(p, true, "channel '%s': %s", t->text, p->text);
 }
 
+/* "name:value" of an answer to INFO; "" when it is not there. */
+static const char *info(const struct probe *p, const char *name, char *ret, size_t limit)
+{
+    const char *at = strstr(p->text, name);
+
+    ret[0] = '\0';
+    if (at && at[strlen(name)] == ':')
+        (void)snprintf(
+            ret, limit, "%.*s", (int)strcspn(at + strlen(name) + 1, "\r\n"), at + strlen(name) + 1);
+    return ret;
+}
+
+/* Streams are keys: a server that may take any key away may take events that nobody read. */
+static void probe_eviction(struct probe *p)
+{
+    char limit[32], policy[48];
+
+    if (!ask(p, "INFO", "memory", NULL) || p->is_error)
+        return;
+    if (strcmp(info(p, "maxmemory", limit, sizeof limit), "0") != 0 && *limit &&
+        strncmp(info(p, "maxmemory_policy", policy, sizeof policy), "allkeys", 7) == 0)
+        find(p, false,
+            "the server evicts any key when its memory is full (maxmemory-policy %s): "
+            "streams and their entries may vanish",
+            policy);
+}
+
+static int64_t unix_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int trial_facts(struct link *l, int64_t timeout_ms, struct link_facts *ret, struct fault *why)
+{
+    struct probe p = { .link = l, .end_ms = clock_ms() + timeout_ms };
+    const struct link_status *s = &l->commands.status;
+    char version[48];
+    int64_t before;
+
+    while (!l->commands.ready && turn(&p))
+        ;
+    if (!l->commands.ready)
+        return fault_set(why, FAULT_RETRY, 0, "%s", *s->error ? s->error : "no answer in time");
+    *ret = (struct link_facts){ .peer_expires_ms = s->peer_expires_ms };
+    (void)snprintf(ret->peer, sizeof ret->peer, "%.*s", (int)strcspn(s->peer, ","), s->peer);
+    if (ask(&p, "INFO", "server", NULL) && *info(&p, "redis_version", version, sizeof version))
+        (void)snprintf(ret->version, sizeof ret->version, "Redis %s", version);
+    before = unix_ms();
+    if (ask(&p, "TIME", NULL) && p.seconds) {
+        int64_t after = unix_ms();
+
+        ret->has_clock = true;
+        ret->clock_unsure_ms = after - before;
+        ret->clock_ahead_ms = p.seconds * 1000 + p.micros / 1000 - (before + (after - before) / 2);
+    }
+    if (l->commands.resp)
+        resp_forget(l->commands.resp, &p);
+    return 0;
+}
+
 size_t trial_run(struct link *l, const struct redis_source_options *source,
     const struct redis_sink_options *sink, int64_t timeout_ms, struct finding *ret, size_t limit)
 {
@@ -207,6 +285,8 @@ size_t trial_run(struct link *l, const struct redis_source_options *source,
     }
     if (ask(&p, "INFO", "cluster", NULL) && strstr(p.text, "cluster_enabled:1"))
         find(&p, true, "the server is part of a cluster, which this link cannot use");
+    if ((sink && sink->stream.text) || (source && source->stream))
+        probe_eviction(&p);
     if (sink && sink->stream.text)
         probe_stream_sink(&p, sink);
     else if (sink)
