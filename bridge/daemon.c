@@ -180,7 +180,9 @@ static int start_admin(struct daemon *d)
         .turns = &d->turns };
     struct http_spec http = { .path = d->spec->socket ? d->spec->socket : c->admin_socket,
         .group = c->admin_group,
-        .handle = api_handle };
+        .open = c->roles_set,
+        .handle = api_handle,
+        .rank = api_rank };
     struct fault why = { 0 };
     struct address address;
 

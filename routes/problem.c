@@ -55,6 +55,9 @@ const struct problem_entry problem_table[] = {
         "is bound at the broker alone is not seen." },
     { PROBLEM_UNUSED, true, "It is configured, but nothing uses it." },
     { PROBLEM_NO_EFFECT, true, "The setting has no effect here." },
+    { PROBLEM_MEMBER, true,
+        "A user or group of that name is not known on this machine, so nobody gets the role by it. "
+        "Write it as `getent passwd` or `getent group` does, or as a number." },
     { PROBLEM_RESTART, false, "A reload cannot change this key; restart the daemon." },
     { PROBLEM_GONE, false,
         "A route or sink is gone from the configuration and something of it is not finished. Say "
