@@ -2,6 +2,7 @@
 #include "bridge/admin/api.h"
 #include "bridge/base/address.h"
 #include "bridge/base/log.h"
+#include "bridge/digest.h"
 #include "bridge/loop.h"
 #include "bridge/notify.h"
 #include "bridge/reload.h"
@@ -113,7 +114,8 @@ static int start_store(struct daemon *d)
     struct store_spec spec = { .path = c->store_path,
         .max_size = c->store_max_size,
         .readers = READERS,
-        .seed = make_seed(d) };
+        .seed = make_seed(d),
+        .digest = digest_sha256 };
     struct fault why = { 0 };
     int opened;
 

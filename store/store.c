@@ -5,6 +5,7 @@
 #include "store/schema.h"
 #include "store/wal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -115,7 +116,7 @@ static int make_or_upgrade(struct store *s, enum schema_state state, int version
     case SCHEMA_OLD:
         s->upgraded_from = version;
         return schema_upgrade(
-            s->db, s->path, version, s->upgrade_copy, sizeof s->upgrade_copy, why);
+            s->db, s->path, version, s->spec.digest, s->upgrade_copy, sizeof s->upgrade_copy, why);
     default:
         return 0;
     }
@@ -189,6 +190,7 @@ int store_open(
 {
     struct store *s = calloc(1, sizeof *s);
 
+    assert(spec->digest);
     (void)unix_ms;
     if (!s)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");

@@ -3,6 +3,7 @@
 #include "bridge/admin/view.h"
 #include "bridge/cli/client.h"
 #include "bridge/cli/table.h"
+#include "bridge/digest.h"
 #include "routes/config.h"
 
 #include <stdio.h>
@@ -122,7 +123,7 @@ static int verdict(struct command *c, int damages)
 static int check_file(struct command *c, const char *file, const char *salvage)
 {
     struct fault why = { 0 };
-    int damages = salvage ? store_salvage_file(file, salvage, say, NULL, &why)
+    int damages = salvage ? store_salvage_file(file, salvage, digest_sha256, say, NULL, &why)
                           : store_check_file(file, say, NULL, &why);
 
     if (damages < 0)
