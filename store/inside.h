@@ -139,6 +139,7 @@ struct store {
     struct store_spec spec;
     char *path;
     char id[17];
+    char **was; /* ids of before, ended by NULL */
     int lock_fd, event_fd;
     bool was_clean, stop;
     bool claimed;      /* the database says which WAL it needs */

@@ -84,6 +84,32 @@ static int meta_put(
     return db_run(st, why);
 }
 
+static int load_was(struct store *s, struct fault *why)
+{
+    struct statement *st = db_prepare(
+        s->db, "SELECT substr(name, 5) FROM meta WHERE name GLOB 'was.?*' ORDER BY 1", why);
+    size_t n = 0;
+    int got = -1;
+
+    s->was = calloc(1, sizeof *s->was);
+    while (st && s->was && (got = db_step(st, why)) == 1) {
+        char **more = realloc(s->was, (n + 2) * sizeof *more);
+
+        if (more)
+            s->was = more;
+        if (!more || !(more[n] = strdup(db_text(st, 0)))) {
+            got = -1;
+            break;
+        }
+        more[++n] = NULL;
+    }
+    if (st)
+        db_reset(st);
+    if (got < 0 && why->kind == FAULT_NONE)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    return got < 0 ? -1 : 0;
+}
+
 static int load_meta(struct store *s, bool made, struct fault *why)
 {
     struct statement *st = db_prepare(s->db, "SELECT value FROM meta WHERE name = 'id'", why);
@@ -92,6 +118,8 @@ static int load_meta(struct store *s, bool made, struct fault *why)
         return fault_set(why, FAULT_BROKEN, 0, "store: it has no id");
     (void)snprintf(s->id, sizeof s->id, "%s", db_text(st, 0));
     db_reset(st);
+    if (load_was(s, why) != 0)
+        return -1;
     s->was_clean = made || meta_int(s, "clean", 0) == 1;
     s->next_held = (uint64_t)meta_int(s, "next_held", 1);
     s->next_generation = (uint64_t)meta_int(s, "next_generation", 1);
@@ -254,9 +282,17 @@ void store_free(struct store *s, bool clean)
     (void)pthread_cond_destroy(&s->writer_wake);
     (void)pthread_mutex_destroy(&s->db_mutex);
     (void)pthread_mutex_destroy(&s->mutex);
+    for (size_t i = 0; s->was && s->was[i]; i++)
+        free(s->was[i]);
+    free(s->was);
     free(s->routes);
     free(s->path);
     free(s);
+}
+
+const char *const *store_was(const struct store *s)
+{
+    return (const char *const *)s->was;
 }
 
 const char *store_id(const struct store *s)

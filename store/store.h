@@ -41,6 +41,8 @@ int store_open(
  * drained, so the next start need not be careful. */
 void store_free(struct store *s, bool clean);
 const char *store_id(const struct store *s); /* 16 hex digits */
+/* The ids that it had before it was restored or salvaged, ended by NULL; lent. */
+const char *const *store_was(const struct store *s);
 /* The copy that was made of the file before it was brought from schema version *from to *to by this
  * open; NULL: it was today's already. */
 const char *store_upgraded(const struct store *s, int *from, int *to);

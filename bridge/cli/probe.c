@@ -26,7 +26,7 @@ static void probe_source(const struct config *config, struct probe *p)
 {
     const struct config_route *r = &config->routes[p->route];
     const struct config_connection *c = &config->connections[r->connection];
-    struct link_spec link = { c->name, c->options, "0000000000000000", 1 };
+    struct link_spec link = { c->name, c->options, "0000000000000000", 1, NULL };
     struct source_spec source = { .route = r->name,
         .options = r->source_options,
         .window_events = r->window_events,
@@ -43,7 +43,7 @@ static void probe_sink(const struct config *config, struct probe *p)
     const struct config_route *r = &config->routes[p->route];
     const struct config_sink *s = &r->sinks[p->sink];
     const struct config_connection *c = &config->connections[s->connection];
-    struct link_spec link = { c->name, c->options, "0000000000000000", 1 };
+    struct link_spec link = { c->name, c->options, "0000000000000000", 1, NULL };
     struct sink_spec sink = { .route = r->name,
         .name = s->name,
         .options = s->options,
