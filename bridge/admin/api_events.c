@@ -1,5 +1,6 @@
 /* What the log holds and what became of it: events, traces, gaps, audit rows. */
 #include "bridge/admin/call.h"
+#include "bridge/digest.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,6 +37,21 @@ void api_gaps(struct call *c)
 void api_audit(struct call *c)
 {
     ask_page(c, QUERY_AUDIT);
+}
+
+static void verified(struct call *c, struct query_answer *a)
+{
+    call_reply(c, view_audit(&a->rows));
+}
+
+void api_audit_verify(struct call *c)
+{
+    struct query_spec spec = { .kind = QUERY_AUDIT_VERIFY,
+        .digest = digest_sha256,
+        .text = call_text(c, "expect"),
+        .limit = CALL_LIMIT_MAX };
+
+    call_ask(c, &spec, verified);
 }
 
 static void reply_found(struct call *c, struct query_answer *a)
