@@ -200,13 +200,14 @@ static void admin_check(
 static void top_read(struct config_build *b, bool first)
 {
     const struct yaml_node *root = b->file->root;
-    struct options in = { b->file, b->problems, "the configuration", NULL, false };
+    struct options in = { b->file, b->problems, "the configuration", NULL, false, false };
     struct top_options top = { 0 };
     struct options_part parts[] = { { config_top_table, &top, NULL }, { hand_table, &top, NULL } };
 
     if (root && root->kind != YAML_MAP && !yaml_is_null(root)) {
         problem_add(b->problems, PROBLEM_SHAPE, yaml_place(b->file, root),
             "a configuration is a mapping, not %s", yaml_kind_text(root));
+        yaml_file_hide(b->file, root); /* a password's file, by mistake? */
         root = NULL;
     }
     options_fill(&in, parts, 2, root && root->kind == YAML_MAP ? root : NULL);
