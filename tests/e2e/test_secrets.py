@@ -11,7 +11,7 @@ import clients
 from broker import free_port, wait_until
 from daemon import PROGRAM, TOP, Daemon
 from ends import StreamSink, StreamSource, connections
-from frame import check, check_equal, test
+from frame import Skip, check, check_equal, test
 
 ENDPOINT = re.compile(r'X\("GET", "([^"]+)"')
 PARTS = {"route": "good", "sink": "good", "seq": "1", "id...": "n1", "number": "1"}
@@ -243,3 +243,40 @@ def secrets_that_are_searched_for_would_be_found(t):
         for form in (data, data.hex().encode(), base64.b64encode(data)):
             check_equal(marks.found(b"text " + form), ["one"], f"found in {form}")
     check_equal(marks.found(b"S3CR" + secrets.token_hex(8).encode()), [], "found elsewhere")
+
+
+def memory_of(process):
+    """Every byte that can be read."""
+    with open(f"/proc/{process.pid}/maps", encoding="ascii") as maps, open(f"/proc/{process.pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            first, last = (int(x, 16) for x in line.split()[0].split("-"))
+            if line.split()[1].startswith("r") and "[v" not in line:
+                memory.seek(first)
+                yield memory.read(last - first)
+
+
+@test
+def secrets_of_a_connection_are_wiped_when_it_is_gone(t):
+    """Where the protocol is our own. Client libraries free their copies as they are: therefore no core."""
+    if os.geteuid() != 0:
+        raise Skip("reading the daemon's memory needs root")
+    marks = Marks()
+    path = t.directory / "password"
+    path.write_text(marks.make("of a file"))
+    path.chmod(0o600)
+    at = f"127.0.0.1:{t.world.port('redis')}/0"
+    more = f"""
+file: {{ type: redis, url: "redis://{at}", username: nobody, password: "${{file:{path}}}" }}
+inline: {{ type: redis, url: "redis://x:{marks.make('in a URL')}@{at}" }}
+"""
+    source, good = StreamSource(t), StreamSink(t, ".good")
+    route = f"- name: good\n  from: {source.yaml()}\n  to:\n    - {good.yaml('good')}\n"
+    d = t.runs(Daemon(t.directory, connections(t.world, "redis") + more,
+                      route + "".join(f"    - {s}\n" for s in sinks(more))))
+    d.start()
+    wait_until(lambda: all(s["link"]["error"] for s in d.route("good")["sinks"][1:]), "an error at each sink",
+               process=d.process)
+    check_equal(marks.found(b"".join(memory_of(d.process))), ["in a URL", "of a file"], "secrets in use")
+    d.write(connections(t.world, "redis"), route)
+    d.verb("reload")
+    check_equal(marks.found(b"".join(memory_of(d.process))), [], "secrets in memory that nothing uses")
