@@ -31,6 +31,9 @@ struct link_spec {
     const void *options;  /* the struct that connector.link_options fills; kept */
     const char *store_id; /* text, names this installation's store to brokers */
     uint64_t seed;        /* for back-off jitter and made-up names */
+    const char *const *store_was; /* ids that it had before it was restored, ended by NULL; NULL:
+                                   * none. What they left at a broker about positions is its own;
+                                   * what they sent is not known to be: another may go on as them */
 };
 
 /* ---- sources ---- */

@@ -3,6 +3,7 @@
 #include "bridge/base/address.h"
 #include "bridge/base/log.h"
 #include "bridge/certificates.h"
+#include "bridge/digest.h"
 #include "bridge/loop.h"
 #include "bridge/notify.h"
 #include "bridge/reload.h"
@@ -13,6 +14,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -58,6 +61,14 @@ static void raise_descriptor_limit(void)
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
+}
+
+void daemon_forbid_core(void)
+{
+    struct rlimit none = { 0, 0 };
+
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
+        log_say(LOG_LEVEL_WARN, NULL, NULL, "core dumps cannot be forbidden: %s", strerror(errno));
 }
 
 static uint64_t make_seed(const struct daemon *d)
@@ -108,7 +119,8 @@ static int start_store(struct daemon *d)
     struct store_spec spec = { .path = c->store_path,
         .max_size = c->store_max_size,
         .readers = READERS,
-        .seed = make_seed(d) };
+        .seed = make_seed(d),
+        .digest = digest_sha256 };
     struct fault why = { 0 };
     int opened;
 
@@ -185,7 +197,9 @@ static int start_admin(struct daemon *d)
         .turns = &d->turns };
     struct http_spec http = { .path = d->spec->socket ? d->spec->socket : c->admin_socket,
         .group = c->admin_group,
-        .handle = api_handle };
+        .open = c->roles_set,
+        .handle = api_handle,
+        .rank = api_rank };
     struct fault why = { 0 };
     struct address address;
 

@@ -26,6 +26,10 @@ struct daemon_spec {
     int64_t drain_ms;      /* longest orderly end */
 };
 
+/* No core of this process from now on: memory holds bodies and passwords. Not being dumpable also
+ * keeps other processes of the same user from tracing it and from reading its environment and
+ * memory in /proc; root still may. Before the configuration is read. */
+void daemon_forbid_core(void);
 /* Runs until a signal or a fault ends it. Returns the exit code; the reason is in the log. */
 int daemon_run(const struct daemon_spec *spec);
 

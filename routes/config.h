@@ -103,6 +103,21 @@ enum config_log_format {
     CONFIG_LOG_JOURNAL
 };
 
+/* What a peer of the admin socket may do; each may what those before it may. */
+enum config_role {
+    CONFIG_ROLE_NONE = 0,
+    CONFIG_ROLE_VIEW,
+    CONFIG_ROLE_OPERATE,
+    CONFIG_ROLE_ADMIN,
+    CONFIG_ROLE_COUNT
+};
+
+/* Who has a role, by number. */
+struct config_members {
+    uint32_t *uids, *gids;
+    size_t uid_count, gid_count;
+};
+
 struct config {
     struct config_connection *connections;
     size_t connection_count;
@@ -112,7 +127,9 @@ struct config {
     int64_t store_max_size, retain_age_ms, retain_bytes;
     char *admin_socket, *admin_group;
     char *admin_http; /* address of the public endpoints; NULL: none */
-    int log_level;    /* enum log_level, base/log.h */
+    bool roles_set;   /* false: whoever reaches the admin socket may all */
+    struct config_members roles[CONFIG_ROLE_COUNT];
+    int log_level; /* enum log_level, base/log.h */
     enum config_log_format log_format;
     char hash[65]; /* of all files read, hex; names this configuration */
     char **files;  /* that were read, in order */
@@ -150,6 +167,8 @@ int config_add_going(struct config *c, const char *text, const char *sink, const
 /* Such a text of route i: itself, and the connections that may be shown. Owned by the caller; NULL:
  * out of memory. */
 char *config_going_text(const struct config *c, size_t route);
+/* The same people may do the same. */
+bool config_roles_equal(const struct config *a, const struct config *b);
 void config_problems_done(struct config_problems *p);
 /* As a person reads it, with file:line:col, the line and a caret. */
 void config_problem_print(const struct config_problem *p, struct buf *to);

@@ -26,6 +26,20 @@ void config_build_check(struct config_build *b, const struct yaml_node *map,
 char *config_build_text(const struct yaml_node *node);
 /* Fills c->files, so that a reload sees a certificate that was renewed in its place. */
 void config_build_files(struct config_connection *c);
+
+struct config_role_options {
+    bool set;
+    struct option_list users, groups;
+};
+struct config_roles_options {
+    bool set;
+    struct config_role_options view, operate, admin;
+};
+extern const struct option config_roles_table[];
+/* `roles:` of `admin:`, its names looked up. */
+void config_build_roles(struct config_build *b, const struct yaml_node *roles,
+    const struct config_roles_options *options);
+void config_roles_done(struct config *c);
 void config_route_done(struct config_route *r, const struct config *c);
 
 #endif

@@ -100,7 +100,9 @@ static void connection_read(struct config_build *b, const struct yaml_node *node
 {
     struct config_connection one = { .place = yaml_name_place(b->file, node) };
     struct connection_options own = { 0 };
-    struct options in = { b->file, b->problems, "a connection", NULL, false };
+    struct options in = {
+        .file = b->file, .problems = b->problems, .what = "a connection", .guarded = true
+    };
     struct options_part parts[] = { { config_connection_table, &own, NULL }, { NULL, NULL, NULL } };
     const struct yaml_node *type = yaml_get(node, "type");
     char what[80];
@@ -111,6 +113,10 @@ static void connection_read(struct config_build *b, const struct yaml_node *node
         one.connector = connector_find(type->text);
     if (type && type->kind == YAML_TEXT && !one.connector)
         type_unknown(b, node, type->text);
+    /* Which of its values are secrets cannot be told then. */
+    for (size_t i = 0; !one.connector && i < node->n; i++)
+        if (strcmp(node->items[i]->name, "type") != 0)
+            yaml_file_hide(b->file, node->items[i]);
     in.any_key = !one.connector;
     if (one.connector) {
         (void)snprintf(what, sizeof what, "a %s connection", one.connector->type);
@@ -136,12 +142,15 @@ void config_build_connections(struct config_build *b, const struct yaml_node *ma
     if (map && map->kind != YAML_MAP) {
         problem_add(b->problems, PROBLEM_SHAPE, yaml_place(b->file, map),
             "'connections' takes a mapping of names, not %s", yaml_kind_text(map));
+        yaml_file_hide(b->file, map);
         return;
     }
     for (size_t i = 0; map && i < map->n && !memory_failed(); i++) {
         const struct yaml_node *node = map->items[i];
 
         config_build_name(b, yaml_name_place(b->file, node), node->name);
+        if (node->kind != YAML_MAP)
+            yaml_file_hide(b->file, node);
         if (node->kind != YAML_MAP)
             problem_add(b->problems, PROBLEM_SHAPE, yaml_place(b->file, node),
                 "connection '%.64s' takes a mapping, not %s", node->name, yaml_kind_text(node));

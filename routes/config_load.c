@@ -26,6 +26,7 @@ struct store_options {
 struct admin_options {
     bool set;
     char *socket, *group, *http;
+    struct config_roles_options roles;
 };
 
 struct log_options {
@@ -89,12 +90,18 @@ static const struct option admin_table[] = {
         .type = OPTION_TEXT,
         .offset = AT(admin_options, group),
         .default_text = "bascule",
-        .help = "Who may use it." },
+        .help = "Whose socket it is: without `roles` its members may all." },
     { .name = "http",
         .type = OPTION_TEXT,
         .offset = AT(admin_options, http),
         .help = "Address and port, in numbers, for /metrics, /health, /ready and /live over TCP, "
                 "to anybody who can connect; nothing can be changed there." },
+    { .name = "roles",
+        .type = OPTION_TABLE,
+        .offset = AT(admin_options, roles),
+        .table = config_roles_table,
+        .help = "Who may do what on the socket. With it only these count, whoever the socket's "
+                "group is; root and the daemon's own user may always all." },
     { 0 },
 };
 
@@ -178,7 +185,7 @@ static void top_keep(struct config *c, struct top_options *top, bool first)
 }
 
 static void admin_check(
-    const struct config_build *b, const struct yaml_node *root, const struct admin_options *admin)
+    struct config_build *b, const struct yaml_node *root, const struct admin_options *admin)
 {
     struct address address;
     struct fault why;
@@ -186,18 +193,21 @@ static void admin_check(
     if (admin->http && address_parse(admin->http, &address, &why) != 0)
         problem_add(b->problems, PROBLEM_VALUE,
             yaml_place(b->file, yaml_get(yaml_get(root, "admin"), "http")), "%s", why.text);
+    if (admin->roles.set)
+        config_build_roles(b, yaml_get(yaml_get(root, "admin"), "roles"), &admin->roles);
 }
 
 static void top_read(struct config_build *b, bool first)
 {
     const struct yaml_node *root = b->file->root;
-    struct options in = { b->file, b->problems, "the configuration", NULL, false };
+    struct options in = { b->file, b->problems, "the configuration", NULL, false, false };
     struct top_options top = { 0 };
     struct options_part parts[] = { { config_top_table, &top, NULL }, { hand_table, &top, NULL } };
 
     if (root && root->kind != YAML_MAP && !yaml_is_null(root)) {
         problem_add(b->problems, PROBLEM_SHAPE, yaml_place(b->file, root),
             "a configuration is a mapping, not %s", yaml_kind_text(root));
+        yaml_file_hide(b->file, root); /* a password's file, by mistake? */
         root = NULL;
     }
     options_fill(&in, parts, 2, root && root->kind == YAML_MAP ? root : NULL);
@@ -411,5 +421,6 @@ void config_free(struct config *c)
     free(c->admin_socket);
     free(c->admin_group);
     free(c->admin_http);
+    config_roles_done(c);
     free(c);
 }

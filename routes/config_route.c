@@ -301,7 +301,7 @@ static void source_read(
     struct config_build *b, struct config_route *r, const struct yaml_node *node)
 {
     struct source_common common = { 0 };
-    struct options in = { b->file, b->problems, "a source", elsewhere, false };
+    struct options in = { b->file, b->problems, "a source", elsewhere, false, false };
     struct options_part parts[] = { { config_source_table, &common, NULL }, { NULL, NULL, NULL } };
     const struct connector *c;
     size_t errors = b->problems->error_count;
@@ -449,7 +449,7 @@ static void sink_read(struct config_build *b, struct config_sink *s, const struc
 {
     struct sink_common common = { 0 };
     struct sink_shared shared = { 0 };
-    struct options in = { b->file, b->problems, "a sink", elsewhere, false };
+    struct options in = { b->file, b->problems, "a sink", elsewhere, false, false };
     struct options_part parts[] = { { config_sink_table, &common, NULL },
         { config_shared_table, &shared, route }, { NULL, NULL, NULL } };
     const struct connector *c;
@@ -602,7 +602,7 @@ static void route_read(struct config_build *b, const struct yaml_node *node)
     struct route_common common = { 0 };
     struct sink_shared shared = { 0 };
     struct config_route r = { .place = yaml_place(b->file, node), .connection = SIZE_MAX };
-    struct options in = { b->file, b->problems, "a route", elsewhere, false };
+    struct options in = { b->file, b->problems, "a route", elsewhere, false, false };
     struct options_part parts[] = { { config_route_table, &common, NULL },
         { config_shared_table, &shared, NULL } };
     const struct yaml_node *from, *to;

@@ -39,8 +39,7 @@ static bool sounds_secret(const char *name)
 static bool url_has_password(const char *text)
 {
     const char *at = strstr(text, "://");
-    size_t n = at ? strcspn(at + 3, "/") : 0;
-    const char *end = at ? memrchr(at + 3, '@', n) : NULL;
+    const char *end = at ? strrchr(at + 3, '@') : NULL;
 
     return end && memchr(at + 3, ':', (size_t)(end - at - 3));
 }
@@ -49,7 +48,9 @@ static void secret_check(const struct filling *f, const struct yaml_node *node, 
 {
     bool url = f->option->flags & OPTION_CREDENTIAL_URL && url_has_password(node->text);
 
-    if (secret && f->in->file)
+    /* A URL without its "://" is masked as a whole: where its password begins cannot be told. */
+    if (f->in->file && (secret || (f->option->flags & OPTION_CREDENTIAL_URL &&
+                                      !strstr(node->text, "://") && strchr(node->text, '@'))))
         yaml_file_hide(f->in->file, node);
     if ((secret || url) && node->text[0] && secret_is_literal(node->text))
         SAY(f, PROBLEM_SECRET_LITERAL, node, "'%.64s' holds its secret literally", f->option->name);
@@ -321,8 +322,18 @@ static void take_tables(const struct filling *f, struct option_tables *ret)
     }
 }
 
+/* Whatever shape it has; and the values of a client library's own properties. */
+static void hide(const struct filling *f)
+{
+    bool properties = f->option->type == OPTION_TEXT_MAP && !(f->option->flags & OPTIONS_TEMPLATES);
+
+    if (f->in->file && (properties || f->option->flags & OPTION_SECRET))
+        yaml_file_hide(f->in->file, f->node);
+}
+
 static void take(const struct filling *f, void *at)
 {
+    hide(f);
     switch (f->option->type) {
     case OPTION_TEXT_LIST:
         take_list(f, at);
@@ -413,14 +424,23 @@ static bool is_known(const char *name, const struct options_part *parts, size_t 
     return false;
 }
 
+/* Elsewhere what stands deeper may be a connection's. */
+static void hide_unknown(const struct options *in, const struct yaml_node *item)
+{
+    if (in->guarded || sounds_secret(item->name))
+        yaml_file_hide(in->file, item);
+    for (size_t i = 0; i < item->n; i++)
+        for (size_t j = 0; j < item->items[i]->n; j++)
+            yaml_file_hide(in->file, item->items[i]->items[j]);
+}
+
 static void unknown_key(const struct options *in, const struct options_part *parts, size_t count,
     const struct yaml_node *item)
 {
     const char *names[NAMES_MAX], *near;
     char text[200];
 
-    if (sounds_secret(item->name))
-        yaml_file_hide(in->file, item);
+    hide_unknown(in, item);
     if (in->elsewhere && in->elsewhere(item->name, text, sizeof text)) {
         problem_add(in->problems, PROBLEM_ELSEWHERE, yaml_name_place(in->file, item),
             "'%.64s' does not belong to %s: %s", item->name, in->what, text);

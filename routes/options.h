@@ -23,6 +23,7 @@ struct options {
     /* Explains a key unknown here that stands elsewhere: fills ret and returns true. NULL: none. */
     bool (*elsewhere)(const char *name, char *ret, size_t n);
     bool any_key; /* unknown keys are fine: what the mapping is could not be told */
+    bool guarded; /* any of its values may be a secret under a name with a slip in it */
 };
 
 /* Fills every part: the value from `node`, else (silently: its problems belong to the mapping that

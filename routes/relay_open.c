@@ -16,6 +16,7 @@ int relay_link_open(
         .options = config->options,
         .store_id = store_id(r->spec.store),
         .seed = random_next(&r->random),
+        .store_was = store_was(r->spec.store),
     };
 
     if (config->connector->link_open(&spec, ret, why) != 0)

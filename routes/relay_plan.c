@@ -477,6 +477,8 @@ static void check_fixed(struct planning *p)
         { "admin.socket", same_text(now->admin_socket, next->admin_socket) },
         { "admin.group", same_text(now->admin_group, next->admin_group) },
         { "admin.http", same_text(now->admin_http, next->admin_http) },
+        /* Connections that came through a socket open to all must not outlive the lists. */
+        { "admin.roles", now->roles_set == next->roles_set },
     };
 
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
@@ -499,6 +501,7 @@ static void plan_daemon(struct planning *p)
         { "store.retain.size", now->retain_bytes == next->retain_bytes },
         { "log.level", now->log_level == next->log_level },
         { "log.format", now->log_format == next->log_format },
+        { "admin.roles", config_roles_equal(now, next) },
     };
     struct buf keys;
 

@@ -138,7 +138,9 @@ static int name_unknown(struct expansion *x, const char *inside)
     const char *near;
 
     (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(inside, ":."), inside);
-    SAY(x, PROBLEM_REFERENCE, "'${%.64s}' is not known", inside);
+    /* What stands behind the colon may be a secret that was put there by mistake. */
+    SAY(x, PROBLEM_REFERENCE, "'${%s%s}' is not known", word,
+        strlen(word) < strlen(inside) ? "…" : "");
     near = problem_nearest(word, known);
     if (x->problems && near)
         problem_hint(x->problems, "did you mean '%s'?", near);

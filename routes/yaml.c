@@ -123,6 +123,7 @@ static void duplicates_check(struct reading *r, const struct yaml_node *map)
         problem_add(r->problems, PROBLEM_DUPLICATE_KEY, yaml_name_place(r->file, sorted[i]),
             "'%.64s' stands twice; first in line %d, column %d", sorted[i]->name,
             sorted[i - 1]->name_line, sorted[i - 1]->name_column);
+        yaml_file_hide(r->file, sorted[i]); /* nobody will look what kind of value it is */
     }
     free(sorted);
 }

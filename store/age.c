@@ -2,6 +2,8 @@
  * A few rows at a time. */
 #include "store/inside.h"
 
+#include "store/audit.h"
+
 #define ROWS_PER_STEP 64
 /* Who changed what is asked long after the events are gone. */
 #define AUDIT_KEEP_MS ((int64_t)90 * 86400 * 1000)
@@ -133,11 +135,7 @@ int age_step_audit(struct store *s, int64_t unix_ms, struct fault *why)
     db_reset(st);
     if (got < 0 || rows == 0)
         return got < 0 ? -1 : 0;
-    st = db_prepare(s->db, "DELETE FROM audit WHERE id <= ?1", why);
-    if (!st)
-        return -1;
-    db_bind_int(st, 1, last);
-    return db_run(st, why);
+    return audit_forget(s->db, last, why);
 }
 
 /* The first route from `from` on that has chunks; *known: it has a name. 0: there is none. */

@@ -1,6 +1,8 @@
 /* One op of a transaction, as SQL on the writer's connection. */
 #include "store/inside.h"
 
+#include "store/audit.h"
+
 #include "store/chunk.h"
 
 static int apply_append(struct store *s, const struct op *op, struct fault *why)
@@ -266,21 +268,15 @@ static int apply_pause(struct store *s, const struct txn *t, const struct op *op
 
 static int apply_audit(struct store *s, const struct txn *t, const struct op *op, struct fault *why)
 {
-    struct statement *st = db_prepare(s->db,
-        "INSERT INTO audit (time_ms, uid, pid, what, object, detail, result)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        why);
+    struct audit_entry e = { .unix_ms = op->audit.unix_ms,
+        .uid = op->audit.uid,
+        .pid = op->audit.pid,
+        .what = txn_text(t, op->audit.what),
+        .object = txn_text(t, op->audit.object),
+        .detail = txn_text(t, op->audit.detail),
+        .result = txn_text(t, op->audit.result) };
 
-    if (!st)
-        return -1;
-    db_bind_int(st, 1, op->audit.unix_ms);
-    db_bind_int(st, 2, op->audit.uid);
-    db_bind_int(st, 3, op->audit.pid);
-    db_bind_text(st, 4, txn_text(t, op->audit.what));
-    db_bind_text(st, 5, txn_text(t, op->audit.object));
-    db_bind_text(st, 6, txn_text(t, op->audit.detail));
-    db_bind_text(st, 7, txn_text(t, op->audit.result));
-    return db_run(st, why);
+    return audit_append(s->db, s->spec.digest, &e, why);
 }
 
 static int apply_job(struct store *s, const struct txn *t, const struct op *op, struct fault *why)

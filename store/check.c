@@ -150,7 +150,7 @@ int store_check_file(const char *path, store_say *say, void *arg, struct fault *
         report(&c, 2, "%s", why->text);
     if (db_open(path, DB_READ, NULL, &c.db, why) != 0)
         return -1;
-    if (schema_read(c.db, path, why) != 0) {
+    if (schema_read(c.db, path, NULL, why) != 0) {
         db_close(c.db);
         return -1;
     }

@@ -139,6 +139,7 @@ struct store {
     struct store_spec spec;
     char *path;
     char id[17];
+    char **was; /* ids of before, ended by NULL */
     int lock_fd, event_fd;
     bool was_clean, stop;
     bool claimed;      /* the database says which WAL it needs */
@@ -246,6 +247,8 @@ int job_legs_decode(struct bytes from, struct store_job *j);
 int jobs_load(struct db *db, struct store_job **ret, size_t *count, struct fault *why);
 /* store.c */
 int store_lock_file(const char *path, int *ret, struct fault *why);
+/* restore.c: another id, which remembers the one that it had; no number is handed out twice */
+int identity_renew(struct db *d, struct fault *why);
 /* check.c: wal_judge() on a file that nobody has open; 0 also when somebody has */
 int check_wal(const char *path, struct fault *why);
 /* query.c */

@@ -4,6 +4,7 @@
 #include "store/query_log.h"
 #include "store/rows.h"
 
+#include "store/audit.h"
 #include "store/chunk.h"
 #include "store/schema.h"
 
@@ -412,6 +413,8 @@ static int run(struct db *db, const struct query_spec *q, struct query_answer *a
         return query_jobs(db, q, &a->rows, &a->why);
     case QUERY_AUDIT:
         return query_audit(db, q, &a->rows, &a->why);
+    case QUERY_AUDIT_VERIFY:
+        return audit_verify(db, q, &a->rows, &a->why);
     case QUERY_STATS:
         return query_stats(db, q, &a->rows, &a->why);
     default:
@@ -443,7 +446,7 @@ int store_query_file(
     *ret = (struct query_answer){ 0 };
     if (db_open(path, DB_READ, NULL, &db, why) != 0)
         return -1;
-    if (schema_read(db, path, why) != 0) {
+    if (schema_read(db, path, NULL, why) != 0) {
         db_close(db);
         return -1;
     }

@@ -56,6 +56,9 @@ enum query_kind {
     QUERY_GAPS,
     QUERY_JOBS,
     QUERY_AUDIT,
+    QUERY_AUDIT_VERIFY, /* digest, text (NULL, or a head of before in hex): a row for each finding
+                         * (number finding), then one of the whole: number of the newest row, rows,
+                         * first, head (its hash in hex), expected (the row that `text` names) */
     QUERY_STATS, /* per route: events chunks bytes raw_bytes first_seq last_seq first_ms last_ms */
     QUERY_PLAN,  /* selection → struct plan */
 };
@@ -69,6 +72,7 @@ struct query_spec {
         same_cause; /* QUERY_DEAD: of exactly this code and text, as QUERY_DEAD_GROUPS tells them */
     int32_t code;
     const char *text;
+    store_digest *digest; /* QUERY_AUDIT_VERIFY */
     bool all;
     uint64_t after;      /* paging: rows whose first column is beyond this */
     size_t limit;        /* 1..10,000 */
@@ -111,8 +115,17 @@ typedef void store_say(void *arg, int severity, const char *line);
 int store_check_file(const char *path, store_say *say, void *arg, struct fault *why);
 /* Copies everything that can be read into new_path, with a new store id that remembers the old one;
  * says what is lost. Returns damages, -1. */
-int store_salvage_file(
-    const char *path, const char *new_path, store_say *say, void *arg, struct fault *why);
+int store_salvage_file(const char *path, const char *new_path, store_digest *digest, store_say *say,
+    void *arg, struct fault *why);
+/* Puts a backup in the place of a store: copies it, whole and sound or not at all, to new_path,
+ * which must not be there, with a new store id that remembers the old one, brought to today's
+ * version. uid: who does it, for its audit. Blocking, O(file). FAULT_BROKEN: the backup is damaged.
+ */
+struct store_restored {
+    char was[17], id[17];
+};
+int store_restore_file(const char *path, const char *new_path, store_digest *digest,
+    int64_t unix_ms, int64_t uid, struct store_restored *ret, struct fault *why);
 /* Online copy, stepped on the writer between commits; poll store_backup_progress until done. */
 int store_backup_start(struct store *s, const char *new_path, struct fault *why);
 /* 0..1000 while running, 1001 done, -1 failed. Loop thread. */

@@ -1,6 +1,7 @@
 /* Saves what can be read of a damaged store into a new one, and says what cannot. */
 #include "store/inside.h"
 
+#include "store/audit.h"
 #include "store/schema.h"
 #include "store/wal.h"
 
@@ -9,11 +10,12 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 struct salvage {
     struct db *from, *to;
+    store_digest *digest;
+    bool hashless; /* of a version whose audit rows have no hashes */
     store_say *say;
     void *arg;
     int damages;
@@ -111,36 +113,6 @@ static void copy_chunks(struct salvage *v)
     v->say(v->arg, gone ? 1 : 0, line);
 }
 
-static int new_identity(struct salvage *v, struct fault *why)
-{
-    static const char *const keep[] = {
-        "INSERT OR REPLACE INTO meta (name, value) SELECT 'was.' || value, 1 FROM meta WHERE name "
-        "= 'id'",
-        /* A number that was handed out must not be handed out again. */
-        "INSERT OR REPLACE INTO meta (name, value) SELECT 'next_held', max((SELECT "
-        "coalesce(max(number), 0)"
-        " FROM held) + 1, coalesce((SELECT value FROM meta WHERE name = 'next_held'), 1)) + 1000",
-        "UPDATE meta SET value = value + 1000 WHERE name IN ('next_generation', 'next_job')",
-        "INSERT OR REPLACE INTO meta (name, value) VALUES ('clean', 0)",
-        WAL_DISCLAIM,
-    };
-    uint64_t id = 0;
-    char text[17];
-    struct statement *st;
-
-    for (size_t i = 0; i < sizeof keep / sizeof *keep; i++)
-        if (db_exec(v->to, keep[i], why) != 0)
-            return -1;
-    if (getrandom(&id, sizeof id, 0) != sizeof id)
-        return fault_set(why, FAULT_RETRY, errno, "no random number for the new store");
-    (void)snprintf(text, sizeof text, "%016" PRIx64, id);
-    st = db_prepare(v->to, "INSERT OR REPLACE INTO meta (name, value) VALUES ('id', ?1)", why);
-    if (!st)
-        return -1;
-    db_bind_text(st, 1, text);
-    return db_run(st, why);
-}
-
 static int copy_all(struct salvage *v, struct fault *why)
 {
     if (schema_make(v->to, "", why) != 0 || db_exec(v->to, "BEGIN IMMEDIATE", why) != 0)
@@ -199,14 +171,15 @@ static int copy_all(struct salvage *v, struct fault *why)
         "INSERT INTO mark VALUES (?1, ?2, ?3)", 3);
     copy_table(v, "pauses", "SELECT route_id, sink_id, since_ms, who FROM pause",
         "INSERT INTO pause VALUES (?1, ?2, ?3, ?4)", 4);
-    copy_table(v, "audit", "SELECT id, time_ms, uid, pid, what, object, detail, result FROM audit",
-        "INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", 8);
+    copy_table(v, "audit",
+        "SELECT id, time_ms, uid, pid, what, object, detail, result, hash FROM audit",
+        "INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", 9);
     copy_table(v, "replays",
         "SELECT number, state, created_ms, changed_ms, expires_ms, generation, rate, raw, uid, "
         "digest,"
         " bytes, selection, legs FROM job",
         "INSERT INTO job VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)", 13);
-    if (new_identity(v, why) != 0)
+    if ((v->hashless && audit_begin(v->to, v->digest, why) != 0) || identity_renew(v->to, why) != 0)
         return -1;
     return db_exec(v->to, "COMMIT", why);
 }
@@ -214,7 +187,7 @@ static int copy_all(struct salvage *v, struct fault *why)
 /* A version that cannot be read is part of the damage; one that is too new is not. */
 static int read_version(struct salvage *v, const char *path, struct fault *why)
 {
-    if (schema_read(v->from, path, why) == 0)
+    if (schema_read(v->from, path, &v->hashless, why) == 0)
         return 0;
     if (why->kind == FAULT_INPUT)
         return -1;
@@ -222,10 +195,10 @@ static int read_version(struct salvage *v, const char *path, struct fault *why)
     return 0;
 }
 
-int store_salvage_file(
-    const char *path, const char *new_path, store_say *say, void *arg, struct fault *why)
+int store_salvage_file(const char *path, const char *new_path, store_digest *digest, store_say *say,
+    void *arg, struct fault *why)
 {
-    struct salvage v = { .say = say, .arg = arg };
+    struct salvage v = { .digest = digest, .say = say, .arg = arg };
     bool whole, foreign = false;
     char line[2 * PATH_MAX + 100];
     int result = -1;

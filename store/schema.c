@@ -1,6 +1,7 @@
 #include "store/schema.h"
 #include "store/store.h"
 
+#include "store/audit.h"
 #include "store/wal.h"
 
 #include <errno.h>
@@ -25,11 +26,15 @@
 
 SCHEMA_FILE(schema_001, "001.sql")
 SCHEMA_FILE(schema_002, "002.sql")
+SCHEMA_FILE(schema_003, "003.sql")
 SCHEMA_FILE(schema_read_001, "read-001.sql")
+SCHEMA_FILE(schema_read_002, "read-002.sql")
 
-static const char *const files[SCHEMA_VERSION] = { schema_001, schema_002 };
-/* How readers see versions 1, 2, … below today's. */
-static const char *const views[SCHEMA_VERSION - 1] = { schema_read_001 };
+static const char *const files[SCHEMA_VERSION] = { schema_001, schema_002, schema_003 };
+/* How readers see versions 1, 2, … as the next one. */
+static const char *const views[SCHEMA_VERSION - 1] = { schema_read_001, schema_read_002 };
+/* The first version whose audit rows have hashes, which SQL cannot make. */
+#define VERSION_HASHED 3
 
 int schema_state(
     struct db *d, const char *path, enum schema_state *ret, int *version, struct fault *why)
@@ -66,13 +71,16 @@ static int put_version(struct db *d, int version, struct fault *why)
     return db_exec(d, sql, why);
 }
 
-/* The files of the versions from…to, and what is said then, or nothing of it. */
-static int apply_files(struct db *d, int from, int to, const char *then, struct fault *why)
+/* The files of the versions from…to, and what is said then, or nothing of it. digest: NULL where
+ * there are no audit rows yet. */
+static int apply_files(
+    struct db *d, int from, int to, store_digest *digest, const char *then, struct fault *why)
 {
     if (db_exec(d, "BEGIN IMMEDIATE", why) != 0)
         return -1;
     for (int version = from; version <= to; version++)
-        if (db_exec(d, files[version - 1], why) != 0)
+        if (db_exec(d, files[version - 1], why) != 0 ||
+            (digest && version == VERSION_HASHED && audit_begin(d, digest, why) != 0))
             goto fail;
     if (put_version(d, to, why) == 0 && (!then || db_exec(d, then, why) == 0) &&
         db_exec(d, "COMMIT", why) == 0)
@@ -87,7 +95,7 @@ int schema_make(struct db *d, const char *id, struct fault *why)
     char put[80];
 
     (void)snprintf(put, sizeof put, "INSERT INTO meta (name, value) VALUES ('id', '%s')", id);
-    return apply_files(d, 1, SCHEMA_VERSION, put, why);
+    return apply_files(d, 1, SCHEMA_VERSION, NULL, put, why);
 }
 
 int schema_sync_directory(const char *path, struct fault *why)
@@ -166,19 +174,24 @@ static int back_up(struct db *d, const char *path, const char *backup, struct fa
     return schema_sync_directory(path, why);
 }
 
-int schema_upgrade(
-    struct db *d, const char *path, int from, char *backup, size_t n, struct fault *why)
+int schema_upgrade(struct db *d, const char *path, int from, store_digest *digest, char *backup,
+    size_t n, struct fault *why)
 {
     (void)snprintf(backup, n, "%s.version-%d", path, from);
     if (check_room(d, path, from, why) != 0 || back_up(d, path, backup, why) != 0)
         return -1;
+    return schema_bring(d, from, digest, why);
+}
+
+int schema_bring(struct db *d, int from, store_digest *digest, struct fault *why)
+{
     for (int version = from + 1; version <= SCHEMA_VERSION; version++)
-        if (apply_files(d, version, version, NULL, why) != 0)
+        if (apply_files(d, version, version, digest, NULL, why) != 0)
             return -1;
     return 0;
 }
 
-int schema_read(struct db *d, const char *path, struct fault *why)
+int schema_read(struct db *d, const char *path, bool *hashless, struct fault *why)
 {
     enum schema_state state = SCHEMA_NONE;
     int version = 0;
@@ -187,13 +200,16 @@ int schema_read(struct db *d, const char *path, struct fault *why)
         return -1;
     if (state == SCHEMA_EMPTY)
         return fault_set(why, FAULT_INPUT, 0, "store: %s is empty", path);
-    if (state != SCHEMA_OLD || version < 1 || version >= SCHEMA_VERSION)
+    if (hashless)
+        *hashless = version < VERSION_HASHED;
+    if (state != SCHEMA_OLD || version < 1)
         return 0;
-    return db_exec(d, "PRAGMA query_only=OFF", why) != 0 ||
-                   db_exec(d, views[version - 1], why) != 0 ||
-                   db_exec(d, "PRAGMA query_only=ON", why) != 0
-               ? -1
-               : 0;
+    if (db_exec(d, "PRAGMA query_only=OFF", why) != 0)
+        return -1;
+    for (; version < SCHEMA_VERSION; version++)
+        if (db_exec(d, views[version - 1], why) != 0)
+            return -1;
+    return db_exec(d, "PRAGMA query_only=ON", why);
 }
 
 int store_version(void)

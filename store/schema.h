@@ -3,8 +3,9 @@
 #define BASCULE_SCHEMA_H
 
 #include "store/db.h"
+#include "store/store.h"
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 enum schema_state {
     SCHEMA_NONE = 0,
@@ -21,10 +22,13 @@ int schema_make(struct db *d, const char *id, struct fault *why);
 /* Makes an older file today's: copies it beside itself first (PATH.version-N, named in *backup,
  * `n` bytes; one that is there is replaced at the end), then one transaction for each version.
  * FAULT_INPUT: no room for it, and nothing was changed. Blocking, O(file). */
-int schema_upgrade(
-    struct db *d, const char *path, int from, char *backup, size_t n, struct fault *why);
-/* Lets a reader's connection see an older file as if it were today's; nothing is written. */
-int schema_read(struct db *d, const char *path, struct fault *why);
+int schema_upgrade(struct db *d, const char *path, int from, store_digest *digest, char *backup,
+    size_t n, struct fault *why);
+/* The same on a copy that may be lost: without another copy. */
+int schema_bring(struct db *d, int from, store_digest *digest, struct fault *why);
+/* Lets a reader's connection see an older file as if it were today's; nothing is written.
+ * *hashless (NULL: not asked): its audit rows have no hashes. */
+int schema_read(struct db *d, const char *path, bool *hashless, struct fault *why);
 /* Syncs the directory of `path`, so that a name in it survives a power cut. */
 int schema_sync_directory(const char *path, struct fault *why);
 

@@ -5,6 +5,7 @@
 #include "store/schema.h"
 #include "store/wal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -83,6 +84,32 @@ static int meta_put(
     return db_run(st, why);
 }
 
+static int load_was(struct store *s, struct fault *why)
+{
+    struct statement *st = db_prepare(
+        s->db, "SELECT substr(name, 5) FROM meta WHERE name GLOB 'was.?*' ORDER BY 1", why);
+    size_t n = 0;
+    int got = -1;
+
+    s->was = calloc(1, sizeof *s->was);
+    while (st && s->was && (got = db_step(st, why)) == 1) {
+        char **more = realloc(s->was, (n + 2) * sizeof *more);
+
+        if (more)
+            s->was = more;
+        if (!more || !(more[n] = strdup(db_text(st, 0)))) {
+            got = -1;
+            break;
+        }
+        more[++n] = NULL;
+    }
+    if (st)
+        db_reset(st);
+    if (got < 0 && why->kind == FAULT_NONE)
+        return fault_set(why, FAULT_RETRY, 0, "out of memory");
+    return got < 0 ? -1 : 0;
+}
+
 static int load_meta(struct store *s, bool made, struct fault *why)
 {
     struct statement *st = db_prepare(s->db, "SELECT value FROM meta WHERE name = 'id'", why);
@@ -91,6 +118,8 @@ static int load_meta(struct store *s, bool made, struct fault *why)
         return fault_set(why, FAULT_BROKEN, 0, "store: it has no id");
     (void)snprintf(s->id, sizeof s->id, "%s", db_text(st, 0));
     db_reset(st);
+    if (load_was(s, why) != 0)
+        return -1;
     s->was_clean = made || meta_int(s, "clean", 0) == 1;
     s->next_held = (uint64_t)meta_int(s, "next_held", 1);
     s->next_generation = (uint64_t)meta_int(s, "next_generation", 1);
@@ -115,7 +144,7 @@ static int make_or_upgrade(struct store *s, enum schema_state state, int version
     case SCHEMA_OLD:
         s->upgraded_from = version;
         return schema_upgrade(
-            s->db, s->path, version, s->upgrade_copy, sizeof s->upgrade_copy, why);
+            s->db, s->path, version, s->spec.digest, s->upgrade_copy, sizeof s->upgrade_copy, why);
     default:
         return 0;
     }
@@ -189,6 +218,7 @@ int store_open(
 {
     struct store *s = calloc(1, sizeof *s);
 
+    assert(spec->digest);
     (void)unix_ms;
     if (!s)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
@@ -252,9 +282,17 @@ void store_free(struct store *s, bool clean)
     (void)pthread_cond_destroy(&s->writer_wake);
     (void)pthread_mutex_destroy(&s->db_mutex);
     (void)pthread_mutex_destroy(&s->mutex);
+    for (size_t i = 0; s->was && s->was[i]; i++)
+        free(s->was[i]);
+    free(s->was);
     free(s->routes);
     free(s->path);
     free(s);
+}
+
+const char *const *store_was(const struct store *s)
+{
+    return (const char *const *)s->was;
 }
 
 const char *store_id(const struct store *s)

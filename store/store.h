@@ -18,13 +18,18 @@
 
 struct store;
 
+/* SHA-256, which no library of this layer has. Returns 0, -1 without memory. Any thread. */
+#define STORE_DIGEST_BYTES 32
+typedef int store_digest(struct bytes of, uint8_t ret[STORE_DIGEST_BYTES]);
+
 struct store_spec {
     const char *path;
-    int64_t max_size; /* bytes: used pages and WAL */
-    size_t readers;   /* threads, 2 or more: one is kept for sinks */
-    bool inline_io;   /* no threads (simulation) */
-    const char *vfs;  /* SQLite VFS name, NULL: the default one */
-    uint64_t seed;    /* for a new store's id */
+    int64_t max_size;     /* bytes: used pages and WAL */
+    size_t readers;       /* threads, 2 or more: one is kept for sinks */
+    bool inline_io;       /* no threads (simulation) */
+    const char *vfs;      /* SQLite VFS name, NULL: the default one */
+    uint64_t seed;        /* for a new store's id */
+    store_digest *digest; /* for the chain of the audit rows */
 };
 
 /* Blocking. Takes the lock file (a held one: FAULT_INPUT naming the holder's pid), creates or
@@ -43,6 +48,8 @@ int store_version(void);
 /* The schema version of a file that no store in this process has open. 0: there is no file. -1 with
  * FAULT_INPUT: no store of ours, or it cannot be read. */
 int store_file_version(const char *path, struct fault *why);
+/* The ids that it had before it was restored or salvaged, ended by NULL; lent. */
+const char *const *store_was(const struct store *s);
 /* The copy that was made of the file before it was brought from schema version *from to *to by this
  * open; NULL: it was today's already. */
 const char *store_upgraded(const struct store *s, int *from, int *to);

@@ -1,3 +1,4 @@
+#include "bridge/admin/access.h"
 #include "bridge/admin/call.h"
 #include "bridge/admin/endpoints.h"
 #include "bridge/base/log.h"
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define REFUSED_ROWS_A_MINUTE 10
 #define JSON_DEPTH_FLAGS (JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL)
 
 struct api {
@@ -17,12 +19,15 @@ struct api {
     uint64_t next_tag;
     int64_t now_ms, unix_ms, configured_ms;
     bool changed;
+    int64_t refused_ms;       /* when this minute's refusals began */
+    uint32_t refused, untold; /* in it; those without an audit row */
 };
 
-#define ENDPOINT(method, path, handle) { method, path, handle },
-const struct api_endpoint api_endpoints[] = { API_ENDPOINTS(ENDPOINT){ NULL, NULL, NULL } };
+#define ENDPOINT(method, path, role, handle) { method, path, CONFIG_ROLE_##role, handle },
+const struct api_endpoint api_endpoints[] = { API_ENDPOINTS(ENDPOINT){
+    NULL, NULL, CONFIG_ROLE_NONE, NULL } };
 static const struct api_endpoint public_endpoints[] = { API_PUBLIC_ENDPOINTS(ENDPOINT){
-    NULL, NULL, NULL } };
+    NULL, NULL, CONFIG_ROLE_NONE, NULL } };
 #undef ENDPOINT
 
 int api_open(const struct api_spec *spec, struct api **ret, struct fault *why)
@@ -118,8 +123,65 @@ static const struct api_endpoint *find(
     return NULL;
 }
 
+/* ---- who may ---- */
+
+/* Who keeps asking must not fill the audit. */
+static void audit_refused(struct call *c, const char *text)
+{
+    struct api *a = c->api;
+    struct buf asked;
+    char untold[64] = "";
+
+    if (a->unix_ms - a->refused_ms >= 60000 || a->unix_ms < a->refused_ms) {
+        a->refused_ms = a->unix_ms;
+        a->refused = 0;
+    }
+    if (a->refused++ >= REFUSED_ROWS_A_MINUTE) {
+        a->untold++;
+        return;
+    }
+    if (a->untold)
+        (void)snprintf(untold, sizeof untold, " (%u refusals before it have no row)", a->untold);
+    a->untold = 0;
+    buf_init(&asked, 8192);
+    buf_put_format(&asked, "%s %s", http_method(c->request), http_path(c->request));
+    call_audit(c, "refused", asked.failed ? "" : buf_text(&asked), text,
+        untold[0] ? untold + 1 : "refused");
+    buf_done(&asked);
+}
+
+bool call_need(struct call *c, enum config_role role)
+{
+    char who[128], text[256];
+
+    if (c->role >= role)
+        return true;
+    (void)snprintf(text, sizeof text, "this needs the role '%s'; %s has %s%s%s", access_text(role),
+        call_who(c, who), c->role ? "the role '" : "no role here",
+        c->role ? access_text(c->role) : "", c->role ? "'" : "");
+    if (strcmp(http_method(c->request), "GET") != 0 && strcmp(http_method(c->request), "HEAD") != 0)
+        audit_refused(c, text);
+    call_fail(c, 403, "forbidden", "%s", text);
+    return false;
+}
+
+enum http_rank api_rank(void *arg, const struct http_peer *peer)
+{
+    const struct api *a = arg;
+
+    switch (access_role(a->spec.config, peer)) {
+    case CONFIG_ROLE_NONE:
+        return HTTP_RANK_STRANGER;
+    case CONFIG_ROLE_ADMIN:
+        return HTTP_RANK_FIRST;
+    default:
+        return HTTP_RANK_KNOWN;
+    }
+}
+
 static void handle(struct api *a, struct http_request *q, const struct api_endpoint *among)
 {
+    struct http_peer peer = http_peer(q);
     struct call *c = calloc(1, sizeof *c);
     const struct api_endpoint *e;
     struct bytes body = http_body(q);
@@ -138,13 +200,16 @@ static void handle(struct api *a, struct http_request *q, const struct api_endpo
         .turns = a->spec.turns,
         .port = a->spec.port,
         .now_ms = a->now_ms,
-        .unix_ms = a->unix_ms };
+        .unix_ms = a->unix_ms,
+        .role = among == public_endpoints ? CONFIG_ROLE_VIEW : access_role(a->spec.config, &peer) };
     e = find(c, among, &path_known);
     if (body.n)
         c->body = json_loadb((const char *)body.at, body.n, JSON_DEPTH_FLAGS, NULL);
     if (!e)
         call_fail(c, path_known ? 405 : 404, path_known ? "bad_method" : "not_found", "%s %s: %s",
             http_method(q), http_path(q), path_known ? "not by this method" : "no such path");
+    else if (!call_need(c, e->role))
+        return;
     else if (body.n && !json_is_object(c->body))
         call_fail(c, 400, "bad_request", "the body is not a JSON object");
     else

@@ -21,6 +21,7 @@ struct api_spec {
 
 struct api_endpoint {
     const char *method, *path; /* "/v1/routes/{route}/pause"; a last "{id...}" takes slashes too */
+    enum config_role role;     /* the least that may */
     void (*handle)(struct call *c);
 };
 /* Ended by a zeroed entry; openapi.yaml describes the same ones. */
@@ -28,9 +29,10 @@ extern const struct api_endpoint api_endpoints[];
 
 int api_open(const struct api_spec *spec, struct api **ret, struct fault *why);
 void api_free(struct api *a); /* after http_free(), so that nobody waits any more */
-/* An http_handle with the api as its argument. */
+/* An http_handle with the api as its argument, and an http_rank. */
 void api_handle(void *arg, struct http_request *q);
-/* The same for anybody: it knows only what changes nothing and tells no event. */
+enum http_rank api_rank(void *arg, const struct http_peer *peer);
+/* As api_handle() for anybody: it knows only what changes nothing and tells no event. */
 void api_handle_public(void *arg, struct http_request *q);
 /* Takes the store's answers in (after relay_turn()), then replies. now_ms is monotonic; handlers
  * see the times of the last turn. Returns true when a person asked for something that the next turn

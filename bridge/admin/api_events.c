@@ -1,8 +1,16 @@
 /* What the log holds and what became of it: events, traces, gaps, audit rows. */
 #include "bridge/admin/call.h"
+#include "bridge/digest.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+/* Whether events with some text in them exist tells the text, letter by letter. */
+static bool tells_content(struct call *c)
+{
+    return call_flag(c, "all") || call_text(c, "match") || call_text(c, "header_name") ||
+           call_text(c, "header_value");
+}
 
 static void ask_page(struct call *c, enum query_kind kind)
 {
@@ -17,7 +25,7 @@ void api_events(struct call *c)
 {
     if (call_text(c, "after") && !call_text(c, "route"))
         call_fail(c, 400, "bad_request", "after is a place in the log of one route: name it");
-    else
+    else if (!tells_content(c) || call_need(c, CONFIG_ROLE_OPERATE))
         ask_page(c, QUERY_EVENTS);
 }
 
@@ -29,6 +37,21 @@ void api_gaps(struct call *c)
 void api_audit(struct call *c)
 {
     ask_page(c, QUERY_AUDIT);
+}
+
+static void verified(struct call *c, struct query_answer *a)
+{
+    call_reply(c, view_audit(&a->rows));
+}
+
+void api_audit_verify(struct call *c)
+{
+    struct query_spec spec = { .kind = QUERY_AUDIT_VERIFY,
+        .digest = digest_sha256,
+        .text = call_text(c, "expect"),
+        .limit = CALL_LIMIT_MAX };
+
+    call_ask(c, &spec, verified);
 }
 
 static void reply_found(struct call *c, struct query_answer *a)

@@ -1,6 +1,7 @@
 /* The store's own care: statistics, backup, check. A check reads the whole file, so it runs on a
  * thread of its own; one at a time. */
 #include "bridge/admin/call.h"
+#include "bridge/digest.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -104,9 +105,9 @@ static void check_line(void *arg, int severity, const char *line)
 static void *check_thread(void *arg)
 {
     struct fault why = { 0 };
-    int damages = check.new_path
-                      ? store_salvage_file(check.path, check.new_path, check_line, NULL, &why)
-                      : store_check_file(check.path, check_line, NULL, &why);
+    int damages = check.new_path ? store_salvage_file(check.path, check.new_path, digest_sha256,
+                                       check_line, NULL, &why)
+                                 : store_check_file(check.path, check_line, NULL, &why);
 
     (void)arg;
     (void)pthread_mutex_lock(&check.lock);
@@ -147,6 +148,8 @@ void api_check_start(struct call *c)
     const char *new_path = call_text(c, "salvage");
     bool busy, started = false;
 
+    if (new_path && !call_need(c, CONFIG_ROLE_ADMIN)) /* it writes a file */
+        return;
     if (new_path && *new_path != '/') {
         call_fail(c, 400, "bad_request", "salvage is the absolute name of a new file");
         return;

@@ -21,6 +21,7 @@ struct call {
     const struct histogram *turns;
     int port;
     int64_t now_ms, unix_ms;       /* of this turn */
+    enum config_role role;         /* of its peer */
     char *values[CALL_VALUES_MAX]; /* from the path */
     json_t *body;                  /* NULL: none */
     json_t *kept;                  /* what a handler keeps over a question; freed with the call */
@@ -62,6 +63,8 @@ void call_hold(struct call *c, void (*then)(struct call *c, struct query_answer 
 /* A `then` that replies the rows as they are. */
 void call_reply_rows(struct call *c, struct query_answer *a);
 
+/* True when the peer may do what that role may; else it was refused, the call is gone. */
+bool call_need(struct call *c, enum config_role role);
 /* Records a change by this call's peer. */
 void call_audit(
     struct call *c, const char *what, const char *object, const char *detail, const char *result);
@@ -107,6 +110,7 @@ void api_trace_seq(struct call *c);
 void api_attempts(struct call *c);
 void api_gaps(struct call *c);
 void api_audit(struct call *c);
+void api_audit_verify(struct call *c);
 void api_store(struct call *c);
 void api_backup_start(struct call *c);
 void api_backup_show(struct call *c);

@@ -27,9 +27,12 @@ struct http {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": TCP */
     char name[160];                                         /* for people */
     size_t body_max;
+    bool open;
     http_handle *handle;
+    http_rank *rank;
     void *arg;
-    size_t body_bytes; /* of all requests */
+    size_t strangers, known; /* connections */
+    size_t body_bytes;       /* of all requests */
     struct http_request *requests;
 };
 
@@ -44,6 +47,7 @@ struct http_request {
     char *method, *path;
     struct buf body;
     struct http_peer peer;
+    uint32_t *groups; /* the peer's */
     struct MHD_Response *response;
     unsigned status;
 };
@@ -89,7 +93,7 @@ static int listen_at(struct http *h, const char *group, struct fault *why)
     h->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (h->listener < 0)
         return fault_set(why, FAULT_BROKEN, errno, "admin socket: %s", strerror(errno));
-    mask = umask(0117); /* 0660 from its first moment on */
+    mask = umask(h->open ? 0111 : 0117); /* 0666 or 0660 from its first moment on */
     bound = bind(h->listener, (struct sockaddr *)&where, sizeof where);
     if (bound != 0 && errno == EADDRINUSE && is_stale(&where) && unlink(h->path) == 0)
         bound = bind(h->listener, (struct sockaddr *)&where, sizeof where);
@@ -138,17 +142,43 @@ static int listen_tcp(struct http *h, const char *text, struct fault *why)
 
 /* ---- requests ---- */
 
-static void read_peer(struct http_request *q)
+/* Groups beyond what memory there is count as none: that can only take a role away. */
+static size_t read_groups(int fd, uint32_t **ret)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(q->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    socklen_t n = 0;
+
+    *ret = NULL;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &n) == 0 || errno != ERANGE || n == 0)
+        return 0;
+    *ret = malloc(n);
+    if (*ret && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, *ret, &n) == 0)
+        return n / sizeof **ret;
+    return 0;
+}
+
+static struct http_peer read_peer(int fd, uint32_t **groups)
+{
+    struct http_peer ret = { -1, -1, -1, NULL, 0 };
     struct ucred who;
     socklen_t n = sizeof who;
 
-    q->peer = (struct http_peer){ -1, -1 };
-    if (q->http->path[0] && info &&
-        getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0)
-        q->peer = (struct http_peer){ (int64_t)who.uid, who.pid };
+    *groups = NULL;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0)
+        return ret;
+    ret = (struct http_peer){ .uid = (int64_t)who.uid, .gid = (int64_t)who.gid, .pid = who.pid };
+    ret.group_count = read_groups(fd, groups);
+    ret.groups = *groups;
+    return ret;
+}
+
+static void know_peer(struct http_request *q)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(q->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    q->peer = (struct http_peer){ -1, -1, -1, NULL, 0 };
+    if (q->http->path[0] && info)
+        q->peer = read_peer(info->connect_fd, &q->groups);
 }
 
 static struct http_request *request_open(
@@ -169,7 +199,7 @@ static struct http_request *request_open(
     if (q->next)
         q->next->here = &q->next;
     h->requests = q;
-    read_peer(q);
+    know_peer(q);
     return q;
 }
 
@@ -182,6 +212,7 @@ static void request_free(struct http_request *q)
     if (q->response)
         MHD_destroy_response(q->response);
     buf_done(&q->body);
+    free(q->groups);
     free(q->method);
     free(q->path);
     free(q);
@@ -321,6 +352,63 @@ static bool has_room(const struct http *h)
     return info && info->num_connections < HTTP_CONNECTIONS_MAX;
 }
 
+/* What the server keeps for a connection: whose share it takes, NULL: nobody's. */
+static size_t *share_of(struct http *h, int fd)
+{
+    uint32_t *groups = NULL;
+    struct http_peer peer;
+    size_t *ret = NULL;
+
+    if (!h->rank || !h->path[0])
+        return NULL;
+    peer = read_peer(fd, &groups);
+    switch (h->rank(h->arg, &peer)) {
+    case HTTP_RANK_STRANGER:
+        ret = &h->strangers;
+        break;
+    case HTTP_RANK_KNOWN:
+        ret = &h->known;
+        break;
+    default:
+        break;
+    }
+    free(groups);
+    return ret;
+}
+
+static bool share_is_full(const struct http *h, const size_t *share)
+{
+    return (share == &h->strangers && h->strangers >= HTTP_STRANGERS_MAX) ||
+           (share && h->strangers + h->known >= HTTP_KNOWN_MAX);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **closure,
+    enum MHD_ConnectionNotificationCode code)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED && info) {
+        size_t *share = share_of(arg, info->connect_fd);
+
+        if (share)
+            ++*share;
+        *closure = share;
+    } else if (code == MHD_CONNECTION_NOTIFY_CLOSED && *closure) {
+        --*(size_t *)*closure;
+        *closure = NULL;
+    }
+}
+
+static void take_connection(
+    struct http *h, int fd, const struct sockaddr_storage *from, socklen_t n)
+{
+    if (share_is_full(h, share_of(h, fd)))
+        (void)close(fd);
+    else
+        (void)MHD_add_connection(h->daemon, fd, (const struct sockaddr *)from, n);
+}
+
 /* Who finds no room waits in the listener's queue. */
 static void accept_waiting(struct http *h, int64_t now_ms)
 {
@@ -334,7 +422,7 @@ static void accept_waiting(struct http *h, int64_t now_ms)
         int fd = accept4(h->listener, (struct sockaddr *)&from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd >= 0) {
-            (void)MHD_add_connection(h->daemon, fd, (struct sockaddr *)&from, n);
+            take_connection(h, fd, &from, n);
         } else if (errno == EAGAIN) {
             break;
         } else if (errno != EINTR && errno != ECONNABORTED) {
@@ -361,7 +449,8 @@ static int daemon_start(struct http *h, struct fault *why)
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL,
         on_access, h, MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
     if (!h->daemon)
         return fault_set(why, FAULT_BROKEN, errno, "%s: HTTP server does not start: %s", h->name,
             strerror(errno));
@@ -384,7 +473,9 @@ int http_open(const struct http_spec *spec, struct http **ret, struct fault *why
     if (!h)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     h->listener = h->epoll = -1;
+    h->open = spec->open;
     h->handle = spec->handle;
+    h->rank = spec->rank;
     h->arg = spec->arg;
     h->body_max = spec->address ? 0 : HTTP_BODY_MAX;
     if (spec->address ? listen_tcp(h, spec->address, why) != 0

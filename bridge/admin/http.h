@@ -6,6 +6,9 @@
 #include "bridge/base/bytes.h"
 #include "bridge/base/fault.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #define HTTP_BODY_MAX (24u << 20)   /* an edited 16 MiB body in base64 */
 #define HTTP_BODIES_MAX (64u << 20) /* of all requests in progress together */
 #define HTTP_CONNECTIONS_MAX 32
@@ -14,19 +17,31 @@
 struct http;
 struct http_request;
 
+/* As the kernel knew it when it connected. -1: not known (TCP). */
 struct http_peer {
-    int64_t uid, pid;
+    int64_t uid, gid, pid;
+    const uint32_t *groups; /* supplementary; lent as the request */
+    size_t group_count;
 };
 
 typedef void http_handle(void *arg, struct http_request *q);
+
+/* Whose connections may take how many of HTTP_CONNECTIONS_MAX, so that no crowd of one kind keeps
+ * those after it out: a connection beyond its kind's share is closed at once. */
+enum http_rank { HTTP_RANK_STRANGER = 0, HTTP_RANK_KNOWN, HTTP_RANK_FIRST };
+typedef enum http_rank http_rank(void *arg, const struct http_peer *peer);
+#define HTTP_STRANGERS_MAX 4
+#define HTTP_KNOWN_MAX 24 /* with strangers */
 
 struct http_spec {
     const char *path;    /* of the socket; a stale one is replaced, a living one refused */
     const char *address; /* NULL, or in its place: a TCP address (address.h), where no request may
                           * have a body */
     const char *group;   /* that may use it; NULL or unknown here: only the owner's group */
+    bool open;           /* every local user may connect: handle() looks who it is */
     http_handle *handle;
     void *arg;
+    http_rank *rank; /* NULL: all are HTTP_RANK_FIRST */
 };
 
 /* FAULT_RETRY when another process listens there. */

@@ -165,3 +165,25 @@ struct bytes view_cell_bytes(const struct rows *r, size_t row, const char *colum
     return c && (c->type == CELL_TEXT || c->type == CELL_BYTES) ? bytes_of(c->bytes.at, c->bytes.n)
                                                                 : BYTES_NONE;
 }
+
+json_t *view_audit(const struct rows *r)
+{
+    json_t *all = view_rows(r), *list = json_object_get(all, "rows"), *findings = json_array();
+    size_t last = json_array_size(list) ? json_array_size(list) - 1 : 0;
+    json_t *whole = json_array_get(list, last), *ret;
+
+    for (size_t i = 0; i < last; i++) {
+        json_t *one = json_array_get(list, i);
+
+        json_array_append_new(
+            findings, json_pack("{s:O, s:O}", "number", json_object_get(one, "number"), "text",
+                          json_object_get(one, "finding")));
+    }
+    ret = json_pack("{s:O, s:O, s:O, s:O, s:O, s:O}", "rows", json_object_get(whole, "rows"),
+        "first", json_object_get(whole, "first"), "last", json_object_get(whole, "number"), "head",
+        json_object_get(whole, "head"), "expected", json_object_get(whole, "expected"), "findings",
+        findings);
+    json_decref(findings);
+    json_decref(all);
+    return ret;
+}

@@ -15,6 +15,10 @@ json_t *view_headers(struct bytes headers);
 /* {"rows": [{column: value}…], "more": bool, "after": first column of the last row or null} */
 json_t *view_rows(const struct rows *r);
 
+/* Of QUERY_AUDIT_VERIFY: {"rows", "first", "last", "head", "expected", "findings": [{"number",
+ * "text"}…]}; expected null: it was not asked for, or is not there. */
+json_t *view_audit(const struct rows *r);
+
 /* The cell of that column, NULL when there is no such column. */
 const struct cell *view_cell(const struct rows *r, size_t row, const char *column);
 uint64_t view_cell_number(const struct rows *r, size_t row, const char *column);

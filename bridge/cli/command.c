@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,7 +29,7 @@ const struct args_option command_common[] = {
 };
 
 static const struct verb *const groups[] = { verbs_operate, verbs_reload, verbs_dead, verbs_replay,
-    verbs_events, verbs_store, verbs_doctor, verbs_explain, verbs_schema };
+    verbs_events, verbs_audit, verbs_store, verbs_doctor, verbs_explain, verbs_schema };
 
 int command_fail(int code, const char *format, ...)
 {
@@ -168,6 +169,9 @@ int command_main(int argc, char **argv)
     char error[256];
     int used = 0;
 
+    /* Stores, backups and what is saved of them hold events: whatever this program makes is its
+     * user's alone. */
+    (void)umask(umask(0077) | 0077);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         print_usage(argc < 2 ? stderr : stdout, NULL);
         return argc < 2 ? DAEMON_USAGE : DAEMON_OK;

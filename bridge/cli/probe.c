@@ -16,7 +16,7 @@ struct work {
 
 static struct link_spec link_of(const struct config_connection *c)
 {
-    return (struct link_spec){ c->name, c->options, "0000000000000000", 1 };
+    return (struct link_spec){ c->name, c->options, "0000000000000000", 1, NULL };
 }
 
 static void probe_source(const struct config *config, struct probe_end *p)

@@ -46,8 +46,10 @@ static int run(struct command *c)
     struct daemon_spec spec = { .socket = socket ? socket : getenv("BASCULE_SOCKET"),
         .drain_ms = seconds ? strtoll(seconds, NULL, 10) * 1000 : DRAIN_MS };
     struct config *config = NULL;
-    int code = load(&path, 1, &config);
+    int code;
 
+    daemon_forbid_core();
+    code = load(&path, 1, &config);
     if (code != 0)
         return code;
     if (spec.socket && !*spec.socket)

@@ -2,11 +2,14 @@
  * --store, on the file. */
 #include "bridge/admin/view.h"
 #include "bridge/cli/client.h"
+#include "bridge/cli/store_file.h"
 #include "bridge/cli/table.h"
-#include "routes/config.h"
+#include "bridge/digest.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct table_column stats_columns[] = {
@@ -36,39 +39,6 @@ static int print_stats(struct command *c, const json_t *answer)
     return 0;
 }
 
-/* The file to work on without a daemon: --store, or the configuration's when nobody listens on the
- * socket. "" when the daemon is asked instead. -1: the configuration cannot be read. */
-static int find_file(struct command *c, char *ret, size_t n)
-{
-    const char *file = args_get(&c->args, "--store"), *path = command_config_path(c);
-    struct client_answer answer = { 0 };
-    struct config_problems problems = { 0 };
-    struct config *config = NULL;
-    struct fault why = { 0 };
-    int result = 0;
-
-    ret[0] = 0;
-    if (file) {
-        (void)snprintf(ret, n, "%s", file);
-        return 0;
-    }
-    if (client_ask(command_socket(c), "GET", "/v1/status", NULL, &answer, &why) == 0 ||
-        why.kind != FAULT_RETRY || access(path, R_OK) != 0) {
-        json_decref(answer.json);
-        return 0;
-    }
-    if (config_load(&path, 1, &config, &problems) == 0)
-        (void)snprintf(ret, n, "%s", config->store_path);
-    else
-        result = command_fail(DAEMON_CONFIG,
-            "no daemon listens on %s, and %s has errors (see `bascule check`): name the file with "
-            "--store",
-            c->socket, path);
-    config_problems_done(&problems);
-    config_free(config);
-    return result;
-}
-
 static int stats(struct command *c)
 {
     struct query_spec spec = { .kind = QUERY_STATS, .limit = 10000, .deadline_ms = 60000 };
@@ -76,7 +46,7 @@ static int stats(struct command *c)
     struct fault why = { 0 };
     json_t *answer = NULL;
     char file[4096];
-    int code = find_file(c, file, sizeof file);
+    int code = store_file_find(c, file, sizeof file);
 
     if (code != 0)
         return code;
@@ -122,7 +92,7 @@ static int verdict(struct command *c, int damages)
 static int check_file(struct command *c, const char *file, const char *salvage)
 {
     struct fault why = { 0 };
-    int damages = salvage ? store_salvage_file(file, salvage, say, NULL, &why)
+    int damages = salvage ? store_salvage_file(file, salvage, digest_sha256, say, NULL, &why)
                           : store_check_file(file, say, NULL, &why);
 
     if (damages < 0)
@@ -188,7 +158,7 @@ static int check(struct command *c)
 {
     const char *salvage = args_get(&c->args, "--salvage");
     char file[4096];
-    int code = find_file(c, file, sizeof file);
+    int code = store_file_find(c, file, sizeof file);
 
     if (code != 0)
         return code;
@@ -225,6 +195,51 @@ static int backup(struct command *c)
     return code;
 }
 
+/* ---- restore ---- */
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int restore(struct command *c)
+{
+    const char *to = args_get(&c->args, "--to"), *from = c->args.rest[0];
+    struct store_restored restored;
+    struct fault why = { 0 };
+    char file[4096];
+    json_t *all;
+    int code = 0;
+
+    if (to)
+        (void)snprintf(file, sizeof file, "%s", to);
+    else
+        code = store_file_configured(c, file, sizeof file);
+    if (code != 0)
+        return code;
+    if (store_restore_file(
+            from, file, digest_sha256, now_ms(), (int64_t)getuid(), &restored, &why) != 0)
+        return command_fail(why.code == EWOULDBLOCK || why.kind == FAULT_RETRY ? DAEMON_LATER
+                            : why.code == EACCES                               ? DAEMON_PERMISSION
+                            : why.kind == FAULT_INPUT                          ? DAEMON_DATA
+                                                                               : DAEMON_IO,
+            "%s", why.text);
+    all = json_pack("{s:s, s:s, s:s}", "store", file, "id", restored.id, "was", restored.was);
+    if (c->json)
+        command_print_json(all);
+    else
+        table_print_object(c, all, 0);
+    json_decref(all);
+    return 0;
+}
+
+static const struct args_option restore_options[] = {
+    { "--to", "NEWFILE", "where the store shall stand; else the configuration's store.path" },
+    { NULL, NULL, NULL },
+};
 static const struct args_option check_options[] = {
     { "--store", "FILE",
         "this file, which no daemon has open; else the daemon's, or the configuration's" },
@@ -244,5 +259,7 @@ const struct verb verbs_store[] = {
     { "store stats", "", "sizes by route", "bascule store stats", stats_options, 0, 0, stats },
     { "store backup", "FILE", "an online copy", "bascule store backup /backup/bascule.db", NULL, 1,
         1, backup },
+    { "store restore", "FILE", "make a store of a backup, on this host or another; no daemon runs",
+        "bascule store restore /backup/bascule.db", restore_options, 1, 1, restore },
     { 0 },
 };

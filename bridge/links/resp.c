@@ -206,6 +206,12 @@ static struct waiting waiting_take(struct resp *r)
     return w;
 }
 
+void resp_wipe(struct resp *r)
+{
+    if (r->out.at)
+        explicit_bzero(r->out.at + r->out.n, r->out.capacity - r->out.n);
+}
+
 void resp_free(struct resp *r)
 {
     if (!r)
@@ -223,6 +229,8 @@ void resp_free(struct resp *r)
     resolve_free(r->resolve);
     if (r->fd >= 0)
         (void)close(r->fd);
+    r->out.n = 0;
+    resp_wipe(r);
     buf_done(&r->out);
     free(r->waiting);
     free(r);

@@ -42,6 +42,8 @@ typedef void resp_reply_fn(void *owner, uint64_t arg, const struct resp_value *v
 struct resp *resp_open(const struct resp_spec *spec, struct fault *why);
 /* Every command without a reply gets its call with NULL first. */
 void resp_free(struct resp *r);
+/* Wipes what was sent: a password, once the login is over. */
+void resp_wipe(struct resp *r);
 /* -1 while the name is looked up. Another socket (resp_socket_number) may follow while connecting.
  */
 int resp_fd(const struct resp *r);

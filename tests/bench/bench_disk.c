@@ -5,6 +5,7 @@
  *
  * Prints one JSON line: bytes an event of the used pages, of the frames, and of the bodies; the
  * longest CPU time of one housekeeping step. Needs no fast disk: /dev/shm will do. */
+#include "bridge/digest.h"
 #include "store/query.h"
 #include "store/store.h"
 #include "tests/bench/body.h"
@@ -94,7 +95,9 @@ int main(int argc, char **argv)
     double rate = argc > 3 ? strtod(argv[2], NULL) : 0;
     uint64_t seconds = argc > 3 ? strtoull(argv[3], NULL, 10) : 0, seq = 1;
     size_t chunk = argc > 4 ? strtoul(argv[4], NULL, 10) : 1;
-    struct store_spec spec = { .path = argv[1], .inline_io = true, .seed = 1 };
+    struct store_spec spec = {
+        .path = argv[1], .inline_io = true, .seed = 1, .digest = digest_sha256
+    };
     struct store_route route;
     struct store *s;
     struct fault why;

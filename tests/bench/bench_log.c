@@ -5,6 +5,7 @@
  *
  * GROUP chunks of CHUNK events make one transaction of the bare loop; the store is given as many at
  * most while a transaction is in progress. Prints one JSON line. */
+#include "bridge/digest.h"
 #include "store/chunk.h"
 #include "store/store.h"
 #include "tests/bench/body.h"
@@ -80,7 +81,7 @@ static struct store *store_start(const char *directory, struct store_route *rout
 {
     char path[4200];
     struct store_spec spec = {
-        .path = path, .max_size = (int64_t)1 << 40, .readers = 2, .seed = 1
+        .path = path, .max_size = (int64_t)1 << 40, .readers = 2, .seed = 1, .digest = digest_sha256
     };
     struct store *s;
     struct fault why;

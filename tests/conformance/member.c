@@ -49,7 +49,7 @@ void member_begin(const char *topic, int partitions)
 
 void member_of(struct member *m, const char *store)
 {
-    struct link_spec spec = { "kafka", &member_rig.link, store, 1 };
+    struct link_spec spec = { "kafka", &member_rig.link, store, 1, member_rig.was };
 
     CHECK_INT(k->link_open(&spec, &m->l, NULL), 0);
 }

@@ -23,6 +23,7 @@ struct member {
 
 /* One of it, since each test is a process. */
 struct member_rig {
+    const char *const *was; /* ids that the members' stores had before; NULL: none */
     rd_kafka_t *other;
     struct kafka_link_options link;
     struct kafka_source_options from;

@@ -186,7 +186,7 @@ void redis_rig_from_channels(void)
 
 void redis_rig_open(void)
 {
-    struct link_spec spec = { "redis", &g->link, "store-1", 1 };
+    struct link_spec spec = { "redis", &g->link, "store-1", 1, NULL };
 
     if (!g->link.url && !g->link.urls.n) {
         (void)snprintf(g->url, sizeof g->url, "redis://127.0.0.1:%s", redis_rig_port());

@@ -23,7 +23,7 @@ static struct rig {
 static void rig_open(void)
 {
     const char *port = getenv("BASCULE_TEST_KAFKA_PORT");
-    struct link_spec spec = { "kafka", &g.link, "store", 1 };
+    struct link_spec spec = { "kafka", &g.link, "store", 1, NULL };
 
     if (!port)
         harness_skip("no Kafka: BASCULE_TEST_KAFKA_PORT is not set");

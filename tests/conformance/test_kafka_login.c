@@ -69,7 +69,7 @@ static int64_t now_ms(void)
 
 static void ends_open(void)
 {
-    struct link_spec spec = { "kafka", &g->link, "store", 1 };
+    struct link_spec spec = { "kafka", &g->link, "store", 1, NULL };
     struct sink_spec sink = { .route = "r",
         .name = "s",
         .options = &g->to,

@@ -36,7 +36,7 @@ static struct rig {
 
 static void rig_open(void)
 {
-    struct link_spec spec = { "kafka", &g.link, "store", 1 };
+    struct link_spec spec = { "kafka", &g.link, "store", 1, NULL };
     char text[200];
 
     g.rk = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), text, sizeof text);

@@ -71,6 +71,24 @@ TEST(kafka_a_commit_of_another_route_is_obeyed)
     member_free(&m);
 }
 
+TEST(kafka_a_commit_of_the_store_that_this_one_was_is_its_own)
+{
+    static const char *const was[] = { "elder", "older", NULL };
+    struct member m = { 0 };
+    struct position stored;
+    char id[64];
+
+    member_begin("restored", 1);
+    member_rig.was = was;
+    feed_five(&m);
+    member_moved_with(4, "bascule:older:3"); /* after the copy was made */
+    stored = position(0, "2 2000");
+    member_source(&m, &stored, 1);
+    CHECK_INT(member_take(&m, 3, id), 3);
+    CHECK_TEXT(id, "id-2");
+    member_free(&m);
+}
+
 TEST(kafka_commits_name_the_store_and_the_route)
 {
     struct member m = { 0 };

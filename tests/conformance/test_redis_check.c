@@ -9,7 +9,7 @@ TEST(redis_probe_names_what_is_missing_or_forbidden)
     static char news[] = "news";
     struct finding f[8];
     size_t n = 0;
-    struct link_spec spec = { "redis", &g->link, "store-1", 1 };
+    struct link_spec spec = { "redis", &g->link, "store-1", 1, NULL };
 
     redis_rig_from_stream();
     redis_rig_to_stream(true);

@@ -264,7 +264,7 @@ TEST(redis_the_next_url_is_tried_when_one_is_dead)
     redis_rig_to_stream(true);
     (void)snprintf(g->url, sizeof g->url, "redis://localhost:%s", redis_rig_port());
     g->link.urls = (struct option_list){ urls, 2 };
-    struct link_spec spec = { "redis", &g->link, "store-1", 1 };
+    struct link_spec spec = { "redis", &g->link, "store-1", 1, NULL };
     g->link.db = -1;
     g->link.connect_timeout_ms = g->link.ping_interval_ms = 10000;
     CHECK_INT(c->link_open(&spec, &g->l, NULL), 0);

@@ -106,7 +106,7 @@ TEST(redis_a_cluster_is_named_when_it_redirects_a_sharded_channel)
 
 TEST(redis_a_cluster_is_named_by_the_check)
 {
-    struct link_spec spec = { "redis", &g->link, "store-1", 1 };
+    struct link_spec spec = { "redis", &g->link, "store-1", 1, NULL };
     struct redis_rig_server s;
     struct finding f[8];
 

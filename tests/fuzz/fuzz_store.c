@@ -1,6 +1,7 @@
 /* A store's file with any of its bytes changed: it is opened, read, checked and salvaged, or
  * refused, and nothing else. The input is a list of changes, five bytes each: where (three bytes),
  * how (what to add to the byte there), how many bytes from there on. */
+#include "bridge/digest.h"
 #include "store/query.h"
 #include "store/store.h"
 #include "tests/fuzz/aid.h"
@@ -89,9 +90,12 @@ static void read_log(struct store *s, uint64_t route_id)
 
 static void use_store(void)
 {
-    struct store_spec spec = {
-        .path = "fuzzed.db", .max_size = 1 << 26, .readers = 2, .inline_io = true, .seed = 1
-    };
+    struct store_spec spec = { .path = "fuzzed.db",
+        .max_size = 1 << 26,
+        .readers = 2,
+        .inline_io = true,
+        .seed = 1,
+        .digest = digest_sha256 };
     struct store_position *positions;
     struct store_job *jobs;
     struct store_route route;
@@ -162,7 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     forget("saved.db");
     write_changed(data, n);
     (void)store_check_file("fuzzed.db", say_nothing, NULL, &why);
-    (void)store_salvage_file("fuzzed.db", "saved.db", say_nothing, NULL, &why);
+    (void)store_salvage_file("fuzzed.db", "saved.db", digest_sha256, say_nothing, NULL, &why);
     use_store();
     return 0;
 }

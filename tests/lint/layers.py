@@ -33,8 +33,8 @@ LIBRARIES = (
     (r"^jansson", ("bridge/admin/", "bridge/cli/", "bridge/links/kafka/token", "schemas/", "tests/")),
     # The link of Kafka beside its client library: it fetches login tokens.
     (r"^curl/", ("bridge/links/kafka/token",)),
-    # The configuration is named by its SHA-256.
-    (r"^openssl/", ("bridge/links/", "routes/config_load", "tests/conformance/")),
+    # The configuration is named by its SHA-256; the audit's rows are chained by it.
+    (r"^openssl/", ("bridge/links/", "bridge/digest", "routes/config_load", "tests/conformance/")),
 )
 # Links whose files lie loose in bridge/links/ and are shared by several.
 SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp", "bridge/links/reply", "bridge/links/resolve",

@@ -1,3 +1,4 @@
+#include "bridge/digest.h"
 #include "tests/sim/rig.h"
 
 #include "tests/harness.h"
@@ -126,6 +127,7 @@ int rig_try_start(struct rig *g, struct fault *why)
 {
     struct store_spec store = {
         .path = STORE,
+        .digest = digest_sha256,
         .max_size = g->max_size,
         .readers = 2,
         .inline_io = true,

@@ -13,10 +13,11 @@
     extern const uint8_t symbol[], symbol##_end[];
 
 STORE_FILE(old_stores_1, "version-1.db.zst")
+STORE_FILE(old_stores_2, "version-2.db.zst")
 
 static const struct {
     const uint8_t *at, *end;
-} stores[OLD_STORES] = { { old_stores_1, old_stores_1_end } };
+} stores[OLD_STORES] = { { old_stores_1, old_stores_1_end }, { old_stores_2, old_stores_2_end } };
 
 void old_stores_put(int i)
 {

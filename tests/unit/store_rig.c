@@ -15,6 +15,7 @@ int store_rig_try(struct store_spec spec, struct store **ret, struct fault *why)
         spec.max_size = 1 << 30;
     spec.readers = 2;
     spec.seed = 42;
+    spec.digest = digest_sha256;
     return store_open(&spec, RIG_TIME, ret, why);
 }
 

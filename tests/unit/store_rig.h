@@ -2,6 +2,7 @@
 #ifndef BASCULE_TESTS_STORE_RIG_H
 #define BASCULE_TESTS_STORE_RIG_H
 
+#include "bridge/digest.h"
 #include "store/query.h"
 #include "store/store.h"
 #include "tests/harness.h"

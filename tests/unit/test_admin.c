@@ -1,3 +1,4 @@
+#include "bridge/admin/access.h"
 #include "bridge/admin/endpoints.h"
 #include "bridge/admin/http.h"
 #include "bridge/admin/view.h"
@@ -8,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -343,15 +345,16 @@ static const char *openapi(void)
     return text;
 }
 
-/* The method stands within its path's block. */
-static bool described(const char *text, const char *method, const char *path)
+/* The method stands within its path's block, and its role with it. */
+static bool described(const char *text, const char *method, const char *path, const char *role)
 {
-    char line[256], word[16];
+    char line[256], word[64];
     const char *at, *end, *dots = strstr(path, "...}");
 
     (void)snprintf(line, sizeof line, "\n  \"%.*s%s\":\n", (int)(dots ? dots - path : 200), path,
         dots ? "}" : "");
-    (void)snprintf(word, sizeof word, "\n    %s:\n", strcmp(method, "GET") == 0 ? "get" : "post");
+    (void)snprintf(word, sizeof word, "\n    %s:\n      x-role: %s\n",
+        strcmp(method, "GET") == 0 ? "get" : "post", role);
     at = strstr(text, line);
     end = at ? strstr(at + strlen(line), "\n  \"") : NULL;
     at = at ? strstr(at, word) : NULL;
@@ -369,14 +372,14 @@ static size_t operations(const char *text)
     return n;
 }
 
-TEST(openapi_describes_every_endpoint_and_no_other)
+TEST(openapi_describes_every_endpoint_with_its_role_and_no_other)
 {
     const char *text = openapi();
     size_t count = 0;
 
-#define CHECK_ENDPOINT(method, path, handle)                                                       \
+#define CHECK_ENDPOINT(method, path, role, handle)                                                 \
     count++;                                                                                       \
-    if (!described(text, method, path))                                                            \
+    if (!described(text, method, path, access_text(CONFIG_ROLE_##role)))                           \
         harness_fail(__FILE__, __LINE__, "openapi.yaml is without %s %s", method, path);
     API_ENDPOINTS(CHECK_ENDPOINT)
     CHECK_INT(operations(text), count);
@@ -415,4 +418,140 @@ TEST(headers_keep_their_types_as_json)
     buf_done(&b);
     json_decref(json);
     free(text);
+}
+
+/* ---- roles ---- */
+
+static enum config_role role_of(const struct config *c, int64_t uid, int64_t gid, uint32_t other)
+{
+    struct http_peer peer = { .uid = uid, .gid = gid, .groups = &other, .group_count = 1 };
+
+    return access_role(c, &peer);
+}
+
+TEST(a_peer_has_the_highest_role_that_any_list_gives_it)
+{
+    uint32_t viewers[] = { 1001, 1002 }, operators[] = { 1002 }, ops[] = { 50, 51 },
+             boss[] = { 60 };
+    struct config c = { .roles_set = true,
+        .roles = { [CONFIG_ROLE_VIEW] = { .uids = viewers, .uid_count = 2 },
+            [CONFIG_ROLE_OPERATE] = { operators, ops, 1, 2 },
+            [CONFIG_ROLE_ADMIN] = { .gids = boss, .gid_count = 1 } } };
+
+    CHECK_INT(role_of(&c, 1001, 100, 100), CONFIG_ROLE_VIEW);
+    CHECK_INT(role_of(&c, 1002, 100, 100), CONFIG_ROLE_OPERATE);
+    CHECK_INT(role_of(&c, 1001, 51, 100), CONFIG_ROLE_OPERATE);
+    CHECK_INT(role_of(&c, 1001, 100, 60), CONFIG_ROLE_ADMIN);
+    CHECK_INT(role_of(&c, 60, 1001, 1001), CONFIG_ROLE_NONE);
+    CHECK_INT(role_of(&c, 0, 100, 100), CONFIG_ROLE_ADMIN);
+    CHECK_INT(role_of(&c, (int64_t)geteuid(), 100, 100), CONFIG_ROLE_ADMIN);
+    CHECK_INT(role_of(&c, -1, -1, UINT32_MAX), CONFIG_ROLE_NONE);
+    c.roles_set = false;
+    CHECK_INT(role_of(&c, 1003, 100, 100), CONFIG_ROLE_ADMIN);
+}
+
+/* Tells who asked, as the kernel says. */
+static void handle_who(void *arg, struct http_request *q)
+{
+    struct http_peer peer = http_peer(q);
+    char text[256];
+    size_t n;
+
+    (void)arg;
+    n = (size_t)snprintf(text, sizeof text, "{\"uid\":%lld,\"gid\":%lld,\"groups\":[",
+        (long long)peer.uid, (long long)peer.gid);
+    for (size_t i = 0; i < peer.group_count; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%u", i ? "," : "", peer.groups[i]);
+    (void)snprintf(text + n, sizeof text - n, "]}");
+    http_reply(q, 200, bytes_text(text));
+}
+
+static void ask_as_somebody(void)
+{
+    static const gid_t groups[] = { 4001, 4002 };
+    struct client_answer a;
+    char *text;
+
+    CHECK_INT(setgroups(2, groups), 0);
+    CHECK_INT(setresgid(4003, 4003, 4003), 0);
+    CHECK_INT(setresuid(4004, 4004, 4004), 0);
+    a = ask("/who", NULL);
+    text = json_dumps(a.json, JSON_COMPACT);
+    CHECK_TEXT(text, "{\"uid\":4004,\"gid\":4003,\"groups\":[4001,4002]}");
+    free(text);
+    json_decref(a.json);
+}
+
+TEST(a_peers_user_group_and_supplementary_groups_are_the_kernels_word)
+{
+    struct http_spec spec = { .path = "sock", .open = true, .handle = handle_who };
+    struct fault why = { 0 };
+    struct http *h = NULL;
+
+    if (geteuid() != 0)
+        harness_skip("becoming another user needs root");
+    CHECK_INT(chmod(".", 0711), 0);
+    CHECK_INT(http_open(&spec, &h, &why), 0);
+    serve_while(h, ask_as_somebody);
+    http_free(h);
+}
+
+static enum http_rank rank_of(void *arg, const struct http_peer *peer)
+{
+    (void)arg;
+    return peer->uid == 0 ? HTTP_RANK_FIRST : HTTP_RANK_STRANGER;
+}
+
+static int connect_here(void)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX, .sun_path = "sock" };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    CHECK_INT(connect(fd, (struct sockaddr *)&where, sizeof where), 0);
+    return fd;
+}
+
+/* Strangers hold what they get; root is served beside them. */
+static void crowd(void)
+{
+    int fds[HTTP_STRANGERS_MAX + 2];
+    struct pollfd end;
+    struct client_answer a;
+    char byte;
+
+    CHECK_INT(seteuid(4004), 0);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        fds[i] = connect_here();
+    end = (struct pollfd){ .fd = fds[HTTP_STRANGERS_MAX + 1], .events = POLLIN };
+    CHECK_INT(poll(&end, 1, 10000), 1);
+    CHECK_INT(read(end.fd, &byte, 1), 0);
+    CHECK_INT(seteuid(0), 0);
+    a = ask("/now", NULL);
+    CHECK_INT(a.status, 200);
+    json_decref(a.json);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        (void)close(fds[i]);
+    /* Their places are free again. */
+    CHECK_INT(seteuid(4004), 0);
+    for (;;) {
+        struct fault why;
+
+        if (client_ask("sock", "GET", "/now", NULL, &a, &why) == 0)
+            break;
+    }
+    json_decref(a.json);
+}
+
+TEST(a_crowd_of_strangers_leaves_room_for_those_who_may)
+{
+    struct http_spec spec = { .path = "sock", .open = true, .handle = handle, .rank = rank_of };
+    struct fault why = { 0 };
+    struct http *h = NULL;
+
+    if (geteuid() != 0)
+        harness_skip("becoming another user needs root");
+    CHECK_INT(chmod(".", 0711), 0);
+    CHECK_INT(http_open(&spec, &h, &why), 0);
+    serve_while(h, crowd);
+    http_free(h);
 }

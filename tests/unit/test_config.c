@@ -270,3 +270,32 @@ TEST(config_of_what_goes_is_kept_as_text_and_read_again)
     done(&gone);
     done(&route);
 }
+
+TEST(config_roles_are_users_and_groups_by_name_or_number)
+{
+    struct loaded l = load("admin:\n  roles:\n    view: { users: [root, 1001], groups: 50 }\n"
+                           "    admin: { groups: [root, nowhere-known] }\n");
+
+    CHECK(l.config != NULL);
+    CHECK(l.config->roles_set);
+    CHECK_INT(l.config->roles[CONFIG_ROLE_VIEW].uid_count, 2);
+    CHECK_INT(l.config->roles[CONFIG_ROLE_VIEW].uids[0], 0);
+    CHECK_INT(l.config->roles[CONFIG_ROLE_VIEW].uids[1], 1001);
+    CHECK_INT(l.config->roles[CONFIG_ROLE_VIEW].gids[0], 50);
+    CHECK_INT(l.config->roles[CONFIG_ROLE_OPERATE].uid_count, 0);
+    CHECK_INT(l.config->roles[CONFIG_ROLE_ADMIN].gid_count, 1);
+    CHECK_INT(l.config->roles[CONFIG_ROLE_ADMIN].gids[0], 0);
+    CHECK_CONTAINS(buf_text(&l.text),
+        "bascule.yaml:4:14: warning BSC-0146: there is no group 'nowhere-known'");
+    done(&l);
+    /* What is no name and no number names nobody: not even the number that it begins with. */
+    CHECK_PROBLEM("admin: { roles: { view: { users: [0x0] } } }\n", "there is no user '0x0'");
+    CHECK_PROBLEM("admin: { roles: { view: { users: [4294967295] } } }\n", "there is no user");
+    CHECK_PROBLEM("admin: { roles: { views: {} } }\n", "did you mean 'view'?");
+    l = load("admin: { group: users }\n");
+    CHECK(!l.config->roles_set);
+    done(&l);
+    l = load("admin: { roles: {} }\n");
+    CHECK(l.config->roles_set); /* nobody but root and the daemon's own user */
+    done(&l);
+}

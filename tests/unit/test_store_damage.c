@@ -250,7 +250,7 @@ static uint64_t salvage(const char *part)
     uint64_t next;
 
     (void)unlink("saved.db");
-    CHECK(store_salvage_file(RIG_STORE, "saved.db", take_line, &lines, &why) > 0);
+    CHECK(store_salvage_file(RIG_STORE, "saved.db", digest_sha256, take_line, &lines, &why) > 0);
     CHECK_CONTAINS(lines.text, part);
     s = store_rig_open_with((struct store_spec){ .path = "saved.db", .inline_io = true });
     store_rig_route(s, "orders", &r);
@@ -352,7 +352,7 @@ TEST(a_database_cut_short_is_refused_and_salvaged)
         CHECK_INT(why.kind, FAULT_BROKEN);
         CHECK(strstr(why.text, "malformed") || strstr(why.text, "cut short"));
         (void)unlink("saved.db");
-        (void)store_salvage_file(RIG_STORE, "saved.db", take_line, &lines, &why);
+        (void)store_salvage_file(RIG_STORE, "saved.db", digest_sha256, take_line, &lines, &why);
     }
     crashed_done(&c);
 }

@@ -143,7 +143,7 @@ TEST(a_slow_route_learns_a_dictionary_and_its_chunks_shrink)
     CHECK_INT(ask_int(with_dictionary), 11);
     CHECK_INT(ask_int("SELECT count(*) FROM dictionary"), 1);
     store_free(s, true);
-    CHECK_INT(store_salvage_file(RIG_STORE, "saved.db", take_line, &lines, &why), 0);
+    CHECK_INT(store_salvage_file(RIG_STORE, "saved.db", digest_sha256, take_line, &lines, &why), 0);
     s = store_rig_open_with((struct store_spec){ .path = "saved.db", .inline_io = true });
     CHECK_INT(read_all(s, route, 1), 312);
     store_free(s, true);

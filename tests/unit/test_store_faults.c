@@ -386,7 +386,7 @@ TEST(a_flipped_bit_is_found_named_and_salvaged_around)
     CHECK_INT(store_rig_check_log(s, route_id, 81), next);
     store_free(s, true);
 
-    CHECK_INT(store_salvage_file(RIG_STORE, "saved.db", take_line, &lines, &why), 1);
+    CHECK_INT(store_salvage_file(RIG_STORE, "saved.db", digest_sha256, take_line, &lines, &why), 1);
     s = store_rig_open_with((struct store_spec){ .path = "saved.db", .inline_io = true });
     CHECK(strcmp(store_id(s), first_id) != 0);
     store_rig_route(s, "orders", &r);

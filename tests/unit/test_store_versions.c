@@ -7,7 +7,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#define TODAY 2
+#define TODAY 3
 
 static void no_damage(void *arg, int severity, const char *line)
 {
@@ -124,7 +124,8 @@ TEST(an_old_store_is_read_without_being_changed)
         CHECK_INT(a.rows.row_count, 1);
         query_answer_done(&a);
         (void)unlink("saved.db");
-        CHECK_INT(store_salvage_file(RIG_STORE, "saved.db", no_damage, NULL, &why), 0);
+        CHECK_INT(
+            store_salvage_file(RIG_STORE, "saved.db", digest_sha256, no_damage, NULL, &why), 0);
         s = store_rig_open_with((struct store_spec){ .path = "saved.db", .inline_io = true });
         CHECK_INT(store_rig_check_log(s, 1, 1), 321);
         store_free(s, true);
@@ -190,13 +191,13 @@ TEST(a_store_of_a_newer_version_is_refused_and_says_what_to_do)
     CHECK_INT(store_rig_try((struct store_spec){ .inline_io = true }, &s, &why), -1);
     CHECK_INT(why.kind, FAULT_INPUT);
     CHECK_CONTAINS(why.text, "version 99");
-    CHECK_CONTAINS(why.text, "up to 2");
-    CHECK_CONTAINS(why.text, RIG_STORE ".version-2");
+    CHECK_CONTAINS(why.text, "up to 3");
+    CHECK_CONTAINS(why.text, RIG_STORE ".version-3");
     CHECK_INT(store_check_file(RIG_STORE, no_damage, NULL, &why), -1);
     CHECK_CONTAINS(why.text, "version 99");
     CHECK_INT(store_query_file(RIG_STORE, &stats, &a, &why), -1);
-    CHECK_INT(store_salvage_file(RIG_STORE, "saved.db", no_damage, NULL, &why), -1);
-    set_version("PRAGMA user_version=2");
+    CHECK_INT(store_salvage_file(RIG_STORE, "saved.db", digest_sha256, no_damage, NULL, &why), -1);
+    set_version("PRAGMA user_version=3");
     s = store_rig_open();
     store_free(s, true);
 }

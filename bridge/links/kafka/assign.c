@@ -93,13 +93,38 @@ static int doubt(struct assign_job *a, struct assign_found *f, const rd_kafka_to
     return -1;
 }
 
+void assign_metadata(const char *store_id, uint64_t route_id, char *ret, size_t n)
+{
+    (void)snprintf(ret, n, "bascule:%.150s:%" PRIu64, store_id, route_id);
+}
+
+static bool says(const struct assign_job *a, const rd_kafka_topic_partition_t *p, const char *id)
+{
+    char text[200];
+
+    assign_metadata(id, a->route_id, text, sizeof text);
+    return p->metadata && p->metadata_size == strlen(text) &&
+           memcmp(p->metadata, text, p->metadata_size) == 0;
+}
+
+/* A restored store goes on where its copy ends, not where the one it was copied from committed
+ * last: what that one logged in between is in no store any more. */
+static bool is_ours(const struct assign_job *a, const rd_kafka_topic_partition_t *p)
+{
+    if (says(a, p, a->store_id))
+        return true;
+    for (size_t i = 0; a->store_was && a->store_was[i]; i++)
+        if (says(a, p, a->store_was[i]))
+            return true;
+    return false;
+}
+
 /* Returns 0, 1 to ask again, -1 with trouble. */
 static int find(struct assign_job *a, rd_kafka_t *rk, const rd_kafka_topic_partition_t *p,
     struct assign_found *f)
 {
     int64_t low, high;
-    bool ours = p->metadata && p->metadata_size == strlen(a->metadata) &&
-                memcmp(p->metadata, a->metadata, p->metadata_size) == 0;
+    bool ours = is_ours(a, p);
     rd_kafka_resp_err_t e = p->err;
 
     f->adopt = true;

@@ -27,7 +27,9 @@ struct assign_job {
     uint64_t round;             /* the caller's own */
     int64_t start;
     bool first_assignment;
-    char metadata[200];
+    const char *store_id;         /* whose commits are our own; lent, as the next one */
+    const char *const *store_was; /* and those ones' */
+    uint64_t route_id;
     enum assign_result result; /* out */
     char trouble[256], peer[128];
 };
@@ -35,6 +37,8 @@ struct assign_job {
 /* The list is copied. NULL: out of memory. */
 struct assign_job *assign_open(const rd_kafka_topic_partition_list_t *list,
     const struct kafka_link_options *link, const char *group);
+/* What a commit of that store for that route says. */
+void assign_metadata(const char *store_id, uint64_t route_id, char *ret, size_t n);
 void assign_free(struct kafka_job *j);
 
 #endif

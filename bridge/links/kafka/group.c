@@ -48,7 +48,7 @@ struct kafka_part *kafka_group_part(struct source *s, const char *topic, int32_t
 
 static void metadata_text(const struct source *s, char *ret, size_t n)
 {
-    (void)snprintf(ret, n, "bascule:%.150s:%" PRIu64, s->link->spec.store_id, s->spec.route_id);
+    assign_metadata(s->link->spec.store_id, s->spec.route_id, ret, n);
 }
 
 void kafka_group_stop(struct source *s, const char *text)
@@ -279,7 +279,9 @@ static void assign_start(struct source *s, const rd_kafka_topic_partition_list_t
     (void)kafka_start_parse(s->options->start, &a->start);
     a->round = s->round;
     a->first_assignment = !s->had_positions;
-    metadata_text(s, a->metadata, sizeof a->metadata);
+    a->store_id = s->link->spec.store_id;
+    a->store_was = s->link->spec.store_was;
+    a->route_id = s->spec.route_id;
     for (int i = 0; i < list->cnt; i++) {
         struct kafka_part *p = kafka_group_part(s, list->elems[i].topic, list->elems[i].partition);
 

@@ -164,6 +164,7 @@ int kafka_token_conf(rd_kafka_conf_t *conf, const struct kafka_sasl *s, struct f
         failed = 0;
     else
         (void)fault_set(why, FAULT_INPUT, 0, "kafka: %s", told);
+    explicit_bzero(text, strlen(text));
     free(text);
     rd_kafka_conf_enable_sasl_queue(conf, 1);
     rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, refresh);

@@ -90,6 +90,7 @@ static void greeted(void *owner, uint64_t arg, const struct resp_value *v, bool 
         client_fail_reply(c, v);
     if (--c->greetings > 0 || c->trouble.kind)
         return;
+    resp_wipe(c->resp);
     c->ready = true;
     c->tries = 0;
     c->status.error[0] = 0;
