@@ -44,6 +44,18 @@ static const enum log_format log_formats[] = { LOG_FORMAT_AUTO, LOG_FORMAT_LOGFM
 
 /* ---- start ---- */
 
+/* What a person set in the environment holds over the files, through reloads too. */
+static int open_log(const struct config *c, struct fault *why)
+{
+    struct log_spec spec = { .level = (enum log_level)c->log_level,
+        .format = log_formats[c->log_format] };
+
+    if (log_environment(&spec, why) != 0)
+        return -1;
+    log_open(&spec);
+    return 0;
+}
+
 /* Every connection is a descriptor or more; soft limits are for programs that use select(). */
 static void raise_descriptor_limit(void)
 {
@@ -278,7 +290,7 @@ static void take_over(struct daemon *d, struct config *old)
     struct fault why;
 
     d->config = relay_config(d->relay);
-    log_open((enum log_level)d->config->log_level, log_formats[d->config->log_format]);
+    (void)open_log(d->config, &why); /* the environment is as it was at the start */
     api_reconfigure(d->api, d->config, d->unix_ms);
     if (watch_relay(d, &why) != 0)
         log_say(LOG_LEVEL_ERROR, NULL, NULL, "reload: %s", why.text);
@@ -349,6 +361,7 @@ static int turn(struct daemon *d, int64_t *wake_ms)
     tell_status(d);
     wake = earlier(wake,
         watchdog_step(&d->watchdog, d->now_ms, store_busy(d->store), store_committed(d->store)));
+    wake = earlier(wake, log_step(d->now_ms));
     *wake_ms = earlier(wake, d->status_at_ms);
     if (!d->drain_until_ms)
         return -1;
@@ -392,15 +405,21 @@ static void stop(struct daemon *d, bool clean)
 int daemon_run(const struct daemon_spec *spec)
 {
     struct daemon d = { .spec = spec, .config = spec->config };
+    struct fault why;
     bool clean;
     int code;
 
-    log_open((enum log_level)d.config->log_level, log_formats[d.config->log_format]);
+    if (open_log(d.config, &why) != 0) {
+        (void)fprintf(stderr, "bascule: %s\n", why.text);
+        config_free(d.config);
+        return DAEMON_CONFIG;
+    }
     code = start(&d);
 
     if (code != 0) {
         /* Nothing was taken from any source: the last process's flag stays true for the next. */
         stop(&d, d.store && store_was_clean(d.store));
+        log_close();
         return code;
     }
     log_say(LOG_LEVEL_INFO, NULL, NULL,
@@ -414,5 +433,6 @@ int daemon_run(const struct daemon_spec *spec)
         log_say(clean ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, NULL, NULL, "%s",
             clean ? "finished in order" : "time is over; what is in flight will be sent again");
     stop(&d, clean);
+    log_close();
     return code;
 }
