@@ -108,13 +108,16 @@ static const struct option log_table[] = {
         .offset = AT(log_options, level),
         .default_text = "info",
         .choices = levels,
-        .help = "What is logged." },
+        .help = "What is logged: this, and all that stands before it. BASCULE_LOG_LEVEL goes over "
+                "it; 'bascule log-level' changes it while the daemon runs." },
     { .name = "format",
         .type = OPTION_ENUM,
         .offset = AT(log_options, format),
         .default_text = "auto",
         .choices = formats,
-        .help = "How it is written." },
+        .help =
+            "How it is written. auto: as fields to systemd's journal where standard error is the "
+            "journal's, else logfmt. BASCULE_LOG_FORMAT goes over it." },
     { 0 },
 };
 

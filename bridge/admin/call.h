@@ -107,6 +107,8 @@ void api_trace_seq(struct call *c);
 void api_attempts(struct call *c);
 void api_gaps(struct call *c);
 void api_audit(struct call *c);
+void api_log(struct call *c);
+void api_log_level(struct call *c);
 void api_store(struct call *c);
 void api_backup_start(struct call *c);
 void api_backup_show(struct call *c);

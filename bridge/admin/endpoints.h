@@ -43,6 +43,8 @@
     X("POST", "/v1/replays/{number}/{verb}", api_replay_do) \
     X("GET", "/v1/gaps", api_gaps) \
     X("GET", "/v1/audit", api_audit) \
+    X("GET", "/v1/log", api_log) \
+    X("POST", "/v1/log", api_log_level) \
     X("GET", "/v1/store", api_store) \
     X("GET", "/v1/store/backup", api_backup_show) \
     X("POST", "/v1/store/backup", api_backup_start) \

@@ -2,6 +2,7 @@
  * configuration, so their number is the configuration's. */
 #include "bridge/admin/call.h"
 #include "bridge/admin/exposition.h"
+#include "bridge/base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -373,6 +374,7 @@ static void put_daemon(struct page *p)
     const char *const version[] = { "version", BASCULE_VERSION, NULL };
     const struct store_known *orphans = NULL;
     int64_t resident = health_memory_bytes();
+    struct log_status log;
 
     exposition_family(&p->text, METRICS_PREFIX "build_info", GAUGE, "Always 1.");
     exposition_line(&p->text, METRICS_PREFIX "build_info", version, 1);
@@ -384,6 +386,9 @@ static void put_daemon(struct page *p)
     if (resident > 0)
         exposition_plain(&p->text, "process_resident_memory_bytes", GAUGE,
             "Resident memory of the process.", (double)resident);
+    log_status(&log);
+    exposition_plain(&p->text, METRICS_PREFIX "log_lost_lines_total", COUNTER,
+        "Lines of the log that whoever reads it did not take in time.", (double)log.lost);
     if (!p->c->turns)
         return;
     exposition_family(&p->text, METRICS_PREFIX "loop_lag_seconds", "histogram",
