@@ -1,5 +1,5 @@
 /* What becomes of an event by the report of its sink. */
-#include "routes/outflow.h"
+#include "routes/spans.h"
 
 #include "bridge/base/log.h"
 
@@ -473,6 +473,8 @@ void fate_report(struct outflow *o, const struct report *r)
     if (!f || !f->lane || !f->sent || f->round != (uint32_t)(r->ref >> 32))
         return;
     count_answer(o, f, r->fate);
+    if (tracer_on(o->spec.tracer))
+        spans_reported(o, f, r);
     switch (r->fate) {
     case FATE_DELIVERED:
         delivered(f);

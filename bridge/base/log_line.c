@@ -1,5 +1,6 @@
 #include "bridge/base/log_line.h"
 #include "bridge/base/header.h"
+#include "bridge/base/quote.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -105,47 +106,6 @@ static void put_time(struct buf *to, int64_t unix_ms)
     buf_put_format(to, "%s.%03dZ", text, (int)(unix_ms % 1000));
 }
 
-/* Bytes of the UTF-8 character at c, 0 when there is none (RFC 3629). */
-static size_t utf8(const unsigned char *c)
-{
-    size_t n = *c < 0x80 ? 1 : *c < 0xc2 ? 0 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 : *c < 0xf5 ? 4 : 0;
-
-    for (size_t i = 1; i < n; i++)
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) || (*c == 0xf0 && c[1] < 0x90) ||
-        (*c == 0xf4 && c[1] > 0x8f))
-        return 0;
-    return n;
-}
-
-/* logfmt and JSON escape alike; what could move a terminal's cursor goes as \u00XX, U+0080 to
- * U+009F too. */
-static void put_quoted(struct buf *to, const char *text)
-{
-    const unsigned char *c = (const unsigned char *)text;
-
-    buf_put_byte(to, '"');
-    while (*c) {
-        size_t n = utf8(c);
-
-        if (n == 0)
-            buf_put_text(to, "\\ufffd");
-        else if (*c == '"' || *c == '\\')
-            buf_put_format(to, "\\%c", *c);
-        else if (*c == '\n')
-            buf_put_text(to, "\\n");
-        else if (*c < 0x20 || *c == 0x7f)
-            buf_put_format(to, "\\u%04x", *c);
-        else if (*c == 0xc2 && c[1] < 0xa0)
-            buf_put_format(to, "\\u%04x", c[1]);
-        else
-            buf_put(to, c, n);
-        c += n ? n : 1;
-    }
-    buf_put_byte(to, '"');
-}
-
 /* A value that reads the same without quotes has none. */
 static bool is_plain(const char *text)
 {
@@ -169,10 +129,10 @@ static void put_logfmt(const struct log_line *l, int64_t unix_ms, struct buf *to
         if (is_plain(value))
             buf_put_text(to, value);
         else
-            put_quoted(to, value);
+            quote_put(to, value);
     }
     buf_put_text(to, " msg=");
-    put_quoted(to, l->text);
+    quote_put(to, l->text);
     if (l->repeats)
         buf_put_format(to, " repeated=%u", l->repeats);
     buf_put_byte(to, '\n');
@@ -187,10 +147,10 @@ static void put_json(const struct log_line *l, int64_t unix_ms, struct buf *to)
         if (!*field_of(l, i))
             continue;
         buf_put_format(to, ",\"%s\":", fields[i].name);
-        put_quoted(to, field_of(l, i));
+        quote_put(to, field_of(l, i));
     }
     buf_put_text(to, ",\"msg\":");
-    put_quoted(to, l->text);
+    quote_put(to, l->text);
     if (l->repeats)
         buf_put_format(to, ",\"repeated\":%u", l->repeats);
     buf_put_text(to, "}\n");
