@@ -5,6 +5,7 @@
 #include "bridge/loop.h"
 #include "bridge/notify.h"
 #include "bridge/reload.h"
+#include "bridge/trace_export.h"
 #include "bridge/watchdog.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #define READERS 3           /* one of them kept for sinks */
+#define TRACES_MS 2000      /* longest wait for a collector at the end */
 #define STATUS_MS 5000      /* between status lines to the service manager */
 #define CLOCK_STEP_MS 60000 /* wall clock against monotonic: said when it jumped farther */
 
@@ -27,6 +29,7 @@ struct daemon {
     struct store *store;
     struct relay *relay;
     struct config *config; /* that runs */
+    struct trace_export *traces;
     struct reload *reload;
     struct api *api;
     struct http *http, *public; /* public: on a TCP address; NULL: none */
@@ -154,12 +157,26 @@ static int watch_relay(struct daemon *d, struct fault *why)
     return result;
 }
 
+/* Without traces everything else works. */
+static void set_traces(struct daemon *d)
+{
+    struct fault why;
+
+    if (trace_export_set(d->traces, &d->config->trace, &why) != 0)
+        log_say(LOG_LEVEL_ERROR, NULL, NULL, "%s", why.text);
+}
+
 static int start_relay(struct daemon *d)
 {
     struct relay_spec spec = { .config = d->config, .store = d->store, .seed = make_seed(d) };
     struct fault why = { 0 };
 
-    if (relay_open(&spec, d->now_ms, d->unix_ms, &d->relay, &why) == 0 && watch_relay(d, &why) == 0)
+    if (trace_export_open(store_id(d->store), &d->traces, &why) == 0) {
+        set_traces(d);
+        spec.tracer = trace_export_tracer(d->traces);
+    }
+    if (d->traces && relay_open(&spec, d->now_ms, d->unix_ms, &d->relay, &why) == 0 &&
+        watch_relay(d, &why) == 0)
         return 0;
     log_say(LOG_LEVEL_ERROR, NULL, NULL, "cannot start: %s", why.text);
     return why.kind == FAULT_INPUT   ? DAEMON_CONFIG
@@ -189,7 +206,8 @@ static int start_admin(struct daemon *d)
         .store = d->store,
         .config = c,
         .started_ms = d->unix_ms,
-        .turns = &d->turns };
+        .turns = &d->turns,
+        .traces = d->traces };
     struct http_spec http = { .path = d->spec->socket ? d->spec->socket : c->admin_socket,
         .group = c->admin_group,
         .handle = api_handle };
@@ -291,6 +309,7 @@ static void take_over(struct daemon *d, struct config *old)
 
     d->config = relay_config(d->relay);
     (void)open_log(d->config, &why); /* the environment is as it was at the start */
+    set_traces(d);
     api_reconfigure(d->api, d->config, d->unix_ms);
     if (watch_relay(d, &why) != 0)
         log_say(LOG_LEVEL_ERROR, NULL, NULL, "reload: %s", why.text);
@@ -398,6 +417,7 @@ static void stop(struct daemon *d, bool clean)
     relay_free(d->relay);
     if (d->store)
         store_free(d->store, clean);
+    trace_export_free(d->traces, TRACES_MS);
     loop_free(d->loop);
     config_free(d->config);
 }

@@ -92,6 +92,15 @@ enum config_log_format {
     CONFIG_LOG_JOURNAL
 };
 
+/* `trace:`; no endpoint: nothing is traced. */
+struct config_trace {
+    bool set;
+    char *endpoint, *service, *ca_file;
+    double ratio;
+    int64_t timeout_ms;
+    struct option_map headers; /* secrets, as a rule */
+};
+
 struct config {
     struct config_connection *connections;
     size_t connection_count;
@@ -103,6 +112,7 @@ struct config {
     char *admin_http; /* address of the public endpoints; NULL: none */
     int log_level;    /* enum log_level, base/log.h */
     enum config_log_format log_format;
+    struct config_trace trace;
     char hash[65]; /* of all files read, hex; names this configuration */
     char **files;  /* that were read, in order */
     size_t file_count;

@@ -2,6 +2,7 @@
 #ifndef BASCULE_CONFIG_BUILD_H
 #define BASCULE_CONFIG_BUILD_H
 
+#include "routes/config.h"
 #include "routes/options.h"
 
 struct config_build {
@@ -26,6 +27,10 @@ void config_build_check(struct config_build *b, const struct yaml_node *map,
 char *config_build_text(const struct yaml_node *node);
 /* Fills c->files, so that a reload sees a certificate that was renewed in its place. */
 void config_build_files(struct config_connection *c);
+extern const struct option config_trace_table[];
+/* What `trace:` of one file says is possible at all. */
+void config_build_trace(
+    struct config_build *b, const struct yaml_node *trace, const struct config_trace *t);
 void config_route_done(struct config_route *r, const struct config *c);
 
 #endif

@@ -38,6 +38,7 @@ struct top_options {
     struct store_options store;
     struct admin_options admin;
     struct log_options log;
+    struct config_trace trace;
 };
 
 #define AT(type, member) offsetof(struct type, member)
@@ -144,6 +145,11 @@ const struct option config_top_table[] = {
         .offset = AT(top_options, log),
         .table = log_table,
         .help = "Logging." },
+    { .name = "trace",
+        .type = OPTION_TABLE,
+        .offset = AT(top_options, trace),
+        .table = config_trace_table,
+        .help = "Spans of events for a collector of traces (OpenTelemetry)." },
     { 0 },
 };
 
@@ -178,6 +184,11 @@ static void top_keep(struct config *c, struct top_options *top, bool first)
         c->log_level = top->log.level + 1;
         c->log_format = (enum config_log_format)top->log.format;
     }
+    if (top->trace.set || first) {
+        option_done(config_trace_table, &c->trace);
+        c->trace = top->trace;
+        top->trace = (struct config_trace){ 0 };
+    }
 }
 
 static void admin_check(
@@ -205,13 +216,14 @@ static void top_read(struct config_build *b, bool first)
     }
     options_fill(&in, parts, 2, root && root->kind == YAML_MAP ? root : NULL);
     admin_check(b, root, &top.admin);
+    config_build_trace(b, yaml_get(root, "trace"), &top.trace);
     top_keep(b->config, &top, first);
     option_done(config_top_table, &top);
 }
 
 static void twice_check(struct config_build *b, struct yaml_file *const *files, size_t count)
 {
-    static const char *const names[] = { "store", "admin", "log", NULL };
+    static const char *const names[] = { "store", "admin", "log", "trace", NULL };
 
     for (size_t n = 0; names[n]; n++) {
         const struct yaml_file *first = NULL;
@@ -414,5 +426,6 @@ void config_free(struct config *c)
     free(c->admin_socket);
     free(c->admin_group);
     free(c->admin_http);
+    option_done(config_trace_table, &c->trace);
     free(c);
 }

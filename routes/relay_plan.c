@@ -499,6 +499,7 @@ static void plan_daemon(struct planning *p)
         { "store.retain.size", now->retain_bytes == next->retain_bytes },
         { "log.level", now->log_level == next->log_level },
         { "log.format", now->log_format == next->log_format },
+        { "trace", compare_trace(&now->trace, &next->trace) },
     };
     struct buf keys;
 

@@ -19,6 +19,7 @@ struct call {
     const struct config *config;
     struct reload *reload;
     const struct histogram *turns;
+    struct trace_export *traces;
     int port;
     int64_t now_ms, unix_ms;       /* of this turn */
     char *values[CALL_VALUES_MAX]; /* from the path */

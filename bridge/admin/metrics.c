@@ -369,6 +369,23 @@ static void put_reload(struct page *p)
         "Since when the configuration runs.", (double)call_configured_ms(p->c) / 1000);
 }
 
+static void put_traces(struct page *p)
+{
+    static const char dropped[] = METRICS_PREFIX "trace_spans_dropped_total";
+    static const char *const crowded[] = { "reason", "queue_full", NULL };
+    static const char *const refused[] = { "reason", "collector", NULL };
+    struct trace_status s = { 0 };
+
+    if (p->c->traces)
+        trace_export_status(p->c->traces, &s);
+    exposition_plain(&p->text, METRICS_PREFIX "trace_spans_sent_total", COUNTER,
+        "Spans that the collector of traces took.", (double)s.sent);
+    exposition_family(&p->text, dropped, COUNTER,
+        "Spans that found no room, or that the collector did not take.");
+    exposition_line(&p->text, dropped, crowded, (double)s.crowded);
+    exposition_line(&p->text, dropped, refused, (double)s.refused);
+}
+
 static void put_daemon(struct page *p)
 {
     const char *const version[] = { "version", BASCULE_VERSION, NULL };
@@ -404,6 +421,7 @@ void api_metrics(struct call *c)
         put_daemon(&p);
         put_reload(&p);
         put_store(&p);
+        put_traces(&p);
         put_routes(&p);
         put_sinks(&p);
         put_confirm_times(&p);
