@@ -25,7 +25,7 @@ static void copy_header(char *to, size_t limit, const struct event *e, const cha
     struct header h;
     struct buf text;
 
-    if (!header_find(e->headers, bytes_text(name), &h))
+    if (*to || !header_find_any_case(e->headers, bytes_text(name), &h))
         return;
     buf_init(&text, 4096);
     if (header_value_text(&h.value, &text) == 0 && !text.failed)
@@ -46,6 +46,7 @@ void log_line_concerns(struct log_line *l, const struct log_about *about)
         (void)snprintf(l->event, sizeof l->event, "%.130s@%" PRIu64, about->log, e->seq);
     copy_bytes(l->event_id, sizeof l->event_id, event_id(e));
     copy_header(l->correlation_id, sizeof l->correlation_id, e, "correlation-id");
+    copy_header(l->correlation_id, sizeof l->correlation_id, e, "x-correlation-id");
     copy_header(l->traceparent, sizeof l->traceparent, e, "traceparent");
 }
 

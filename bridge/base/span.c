@@ -52,7 +52,7 @@ static struct bytes header_text(const struct event *e, const char *name)
 {
     struct header h;
 
-    if (!header_find(e->headers, bytes_text(name), &h) ||
+    if (!header_find_any_case(e->headers, bytes_text(name), &h) ||
         (h.value.type != HEADER_TEXT && h.value.type != HEADER_BYTES))
         return BYTES_NONE;
     return h.value.bytes;

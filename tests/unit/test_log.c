@@ -189,6 +189,22 @@ TEST(a_line_about_an_event_names_it_and_neither_its_body_nor_its_headers)
     buf_done(&headers);
 }
 
+TEST(a_correlation_id_has_more_than_one_name)
+{
+    struct buf headers;
+    struct event e = { .id = bytes_text("id-1"), .seq = 1 };
+
+    buf_init(&headers, 1000);
+    header_put_text(&headers, HEADER_USER, "X-Correlation-ID", bytes_text("c-9"));
+    header_put_text(&headers, HEADER_USER, "Traceparent", bytes_text("00-aa"));
+    e.headers = buf_bytes(&headers);
+    catch_lines();
+    open_log(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    log_about(LOG_LEVEL_INFO, &(struct log_about){ .log = "r", .event = &e }, "sent");
+    CHECK_CONTAINS(lines(), "event=r@1 event_id=id-1 correlation_id=c-9 traceparent=00-aa msg=");
+    buf_done(&headers);
+}
+
 TEST(a_line_of_nothing_but_escapes_is_cut_and_whole)
 {
     char noise[2000];

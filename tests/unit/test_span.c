@@ -71,6 +71,21 @@ TEST(of_events_without_a_traceparent_the_ratio_is_traced)
     CHECK_INT(begun(&t, 1000), 1000);
 }
 
+TEST(a_traceparent_is_found_whether_its_letters_are_large_or_small)
+{
+    struct tracer t = { .ratio = 0, .seed = 1 };
+    struct event e = { .seq = 1 };
+    struct span s = { .kind = SPAN_RECEIVE };
+    struct buf headers;
+
+    buf_init(&headers, 1000);
+    header_put_text(&headers, HEADER_USER, "Traceparent", bytes_text(PARENT));
+    e.headers = buf_bytes(&headers);
+    CHECK(span_begin(&t, 3, &e, &s));
+    CHECK_INT(s.trace_id[0], 0x0a);
+    buf_done(&headers);
+}
+
 TEST(made_up_ids_are_the_same_for_whoever_asks_again_and_of_this_store_alone)
 {
     struct tracer t = { .ratio = 1, .seed = 1 }, other = { .ratio = 1, .seed = 2 };
