@@ -7,6 +7,7 @@
 #include "bridge/loop.h"
 #include "bridge/notify.h"
 #include "bridge/reload.h"
+#include "bridge/trace_export.h"
 #include "bridge/watchdog.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #define READERS 3            /* one of them kept for sinks */
+#define TRACES_MS 2000       /* longest wait for a collector at the end */
 #define STATUS_MS 5000       /* between status lines to the service manager */
 #define CERTIFICATES_MS 5000 /* between looks at certificates: a broker shows its own late */
 #define CLOCK_STEP_MS 60000  /* wall clock against monotonic: said when it jumped farther */
@@ -33,6 +35,7 @@ struct daemon {
     struct store *store;
     struct relay *relay;
     struct config *config; /* that runs */
+    struct trace_export *traces;
     struct reload *reload;
     struct api *api;
     struct http *http, *public; /* public: on a TCP address; NULL: none */
@@ -51,6 +54,18 @@ static const enum log_format log_formats[] = { LOG_FORMAT_AUTO, LOG_FORMAT_LOGFM
     LOG_FORMAT_JOURNAL };
 
 /* ---- start ---- */
+
+/* What a person set in the environment holds over the files, through reloads too. */
+static int open_log(const struct config *c, struct fault *why)
+{
+    struct log_spec spec = { .level = (enum log_level)c->log_level,
+        .format = log_formats[c->log_format] };
+
+    if (log_environment(&spec, why) != 0)
+        return -1;
+    log_open(&spec);
+    return 0;
+}
 
 /* Every connection is a descriptor or more; soft limits are for programs that use select(). */
 static void raise_descriptor_limit(void)
@@ -159,12 +174,26 @@ static int watch_relay(struct daemon *d, struct fault *why)
     return result;
 }
 
+/* Without traces everything else works. */
+static void set_traces(struct daemon *d)
+{
+    struct fault why;
+
+    if (trace_export_set(d->traces, &d->config->trace, &why) != 0)
+        log_say(LOG_LEVEL_ERROR, NULL, NULL, "%s", why.text);
+}
+
 static int start_relay(struct daemon *d)
 {
     struct relay_spec spec = { .config = d->config, .store = d->store, .seed = make_seed(d) };
     struct fault why = { 0 };
 
-    if (relay_open(&spec, d->now_ms, d->unix_ms, &d->relay, &why) == 0 && watch_relay(d, &why) == 0)
+    if (trace_export_open(store_id(d->store), &d->traces, &why) == 0) {
+        set_traces(d);
+        spec.tracer = trace_export_tracer(d->traces);
+    }
+    if (d->traces && relay_open(&spec, d->now_ms, d->unix_ms, &d->relay, &why) == 0 &&
+        watch_relay(d, &why) == 0)
         return 0;
     log_say(LOG_LEVEL_ERROR, NULL, NULL, "cannot start: %s", why.text);
     return why.kind == FAULT_INPUT   ? DAEMON_CONFIG
@@ -194,7 +223,8 @@ static int start_admin(struct daemon *d)
         .store = d->store,
         .config = c,
         .started_ms = d->unix_ms,
-        .turns = &d->turns };
+        .turns = &d->turns,
+        .traces = d->traces };
     struct http_spec http = { .path = d->spec->socket ? d->spec->socket : c->admin_socket,
         .group = c->admin_group,
         .open = c->roles_set,
@@ -301,7 +331,8 @@ static void take_over(struct daemon *d, struct config *old)
     struct fault why;
 
     d->config = relay_config(d->relay);
-    log_open((enum log_level)d->config->log_level, log_formats[d->config->log_format]);
+    (void)open_log(d->config, &why); /* the environment is as it was at the start */
+    set_traces(d);
     api_reconfigure(d->api, d->config, d->unix_ms);
     d->certificates_at_ms = 0;
     if (watch_relay(d, &why) != 0)
@@ -387,6 +418,7 @@ static int turn(struct daemon *d, int64_t *wake_ms)
     look_at_certificates(d);
     wake = earlier(wake,
         watchdog_step(&d->watchdog, d->now_ms, store_busy(d->store), store_committed(d->store)));
+    wake = earlier(wake, log_step(d->now_ms));
     *wake_ms = earlier(earlier(wake, d->status_at_ms), d->certificates_at_ms);
     if (!d->drain_until_ms)
         return -1;
@@ -423,6 +455,7 @@ static void stop(struct daemon *d, bool clean)
     relay_free(d->relay);
     if (d->store)
         store_free(d->store, clean);
+    trace_export_free(d->traces, TRACES_MS);
     loop_free(d->loop);
     certificates_watch_free(d->certificates);
     config_free(d->config);
@@ -431,10 +464,15 @@ static void stop(struct daemon *d, bool clean)
 int daemon_run(const struct daemon_spec *spec)
 {
     struct daemon d = { .spec = spec, .config = spec->config };
+    struct fault why;
     bool clean;
     int code;
 
-    log_open((enum log_level)d.config->log_level, log_formats[d.config->log_format]);
+    if (open_log(d.config, &why) != 0) {
+        (void)fprintf(stderr, "bascule: %s\n", why.text);
+        config_free(d.config);
+        return DAEMON_CONFIG;
+    }
     /* The store holds bodies of events: its files are nobody else's, whoever starts this. */
     (void)umask(0077);
     code = start(&d);
@@ -442,6 +480,7 @@ int daemon_run(const struct daemon_spec *spec)
     if (code != 0) {
         /* Nothing was taken from any source: the last process's flag stays true for the next. */
         stop(&d, d.store && store_was_clean(d.store));
+        log_close();
         return code;
     }
     log_say(LOG_LEVEL_INFO, NULL, NULL,
@@ -455,5 +494,6 @@ int daemon_run(const struct daemon_spec *spec)
         log_say(clean ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, NULL, NULL, "%s",
             clean ? "finished in order" : "time is over; what is in flight will be sent again");
     stop(&d, clean);
+    log_close();
     return code;
 }

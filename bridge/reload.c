@@ -147,9 +147,19 @@ int reload_begin(struct reload *l, const struct reload_ask *ask, struct fault *w
 
 /* ---- end ---- */
 
+static const struct config_problem *first_error(const struct config_problems *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (!p->at[i].warning)
+            return &p->at[i];
+    return NULL;
+}
+
 static void end(struct reload *l, enum reload_outcome outcome, int64_t unix_ms)
 {
     struct reload_result *r = &l->last;
+    const struct config_problem *first;
+    char code[16] = "";
 
     /* systemd 252 fills it at the start of a unit only. */
     r->note = getenv("CREDENTIALS_DIRECTORY")
@@ -165,8 +175,12 @@ static void end(struct reload *l, enum reload_outcome outcome, int64_t unix_ms)
     l->last_go = outcome;
     l->last_go_ms = unix_ms;
     (void)snprintf(l->last_go_text, sizeof l->last_go_text, "%s", r->text);
-    log_say(outcome == RELOAD_DONE ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, NULL, NULL, "reload %s: %s",
-        reload_outcome_text(outcome), r->text);
+    first = first_error(&r->problems);
+    if (first && outcome == RELOAD_REFUSED)
+        (void)snprintf(code, sizeof code, "BSC-%04d", first->code);
+    log_about(outcome == RELOAD_DONE ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
+        &(struct log_about){ .code = code }, "reload %s: %s", reload_outcome_text(outcome),
+        r->text);
     store_audit_put(l->spec.store, unix_ms, l->uid, l->pid, "reload", r->hash, r->text,
         reload_outcome_text(outcome));
 }
@@ -174,11 +188,8 @@ static void end(struct reload *l, enum reload_outcome outcome, int64_t unix_ms)
 static void refuse(struct reload *l, int64_t unix_ms)
 {
     struct reload_result *r = &l->last;
-    const struct config_problem *first = NULL;
+    const struct config_problem *first = first_error(&r->problems);
 
-    for (size_t i = 0; i < r->problems.n && !first; i++)
-        if (!r->problems.at[i].warning)
-            first = &r->problems.at[i];
     if (!first) {
         (void)snprintf(r->text, sizeof r->text, "out of memory");
         end(l, RELOAD_FAILED, unix_ms);

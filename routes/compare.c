@@ -1,4 +1,5 @@
 #include "routes/compare.h"
+#include "routes/config_build.h"
 
 #include <stdio.h>
 
@@ -308,4 +309,12 @@ enum compare compare_route(const struct config *of_a, const struct config_route 
             if (same_text(a->sinks[k].name, b->sinks[i].name))
                 compare_sink(&c, of_a, &a->sinks[k], of_b, &b->sinks[i]);
     return c.result;
+}
+
+bool compare_trace(const struct config_trace *a, const struct config_trace *b)
+{
+    struct comparing c = { say_nothing, NULL, "", COMPARE_SAME };
+
+    compare_table(&c, config_trace_table, a, b);
+    return c.result == COMPARE_SAME;
 }

@@ -118,6 +118,15 @@ struct config_members {
     size_t uid_count, gid_count;
 };
 
+/* `trace:`; no endpoint: nothing is traced. */
+struct config_trace {
+    bool set;
+    char *endpoint, *service, *ca_file;
+    double ratio;
+    int64_t timeout_ms;
+    struct option_map headers; /* secrets, as a rule */
+};
+
 struct config {
     struct config_connection *connections;
     size_t connection_count;
@@ -131,6 +140,7 @@ struct config {
     struct config_members roles[CONFIG_ROLE_COUNT];
     int log_level; /* enum log_level, base/log.h */
     enum config_log_format log_format;
+    struct config_trace trace;
     char hash[65]; /* of all files read, hex; names this configuration */
     char **files;  /* that were read, in order */
     size_t file_count;

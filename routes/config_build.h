@@ -2,6 +2,7 @@
 #ifndef BASCULE_CONFIG_BUILD_H
 #define BASCULE_CONFIG_BUILD_H
 
+#include "routes/config.h"
 #include "routes/options.h"
 
 struct config_build {
@@ -40,6 +41,10 @@ extern const struct option config_roles_table[];
 void config_build_roles(struct config_build *b, const struct yaml_node *roles,
     const struct config_roles_options *options);
 void config_roles_done(struct config *c);
+extern const struct option config_trace_table[];
+/* What `trace:` of one file says is possible at all. */
+void config_build_trace(
+    struct config_build *b, const struct yaml_node *trace, const struct config_trace *t);
 void config_route_done(struct config_route *r, const struct config *c);
 
 #endif

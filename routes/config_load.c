@@ -39,6 +39,7 @@ struct top_options {
     struct store_options store;
     struct admin_options admin;
     struct log_options log;
+    struct config_trace trace;
 };
 
 #define AT(type, member) offsetof(struct type, member)
@@ -115,13 +116,16 @@ static const struct option log_table[] = {
         .offset = AT(log_options, level),
         .default_text = "info",
         .choices = levels,
-        .help = "What is logged." },
+        .help = "What is logged: this, and all that stands before it. BASCULE_LOG_LEVEL goes over "
+                "it; 'bascule log-level' changes it while the daemon runs." },
     { .name = "format",
         .type = OPTION_ENUM,
         .offset = AT(log_options, format),
         .default_text = "auto",
         .choices = formats,
-        .help = "How it is written." },
+        .help =
+            "How it is written. auto: as fields to systemd's journal where standard error is the "
+            "journal's, else logfmt. BASCULE_LOG_FORMAT goes over it." },
     { 0 },
 };
 
@@ -148,6 +152,11 @@ const struct option config_top_table[] = {
         .offset = AT(top_options, log),
         .table = log_table,
         .help = "Logging." },
+    { .name = "trace",
+        .type = OPTION_TABLE,
+        .offset = AT(top_options, trace),
+        .table = config_trace_table,
+        .help = "Spans of events for a collector of traces (OpenTelemetry)." },
     { 0 },
 };
 
@@ -182,6 +191,11 @@ static void top_keep(struct config *c, struct top_options *top, bool first)
         c->log_level = top->log.level + 1;
         c->log_format = (enum config_log_format)top->log.format;
     }
+    if (top->trace.set || first) {
+        option_done(config_trace_table, &c->trace);
+        c->trace = top->trace;
+        top->trace = (struct config_trace){ 0 };
+    }
 }
 
 static void admin_check(
@@ -212,13 +226,14 @@ static void top_read(struct config_build *b, bool first)
     }
     options_fill(&in, parts, 2, root && root->kind == YAML_MAP ? root : NULL);
     admin_check(b, root, &top.admin);
+    config_build_trace(b, yaml_get(root, "trace"), &top.trace);
     top_keep(b->config, &top, first);
     option_done(config_top_table, &top);
 }
 
 static void twice_check(struct config_build *b, struct yaml_file *const *files, size_t count)
 {
-    static const char *const names[] = { "store", "admin", "log", NULL };
+    static const char *const names[] = { "store", "admin", "log", "trace", NULL };
 
     for (size_t n = 0; names[n]; n++) {
         const struct yaml_file *first = NULL;
@@ -422,5 +437,6 @@ void config_free(struct config *c)
     free(c->admin_group);
     free(c->admin_http);
     config_roles_done(c);
+    option_done(config_trace_table, &c->trace);
     free(c);
 }

@@ -1,5 +1,5 @@
 /* What becomes of an event by the report of its sink. */
-#include "routes/outflow.h"
+#include "routes/spans.h"
 
 #include "bridge/base/log.h"
 
@@ -115,6 +115,24 @@ void fate_delivered(struct flight *f)
     lane_flight_done(f);
 }
 
+/* A line about one event. */
+static void say(
+    enum log_level level, const struct flight *f, int code, const char *what, const char *text)
+{
+    const struct outflow *o = f->lane->o;
+    char number[16] = "";
+    struct log_about about = { .route = o->spec.route->name,
+        .sink = o->spec.config->name,
+        .code = number,
+        .log = f->lane->route,
+        .event = &f->in };
+
+    if (code)
+        (void)snprintf(number, sizeof number, "%d", code);
+    log_about(level, &about, "%s@%" PRIu64 " %s%s%s", f->lane->route, f->seq, what,
+        text && *text ? ": " : "", text ? text : "");
+}
+
 static bool divert(struct flight *f, enum held_reason reason, int code, const char *text)
 {
     struct outflow *o = f->lane->o, *to = o->fallback;
@@ -137,6 +155,8 @@ static bool divert(struct flight *f, enum held_reason reason, int code, const ch
     held_due(&to->live, e, 0);
     to->counts.accepted++;
     o->counts.diverted++;
+    if (log_wants(LOG_LEVEL_DEBUG))
+        say(LOG_LEVEL_DEBUG, f, code, "goes to the fallback", text);
     outflow_mark(o, OUTCOME_DIVERTED, f->seq);
     if (f->entry) {
         entry_counts_leave(f);
@@ -211,9 +231,10 @@ static void die(
     struct outflow *o = f->lane->o;
 
     if (!divert(f, reason, code, text)) {
-        log_say(LOG_LEVEL_WARN, o->spec.route->name, o->spec.config->name,
-            "%s@%" PRIu64 " is a dead letter: %s: %s", f->lane->route, f->seq,
-            held_reason_text(reason), text ? text : "");
+        char what[64];
+
+        (void)snprintf(what, sizeof what, "is a dead letter: %s", held_reason_text(reason));
+        say(LOG_LEVEL_WARN, f, code, what, text);
         if (f->entry)
             entry_dies(f, reason, code, text);
         else
@@ -238,6 +259,9 @@ void fate_dropped(struct flight *f, enum outcome outcome)
         l->leg->dropped++;
     if (counts_for_sink(f))
         ++*count;
+    if (log_wants(LOG_LEVEL_DEBUG))
+        say(LOG_LEVEL_DEBUG, f, 0,
+            outcome == OUTCOME_LOOP ? "goes round in a loop and is dropped" : "is filtered", NULL);
     if (f->entry) {
         entry_counts_leave(f);
         if (f->entry->state == HELD_RETRYING) {
@@ -308,6 +332,12 @@ void fate_charged(
     put_attempt(
         f, attempts, cause == CAUSE_TIMEOUT ? FATE_UNSURE : FATE_REFUSED, cause, code, text);
     if (max == 0 || attempts - (e ? e->attempts_before : 0) < max) {
+        if (log_wants(LOG_LEVEL_DEBUG)) {
+            char what[48];
+
+            (void)snprintf(what, sizeof what, "waits after attempt %" PRIu32, attempts);
+            say(LOG_LEVEL_DEBUG, f, code, what, text);
+        }
         wait_again(f, reason, code, text, attempts);
         return;
     }
@@ -443,6 +473,8 @@ void fate_report(struct outflow *o, const struct report *r)
     if (!f || !f->lane || !f->sent || f->round != (uint32_t)(r->ref >> 32))
         return;
     count_answer(o, f, r->fate);
+    if (tracer_on(o->spec.tracer))
+        spans_reported(o, f, r);
     switch (r->fate) {
     case FATE_DELIVERED:
         delivered(f);

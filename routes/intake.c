@@ -1,4 +1,4 @@
-#include "routes/intake.h"
+#include "routes/spans.h"
 
 #include <stdlib.h>
 
@@ -173,6 +173,8 @@ size_t intake_receive(struct intake *i, size_t bytes, int64_t now_ms)
         if (!b)
             break;
         i->batches[i->batch_n++] = (struct intake_batch){ .batch = b };
+        if (tracer_on(i->spec.tracer) && i->waiting_ns == 0)
+            i->waiting_ns = i->spec.tracer->now_ns(i->spec.tracer);
         i->waiting_events += b->count;
         i->waiting_bytes += b->bytes;
         taken += b->bytes;
@@ -235,7 +237,13 @@ static int give_block(struct intake *i, size_t n, int64_t received_ms, struct fa
         block_open(i->spec.route_id, i->next_seq, received_ms, i->events, n, &b, why) != 0)
         return -1;
     store_append(i->spec.store, b);
-    i->blocks[i->block_n++] = (struct intake_block){ b, store_filling(i->spec.store) };
+    i->blocks[i->block_n] =
+        (struct intake_block){ .block = b, .txn = store_filling(i->spec.store) };
+    if (tracer_on(i->spec.tracer)) {
+        i->blocks[i->block_n].received_ns = i->waiting_ns;
+        i->blocks[i->block_n].given_ns = i->spec.tracer->now_ns(i->spec.tracer);
+    }
+    i->block_n++;
     i->next_seq += n;
     i->accepted += n;
     return 0;
@@ -315,6 +323,7 @@ int intake_flush(struct intake *i, int64_t unix_ms, struct fault *why)
         i->batches[i->given].txn = store_filling(i->spec.store) - store_empty(i->spec.store);
     }
     i->waiting_events = i->waiting_bytes = 0;
+    i->waiting_ns = 0;
     return 0;
 }
 
@@ -322,8 +331,11 @@ static void show_blocks(struct intake *i, uint64_t done)
 {
     size_t n = 0;
 
-    while (n < i->block_n && i->blocks[n].txn <= done)
+    while (n < i->block_n && i->blocks[n].txn <= done) {
+        if (tracer_on(i->spec.tracer))
+            spans_committed(i, &i->blocks[n]);
         tail_push(i->spec.tail, i->blocks[n++].block);
+    }
     if (n)
         memmove(i->blocks, i->blocks + n, (i->block_n - n) * sizeof *i->blocks);
     i->block_n -= n;

@@ -3,6 +3,7 @@
 #ifndef BASCULE_INTAKE_H
 #define BASCULE_INTAKE_H
 
+#include "bridge/base/span.h"
 #include "routes/asks.h"
 #include "routes/config.h"
 #include "routes/rate.h"
@@ -23,6 +24,7 @@ struct intake_spec {
     struct store *store;
     struct asks *asks;
     struct tail *tail;
+    struct tracer *tracer; /* NULL: none */
     uint64_t route_id;
     bool clean_start;
 };
@@ -36,6 +38,7 @@ struct intake_batch {
 struct intake_block {
     struct block *block;
     uint64_t txn;
+    int64_t received_ns, given_ns; /* while tracing is on; else 0 */
 };
 
 struct intake {
@@ -46,6 +49,7 @@ struct intake {
     struct intake_batch *batches; /* oldest first: given ones, then waiting ones */
     size_t batch_n, given;
     size_t waiting_events, waiting_bytes;
+    int64_t waiting_ns;          /* since when, while tracing is on; else 0 */
     struct intake_block *blocks; /* given, not yet on disk; oldest first */
     size_t block_n, block_capacity;
     bool paused;  /* as the source was told */

@@ -130,6 +130,7 @@ struct flight *lane_ready(struct lane *l, struct block *block, const struct even
     f->first_sent_ms = entry ? entry->first_sent_ms : 0;
     f->unsure = entry ? entry->unsure : event->seq < l->careful_below;
     f->sent = f->again = f->suspect = f->probe = f->rendered = false;
+    f->sent_ns = 0;
     f->bytes = event_bytes(event);
     f->in = *event;
     ready_insert(l, f);

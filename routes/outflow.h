@@ -10,6 +10,7 @@
 #define BASCULE_OUTFLOW_H
 
 #include "bridge/base/histogram.h"
+#include "bridge/base/span.h"
 #include "routes/breaker.h"
 #include "routes/feed.h"
 #include "routes/keys.h"
@@ -65,6 +66,7 @@ struct flight {
     uint32_t round;
     uint64_t seq;
     int64_t first_sent_ms, sent_ms; /* unix ms; monotonic, this time */
+    int64_t sent_ns;                /* the same for the tracer; 0: it is off */
     bool sent, again, unsure, suspect, probe, rendered;
     size_t bytes;
     struct event in, out; /* as received; as sent, after the steps */
@@ -115,6 +117,7 @@ struct outflow_spec {
     struct asks *asks;
     struct tail *tail;
     struct random *random;
+    struct tracer *tracer; /* NULL: none */
     uint64_t route_id;
     bool careful;           /* what is not finished may have been sent before */
     uint64_t careful_below; /* with careful: at least below this seq */

@@ -5,6 +5,7 @@
 #define BASCULE_RELAY_H
 
 #include "bridge/base/histogram.h"
+#include "bridge/base/span.h"
 #include "routes/config.h"
 #include "store/query.h"
 #include "store/store.h"
@@ -14,6 +15,7 @@ struct relay;
 struct relay_spec {
     struct config *config; /* kept; a reload moves what stays from it into the next one */
     struct store *store;   /* kept; the relay is the only one to put and submit */
+    struct tracer *tracer; /* kept; NULL: none */
     uint64_t seed;
 };
 

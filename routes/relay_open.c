@@ -77,6 +77,7 @@ static int open_sink(
         .asks = &r->asks,
         .tail = how->keep ? &how->keep->tail : &route->tail,
         .random = &r->random,
+        .tracer = r->spec.tracer,
         .route_id = route->id,
     };
     enum store_begin begin = c->begin == CONFIG_BEGIN_OLDEST ? STORE_BEGIN_OLDEST
@@ -113,6 +114,7 @@ static int open_intake(const struct relay_opening *how, struct relay_route *rout
         .store = r->spec.store,
         .asks = &r->asks,
         .tail = how->keep ? &how->keep->tail : &route->tail,
+        .tracer = r->spec.tracer,
         .route_id = route->id,
         .clean_start = how->keep || store_was_clean(r->spec.store),
     };

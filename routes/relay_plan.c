@@ -502,6 +502,7 @@ static void plan_daemon(struct planning *p)
         { "log.level", now->log_level == next->log_level },
         { "log.format", now->log_format == next->log_format },
         { "admin.roles", config_roles_equal(now, next) },
+        { "trace", compare_trace(&now->trace, &next->trace) },
     };
     struct buf keys;
 

@@ -1,5 +1,5 @@
 /* Sending: what is read next, what may go now, in which order, within the window. */
-#include "routes/outflow.h"
+#include "routes/spans.h"
 
 #include "bridge/base/header.h"
 #include "bridge/base/log.h"
@@ -368,6 +368,8 @@ static size_t give(struct outflow *o, struct pass *p)
         lane_not_taken(p->flights[i - 1]);
         p->flights[i - 1]->probe = false;
     }
+    if (tracer_on(o->spec.tracer))
+        spans_sent(o, p->flights, taken);
     for (size_t i = 0; i < taken; i++) {
         struct flight *f = p->flights[i];
 

@@ -198,6 +198,7 @@ static void handle(struct api *a, struct http_request *q, const struct api_endpo
         .config = a->spec.config,
         .reload = a->spec.reload,
         .turns = a->spec.turns,
+        .traces = a->spec.traces,
         .port = a->spec.port,
         .now_ms = a->now_ms,
         .unix_ms = a->unix_ms,

@@ -5,6 +5,7 @@
 
 #include "bridge/admin/http.h"
 #include "bridge/reload.h"
+#include "bridge/trace_export.h"
 
 struct api;
 struct call;
@@ -16,6 +17,7 @@ struct api_spec {
     int64_t started_ms;            /* unix ms */
     struct reload *reload;         /* kept; NULL: none */
     const struct histogram *turns; /* kept; how long turns of the loop took; NULL: unknown */
+    struct trace_export *traces;   /* kept; NULL: none */
     int port;                      /* of the TCP address; 0: none */
 };
 

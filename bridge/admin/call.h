@@ -19,6 +19,7 @@ struct call {
     const struct config *config;
     struct reload *reload;
     const struct histogram *turns;
+    struct trace_export *traces;
     int port;
     int64_t now_ms, unix_ms;       /* of this turn */
     enum config_role role;         /* of its peer */
@@ -111,6 +112,8 @@ void api_attempts(struct call *c);
 void api_gaps(struct call *c);
 void api_audit(struct call *c);
 void api_audit_verify(struct call *c);
+void api_log(struct call *c);
+void api_log_level(struct call *c);
 void api_store(struct call *c);
 void api_backup_start(struct call *c);
 void api_backup_show(struct call *c);

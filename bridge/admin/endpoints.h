@@ -49,6 +49,8 @@
     X("GET", "/v1/gaps", VIEW, api_gaps) \
     X("GET", "/v1/audit", VIEW, api_audit) \
     X("GET", "/v1/audit/verify", VIEW, api_audit_verify) \
+    X("GET", "/v1/log", VIEW, api_log) \
+    X("POST", "/v1/log", ADMIN, api_log_level) \
     X("GET", "/v1/store", VIEW, api_store) \
     X("GET", "/v1/store/backup", VIEW, api_backup_show) \
     X("POST", "/v1/store/backup", ADMIN, api_backup_start) \

@@ -3,6 +3,7 @@
 #include "bridge/admin/call.h"
 #include "bridge/admin/exposition.h"
 #include "bridge/certificates.h"
+#include "bridge/base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -387,11 +388,29 @@ static void put_certificates(struct page *p)
     certificates_done(&all);
 }
 
+static void put_traces(struct page *p)
+{
+    static const char dropped[] = METRICS_PREFIX "trace_spans_dropped_total";
+    static const char *const crowded[] = { "reason", "queue_full", NULL };
+    static const char *const refused[] = { "reason", "collector", NULL };
+    struct trace_status s = { 0 };
+
+    if (p->c->traces)
+        trace_export_status(p->c->traces, &s);
+    exposition_plain(&p->text, METRICS_PREFIX "trace_spans_sent_total", COUNTER,
+        "Spans that the collector of traces took.", (double)s.sent);
+    exposition_family(&p->text, dropped, COUNTER,
+        "Spans that found no room, or that the collector did not take.");
+    exposition_line(&p->text, dropped, crowded, (double)s.crowded);
+    exposition_line(&p->text, dropped, refused, (double)s.refused);
+}
+
 static void put_daemon(struct page *p)
 {
     const char *const version[] = { "version", BASCULE_VERSION, NULL };
     const struct store_known *orphans = NULL;
     int64_t resident = health_memory_bytes();
+    struct log_status log;
 
     exposition_family(&p->text, METRICS_PREFIX "build_info", GAUGE, "Always 1.");
     exposition_line(&p->text, METRICS_PREFIX "build_info", version, 1);
@@ -403,6 +422,9 @@ static void put_daemon(struct page *p)
     if (resident > 0)
         exposition_plain(&p->text, "process_resident_memory_bytes", GAUGE,
             "Resident memory of the process.", (double)resident);
+    log_status(&log);
+    exposition_plain(&p->text, METRICS_PREFIX "log_lost_lines_total", COUNTER,
+        "Lines of the log that whoever reads it did not take in time.", (double)log.lost);
     if (!p->c->turns)
         return;
     exposition_family(&p->text, METRICS_PREFIX "loop_lag_seconds", "histogram",
@@ -419,6 +441,7 @@ void api_metrics(struct call *c)
         put_reload(&p);
         put_certificates(&p);
         put_store(&p);
+        put_traces(&p);
         put_routes(&p);
         put_sinks(&p);
         put_confirm_times(&p);

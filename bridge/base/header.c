@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <strings.h>
 
 /* An item is: type byte, then its payload (varint zigzag, varint, fixed bits, or length and bytes).
  * A header is: scope byte, name length varint, name, item. */
@@ -138,13 +139,19 @@ int header_next(struct bytes *from, struct header *ret)
     return header_next_item(from, &ret->value) == 1 ? 1 : -1;
 }
 
-bool header_find(struct bytes headers, struct bytes name, struct header *ret)
+static bool same_name(struct bytes a, struct bytes b, bool any_case)
+{
+    return any_case ? a.n == b.n && strncasecmp((const char *)a.at, (const char *)b.at, a.n) == 0
+                    : bytes_equal(a, b);
+}
+
+static bool find(struct bytes headers, struct bytes name, bool any_case, struct header *ret)
 {
     struct header h;
     bool found = false;
 
     while (header_next(&headers, &h) == 1) {
-        if (!bytes_equal(h.name, name) || h.scope == HEADER_BROKER)
+        if (h.scope == HEADER_BROKER || !same_name(h.name, name, any_case))
             continue;
         if (h.scope == HEADER_USER) {
             *ret = h;
@@ -155,6 +162,16 @@ bool header_find(struct bytes headers, struct bytes name, struct header *ret)
         found = true;
     }
     return found;
+}
+
+bool header_find(struct bytes headers, struct bytes name, struct header *ret)
+{
+    return find(headers, name, false, ret);
+}
+
+bool header_find_any_case(struct bytes headers, struct bytes name, struct header *ret)
+{
+    return find(headers, name, true, ret);
 }
 
 #define REFUSAL "bascule-refusal"

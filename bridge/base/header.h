@@ -72,6 +72,8 @@ int header_next_item(struct bytes *from, struct header_value *ret);
 
 /* The first header of that name in USER scope, else in PROPERTY scope; false when there is none. */
 bool header_find(struct bytes headers, struct bytes name, struct header *ret);
+/* The same, whether its letters are large or small: clients write Traceparent too. */
+bool header_find_any_case(struct bytes headers, struct bytes name, struct header *ret);
 
 /* Why the source's broker gave the event up (EVENT_REFUSED), as a header that is not re-published.
  * `code` is the broker's number, 0: none. */

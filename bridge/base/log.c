@@ -1,8 +1,11 @@
-#include "bridge/base/log.h"
-#include "bridge/base/buf.h"
+#include "bridge/base/log_line.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -11,54 +14,131 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FOLD_MS 10000 /* the same line again within this time is only counted */
-#define FOLD_LINES 32 /* different lines watched for repetition */
-#define LINE_BYTES_MAX 8192
+#define FOLD_LINES 32    /* different lines watched for repetition */
+#define LOST_SAY_MS 1000 /* between tries to say that lines were lost */
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
 struct folded {
+    bool used;
     uint64_t hash;
     int64_t said_ms;
-    unsigned repeats; /* since it was said */
-    enum log_level level;
-    char route[64], sink[64], text[512];
+    struct log_line line; /* repeats: since it was said */
 };
 
 /* One process, one standard error: the log is the only module with state of its own. */
 static struct {
     pthread_mutex_t lock;
-    enum log_level level;
+    atomic_int level;  /* that holds */
+    atomic_bool waits; /* log_step() has something to do */
+    enum log_level configured;
+    int64_t until_ms; /* of a person's level; 0: none */
     enum log_format format;
-    int journal; /* socket, -1 */
+    bool is_socket, is_file; /* what stderr is */
+    int journal;             /* socket, -1 */
+    char journal_path[sizeof((struct sockaddr_un *)0)->sun_path];
     struct folded lines[FOLD_LINES];
+    uint64_t lost, unsaid; /* lines; unsaid: those that the log itself does not tell yet */
 } state = { .lock = PTHREAD_MUTEX_INITIALIZER, .journal = -1 };
 
-static const char *const level_names[] = { "none", "error", "warn", "info", "debug" };
-/* syslog's numbers, which journal and systemd's line prefixes use */
-static const int priorities[] = { 6, 3, 4, 6, 7 };
+static const char *const levels[] = { "none", "error", "warn", "info", "debug" };
+static const char *const formats[] = { "auto", "logfmt", "json", "journal" };
+
+const char *log_level_text(enum log_level level)
+{
+    return levels[level];
+}
+
+const char *log_format_text(enum log_format format)
+{
+    return formats[format];
+}
+
+enum log_level log_level_parse(const char *text)
+{
+    for (int i = LOG_LEVEL_ERROR; i <= LOG_LEVEL_DEBUG; i++)
+        if (strcmp(text, levels[i]) == 0)
+            return (enum log_level)i;
+    return LOG_LEVEL_NONE;
+}
+
+/* ---- settings ---- */
+
+int log_environment(struct log_spec *spec, struct fault *why)
+{
+    const char *level = getenv("BASCULE_LOG_LEVEL"), *format = getenv("BASCULE_LOG_FORMAT");
+
+    if (level && *level && (spec->level = log_level_parse(level)) == LOG_LEVEL_NONE)
+        return fault_set(why, FAULT_INPUT, 0,
+            "BASCULE_LOG_LEVEL: '%.64s' is not one of error, warn, info, debug", level);
+    if (!format || !*format)
+        return 0;
+    for (int i = LOG_FORMAT_AUTO; i <= LOG_FORMAT_JOURNAL; i++)
+        if (strcmp(format, formats[i]) == 0) {
+            spec->format = (enum log_format)i;
+            return 0;
+        }
+    return fault_set(why, FAULT_INPUT, 0,
+        "BASCULE_LOG_FORMAT: '%.64s' is not one of auto, logfmt, json, journal", format);
+}
 
 /* The journal gives its stream's inode, so a redirected stderr is told apart. */
-static bool stderr_is_journal(void)
+static bool is_journal(const struct stat *st)
 {
     const char *stream = getenv("JOURNAL_STREAM");
     unsigned long long device, inode;
-    struct stat st;
 
-    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && st->st_dev == device &&
+           st->st_ino == inode;
 }
 
-void log_open(enum log_level level, enum log_format format)
+static void level_hold(enum log_level level)
 {
+    atomic_store_explicit(&state.level, (int)level, memory_order_relaxed);
+}
+
+void log_open(const struct log_spec *spec)
+{
+    struct stat st = { 0 };
+
     (void)pthread_mutex_lock(&state.lock);
-    if (format == LOG_FORMAT_AUTO)
-        format = stderr_is_journal() ? LOG_FORMAT_JOURNAL : LOG_FORMAT_LOGFMT;
-    if (format == LOG_FORMAT_JOURNAL && state.journal < 0)
+    (void)fstat(STDERR_FILENO, &st);
+    state.is_socket = S_ISSOCK(st.st_mode);
+    state.is_file = S_ISREG(st.st_mode);
+    state.format = spec->format != LOG_FORMAT_AUTO ? spec->format
+                   : is_journal(&st)               ? LOG_FORMAT_JOURNAL
+                                                   : LOG_FORMAT_LOGFMT;
+    (void)snprintf(state.journal_path, sizeof state.journal_path, "%s",
+        spec->journal ? spec->journal : JOURNAL_SOCKET);
+    if (state.format == LOG_FORMAT_JOURNAL && state.journal < 0)
         state.journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    state.level = level;
-    state.format = format;
+    state.configured = spec->level;
+    if (!state.until_ms)
+        level_hold(spec->level);
     (void)pthread_mutex_unlock(&state.lock);
 }
+
+void log_level_set(enum log_level level, int64_t until_ms)
+{
+    (void)pthread_mutex_lock(&state.lock);
+    state.until_ms = level == LOG_LEVEL_NONE ? 0 : until_ms;
+    level_hold(level == LOG_LEVEL_NONE ? state.configured : level);
+    if (state.until_ms)
+        atomic_store(&state.waits, true);
+    (void)pthread_mutex_unlock(&state.lock);
+}
+
+void log_status(struct log_status *ret)
+{
+    (void)pthread_mutex_lock(&state.lock);
+    *ret = (struct log_status){ .level = (enum log_level)atomic_load(&state.level),
+        .configured = state.configured,
+        .until_ms = state.until_ms,
+        .format = state.format,
+        .lost = state.lost };
+    (void)pthread_mutex_unlock(&state.lock);
+}
+
+/* ---- writing; under the lock ---- */
 
 /* The time on a line decides nothing, so it is the one clock read outside the loop. */
 static int64_t clock_ms(clockid_t which)
@@ -69,173 +149,214 @@ static int64_t clock_ms(clockid_t which)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static void put_time(struct buf *to)
+/* Whoever reads standard error may have stopped: a write that could wait is not begun. A pipe that
+ * has room takes a line whole (LOG_LINE_BYTES_MAX). A file never says that it has no room. */
+static bool stderr_write(const struct buf *line)
+{
+    struct pollfd out = { STDERR_FILENO, POLLOUT, 0 };
+    ssize_t n;
+
+    if (line->failed)
+        return false;
+    if (state.is_socket)
+        n = send(STDERR_FILENO, line->at, line->n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    else if (!state.is_file && (poll(&out, 1, 0) <= 0 || !(out.revents & POLLOUT)))
+        return false;
+    else
+        n = write(STDERR_FILENO, line->at, line->n);
+    return n == (ssize_t)line->n;
+}
+
+static bool journal_send(const struct log_line *l, struct buf *to)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX };
+
+    memcpy(where.sun_path, state.journal_path, sizeof where.sun_path);
+    log_line_journal(l, to);
+    return !to->failed && state.journal >= 0 &&
+           sendto(state.journal, to->at, to->n, MSG_NOSIGNAL | MSG_DONTWAIT,
+               (const struct sockaddr *)&where, sizeof where) >= 0;
+}
+
+/* Without the journal's socket its stream still takes lines, each with its priority. */
+static bool line_write(const struct log_line *l)
 {
     int64_t now = clock_ms(CLOCK_REALTIME);
-    time_t seconds = (time_t)(now / 1000);
-    struct tm tm;
-    char text[32];
-
-    if (!gmtime_r(&seconds, &tm))
-        return;
-    (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    buf_put_format(to, "%s.%03dZ", text, (int)(now % 1000));
-}
-
-/* Both formats escape alike; anything that could move a terminal's cursor goes as \u00XX. */
-static void put_quoted(struct buf *to, const char *text)
-{
-    buf_put_byte(to, '"');
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            buf_put_format(to, "\\%c", *c);
-        else if (*c == '\n')
-            buf_put_text(to, "\\n");
-        else if (*c < 0x20 || *c == 0x7f)
-            buf_put_format(to, "\\u%04x", *c);
-        else
-            buf_put_byte(to, *c);
-    }
-    buf_put_byte(to, '"');
-}
-
-static void put_logfmt(struct buf *to, const struct folded *l)
-{
-    buf_put_text(to, "time=");
-    put_time(to);
-    buf_put_format(to, " level=%s", level_names[l->level]);
-    if (*l->route)
-        buf_put_format(to, " route=%s", l->route);
-    if (*l->sink)
-        buf_put_format(to, " sink=%s", l->sink);
-    buf_put_text(to, " msg=");
-    put_quoted(to, l->text);
-    if (l->repeats)
-        buf_put_format(to, " repeated=%u", l->repeats);
-    buf_put_byte(to, '\n');
-}
-
-static void put_json(struct buf *to, const struct folded *l)
-{
-    buf_put_text(to, "{\"time\":\"");
-    put_time(to);
-    buf_put_format(to, "\",\"level\":\"%s\"", level_names[l->level]);
-    if (*l->route) {
-        buf_put_text(to, ",\"route\":");
-        put_quoted(to, l->route);
-    }
-    if (*l->sink) {
-        buf_put_text(to, ",\"sink\":");
-        put_quoted(to, l->sink);
-    }
-    buf_put_text(to, ",\"msg\":");
-    put_quoted(to, l->text);
-    if (l->repeats)
-        buf_put_format(to, ",\"repeated\":%u", l->repeats);
-    buf_put_text(to, "}\n");
-}
-
-/* A field whose value has a newline goes with a 64-bit length
- * (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/). */
-static void put_field(struct buf *to, const char *name, const char *value)
-{
-    size_t n = strlen(value);
-
-    if (n == 0)
-        return;
-    buf_put_text(to, name);
-    if (strchr(value, '\n')) {
-        buf_put_byte(to, '\n');
-        buf_put_u64(to, n);
-    } else {
-        buf_put_byte(to, '=');
-    }
-    buf_put(to, value, n);
-    buf_put_byte(to, '\n');
-}
-
-static bool send_journal(const struct folded *l, struct buf *to)
-{
-    struct sockaddr_un where = { .sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET };
-
-    buf_put_format(to, "PRIORITY=%d\nSYSLOG_IDENTIFIER=bascule\n", priorities[l->level]);
-    put_field(to, "MESSAGE", l->text);
-    put_field(to, "BASCULE_ROUTE", l->route);
-    put_field(to, "BASCULE_SINK", l->sink);
-    if (l->repeats)
-        buf_put_format(to, "BASCULE_REPEATED=%u\n", l->repeats);
-    return state.journal >= 0 && sendto(state.journal, to->at, to->n, MSG_NOSIGNAL,
-                                     (struct sockaddr *)&where, sizeof where) >= 0;
-}
-
-static void print(const struct folded *l)
-{
     struct buf line;
+    bool written;
 
-    buf_init(&line, LINE_BYTES_MAX);
-    if (state.format == LOG_FORMAT_JOURNAL && !send_journal(l, &line)) {
-        buf_clear(&line);
-        buf_put_format(&line, "<%d>", priorities[l->level]);
-        put_logfmt(&line, l);
-        (void)!write(STDERR_FILENO, line.at, line.n);
-    } else if (state.format == LOG_FORMAT_JSON) {
-        put_json(&line, l);
-        (void)!write(STDERR_FILENO, line.at, line.n);
-    } else if (state.format != LOG_FORMAT_JOURNAL) {
-        put_logfmt(&line, l);
-        (void)!write(STDERR_FILENO, line.at, line.n);
+    buf_init(&line, (size_t)4 * LOG_LINE_BYTES_MAX);
+    if (state.format == LOG_FORMAT_JOURNAL) {
+        written = journal_send(l, &line);
+        if (!written) {
+            buf_clear(&line);
+            buf_put_format(&line, "<%d>", log_line_priority(l));
+            log_line_logfmt(l, now, &line);
+            written = stderr_write(&line);
+        }
+    } else {
+        if (state.format == LOG_FORMAT_JSON)
+            log_line_json(l, now, &line);
+        else
+            log_line_logfmt(l, now, &line);
+        written = stderr_write(&line);
     }
     buf_done(&line);
+    return written;
 }
 
-static uint64_t line_hash(const struct folded *l)
+static bool lost_say(void)
 {
-    return bytes_hash(bytes_text(l->text)) ^ bytes_hash(bytes_text(l->route)) * 3 ^
-           bytes_hash(bytes_text(l->sink)) * 5 ^ (uint64_t)l->level;
+    struct log_line l = { .level = LOG_LEVEL_WARN };
+
+    if (!state.unsaid)
+        return true;
+    (void)snprintf(l.text, sizeof l.text,
+        "%" PRIu64 " lines of this log were lost: whoever reads it did not keep up", state.unsaid);
+    if (!line_write(&l))
+        return false;
+    state.unsaid = 0;
+    return true;
 }
 
-/* Says what was folded once its time is over, then the new line; or counts it. */
-static void say_or_fold(struct folded *line)
+static void print(const struct log_line *l)
 {
-    int64_t now = clock_ms(CLOCK_MONOTONIC);
-    struct folded *oldest = &state.lines[0];
+    if (lost_say() && line_write(l))
+        return;
+    state.lost++;
+    state.unsaid++;
+    atomic_store(&state.waits, true);
+}
+
+/* ---- folding; under the lock ---- */
+
+/* A line that is watched for its time; its repeats are said when that is over. */
+static void fold_end(struct folded *f)
+{
+    if (f->used && f->line.repeats)
+        print(&f->line);
+    f->used = false;
+}
+
+static void say_or_fold(const struct log_line *line, int64_t now)
+{
+    struct folded *place = &state.lines[0];
+    uint64_t hash = log_line_hash(line);
 
     for (size_t i = 0; i < FOLD_LINES; i++) {
-        struct folded *l = &state.lines[i];
+        struct folded *f = &state.lines[i];
 
-        if (l->hash && now - l->said_ms >= FOLD_MS) {
-            if (l->repeats)
-                print(l);
-            l->hash = 0;
-        }
-        if (l->hash == line->hash) {
-            l->repeats++;
+        if (f->used && now - f->said_ms >= LOG_FOLD_MS)
+            fold_end(f);
+        if (f->used && f->hash == hash && log_line_equal(&f->line, line)) {
+            f->line.repeats++;
+            atomic_store(&state.waits, true);
             return;
         }
-        if (oldest->hash && (!l->hash || l->said_ms < oldest->said_ms))
-            oldest = l;
+        if (place->used && (!f->used || f->said_ms < place->said_ms))
+            place = f;
     }
-    if (oldest->hash && oldest->repeats)
-        print(oldest);
-    line->said_ms = now;
-    *oldest = *line;
+    fold_end(place);
+    *place = (struct folded){ .used = true, .hash = hash, .said_ms = now, .line = *line };
     print(line);
+}
+
+static void say(struct log_line *line, const char *format, va_list ap)
+{
+    (void)vsnprintf(line->text, sizeof line->text, format, ap);
+    (void)pthread_mutex_lock(&state.lock);
+    say_or_fold(line, clock_ms(CLOCK_MONOTONIC));
+    (void)pthread_mutex_unlock(&state.lock);
+}
+
+bool log_wants(enum log_level level)
+{
+    return (int)level <= atomic_load_explicit(&state.level, memory_order_relaxed) &&
+           level > LOG_LEVEL_NONE;
 }
 
 void log_say(enum log_level level, const char *route, const char *sink, const char *format, ...)
 {
-    struct folded line = { .level = level };
+    struct log_about about = { .route = route, .sink = sink };
+    struct log_line line = { .level = level };
     va_list ap;
 
-    if (level > state.level || level <= LOG_LEVEL_NONE)
+    if (!log_wants(level))
         return;
+    log_line_concerns(&line, &about);
     va_start(ap, format);
-    (void)vsnprintf(line.text, sizeof line.text, format, ap);
+    say(&line, format, ap);
     va_end(ap);
-    (void)snprintf(line.route, sizeof line.route, "%s", route ? route : "");
-    (void)snprintf(line.sink, sizeof line.sink, "%s", sink ? sink : "");
-    line.hash = line_hash(&line);
+}
+
+void log_about(enum log_level level, const struct log_about *about, const char *format, ...)
+{
+    struct log_line line = { .level = level };
+    va_list ap;
+
+    if (!log_wants(level))
+        return;
+    log_line_concerns(&line, about);
+    va_start(ap, format);
+    say(&line, format, ap);
+    va_end(ap);
+}
+
+/* ---- what becomes due by itself ---- */
+
+static int64_t folds_step(int64_t now_ms)
+{
+    int64_t wake = INT64_MAX;
+
+    for (size_t i = 0; i < FOLD_LINES; i++) {
+        struct folded *f = &state.lines[i];
+
+        if (!f->used || !f->line.repeats)
+            continue;
+        if (now_ms - f->said_ms >= LOG_FOLD_MS)
+            fold_end(f);
+        else if (f->said_ms + LOG_FOLD_MS < wake)
+            wake = f->said_ms + LOG_FOLD_MS;
+    }
+    return wake;
+}
+
+static void level_end(void)
+{
+    struct log_line line = { .level = LOG_LEVEL_INFO };
+
+    state.until_ms = 0;
+    level_hold(state.configured);
+    (void)snprintf(line.text, sizeof line.text, "log level is %s again", levels[state.configured]);
+    if (log_wants(line.level))
+        print(&line);
+}
+
+int64_t log_step(int64_t now_ms)
+{
+    int64_t wake;
+
+    if (!atomic_load_explicit(&state.waits, memory_order_relaxed))
+        return INT64_MAX;
     (void)pthread_mutex_lock(&state.lock);
-    say_or_fold(&line);
+    wake = folds_step(now_ms);
+    if (state.until_ms && now_ms >= state.until_ms)
+        level_end();
+    if (state.until_ms && state.until_ms < wake)
+        wake = state.until_ms;
+    if (!lost_say() && now_ms + LOST_SAY_MS < wake)
+        wake = now_ms + LOST_SAY_MS;
+    if (wake == INT64_MAX)
+        atomic_store(&state.waits, false);
+    (void)pthread_mutex_unlock(&state.lock);
+    return wake;
+}
+
+void log_close(void)
+{
+    (void)pthread_mutex_lock(&state.lock);
+    for (size_t i = 0; i < FOLD_LINES; i++)
+        fold_end(&state.lines[i]);
+    (void)lost_say();
     (void)pthread_mutex_unlock(&state.lock);
 }

@@ -29,7 +29,7 @@ const struct args_option command_common[] = {
 };
 
 static const struct verb *const groups[] = { verbs_operate, verbs_reload, verbs_dead, verbs_replay,
-    verbs_events, verbs_audit, verbs_store, verbs_doctor, verbs_explain, verbs_schema };
+    verbs_events, verbs_audit, verbs_store, verbs_log, verbs_doctor, verbs_explain, verbs_schema };
 
 int command_fail(int code, const char *format, ...)
 {
@@ -99,7 +99,12 @@ static void print_usage(FILE *to, const char *prefix)
         for (const struct verb *v = groups[g]; v->name; v++)
             if (!prefix || strncmp(v->name, prefix, strlen(prefix)) == 0)
                 fprintf(to, "  %-16s %s\n", v->name, v->help);
-    fputs("\n'bascule VERB --help' shows its options and an example.\n", to);
+    fputs("\n'bascule VERB --help' shows its options and an example.\n"
+          "Environment: BASCULE_CONFIG and BASCULE_SOCKET; for 'run' BASCULE_LOG_LEVEL (error, "
+          "warn,\n"
+          "info, debug) and BASCULE_LOG_FORMAT (auto, logfmt, json, journal), which go over the "
+          "files.\n",
+        to);
 }
 
 const char *command_config_path(const struct command *c)

@@ -31,7 +31,8 @@ struct verb {
 
 /* Ended by zeroed entries. */
 extern const struct verb verbs_operate[], verbs_dead[], verbs_replay[], verbs_events[],
-    verbs_audit[], verbs_store[], verbs_doctor[], verbs_explain[], verbs_schema[], verbs_reload[];
+    verbs_audit[], verbs_store[], verbs_log[], verbs_doctor[], verbs_explain[], verbs_schema[],
+    verbs_reload[];
 extern const struct args_option command_common[];
 
 int command_main(int argc, char **argv);

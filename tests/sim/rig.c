@@ -145,6 +145,7 @@ int rig_try_start(struct rig *g, struct fault *why)
     if (store_open(&store, g->unix_ms, &g->store, why) != 0)
         goto fail;
     relay.store = g->store;
+    relay.tracer = g->tracer;
     if (relay_open(&relay, g->now_ms, g->unix_ms, &g->relay, why) != 0)
         goto fail;
     forget_beyond_window(g);

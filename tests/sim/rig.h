@@ -20,6 +20,7 @@ struct rig {
     struct fault reload_why;
     struct store *store;
     struct relay *relay;
+    struct tracer *tracer; /* the relay's; NULL: none */
     int64_t now_ms, unix_ms;
     uint64_t crashes, turns;
     int64_t max_size;

@@ -167,6 +167,48 @@ TEST(config_takes_an_http_address_in_numbers_only)
     done(&l);
 }
 
+TEST(config_traces_nothing_unless_an_endpoint_is_given)
+{
+    struct loaded l = load("version: 1\n");
+
+    CHECK(l.config != NULL && l.config->trace.endpoint == NULL);
+    CHECK_TEXT(l.config->trace.service, "bascule");
+    CHECK(l.config->trace.ratio > 0.009 && l.config->trace.ratio < 0.011);
+    done(&l);
+    (void)setenv("BSC_LOGIN", "Bearer hush", 1);
+    l = load("trace: { endpoint: \"https://[::1]:4318/otlp\", ratio: 0.5, timeout: 3s,\n"
+             "  headers: { authorization: \"${env:BSC_LOGIN}\", x-tenant: shop } }\n");
+    CHECK(l.config != NULL);
+    CHECK_INT(l.config->trace.timeout_ms, 3000);
+    CHECK_TEXT(l.config->trace.headers.at[0].value, "Bearer hush");
+    CHECK_CONTAINS(buf_text(&l.text), "warning BSC-0122"); /* x-tenant stands there literally */
+    CHECK(!strstr(buf_text(&l.text), "shop"));
+    done(&l);
+}
+
+TEST(config_tells_what_cannot_be_traced)
+{
+    static const struct {
+        const char *trace, *what;
+    } wrong[] = {
+        { "endpoint: collector", "not an http or https URL" },
+        { "endpoint: \"http://\"", "not an http or https URL" },
+        { "endpoint: \"http://a b/\"", "not an http or https URL" },
+        { "endpoint: \"http://u:p@x/\"", "holds a login" },
+        { "endpoint: \"http://x\", headers: { \"a b\": \"1\" }", "is no header" },
+        { "endpoint: \"http://x\", headers: { a: \"1\\r\\nb: 2\" }", "is no header" },
+        { "endpoint: \"http://x\", ratio: 1.5", "out of its range" },
+        { "endpoint: \"http://x\", ca_file: /nowhere", "cannot be read" },
+    };
+
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[200];
+
+        (void)snprintf(text, sizeof text, "trace: { %s }\n", wrong[i].trace);
+        CHECK_PROBLEM(text, wrong[i].what);
+    }
+}
+
 TEST(config_secrets_are_loaded_and_never_shown)
 {
     struct loaded l;
