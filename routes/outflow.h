@@ -15,6 +15,7 @@
 #include "routes/keys.h"
 #include "routes/rate.h"
 #include "routes/step.h"
+#include "routes/tap.h"
 
 /* Held events one sink keeps track of in memory; past that it stops reading until some are
  * finished. */
@@ -114,6 +115,7 @@ struct outflow_spec {
     struct store *store;
     struct asks *asks;
     struct tail *tail;
+    struct taps *taps;
     struct random *random;
     uint64_t route_id;
     bool careful;           /* what is not finished may have been sent before */
@@ -259,6 +261,13 @@ void fate_dropped(struct flight *f, enum outcome outcome);
 void fate_charged(
     struct flight *f, enum held_reason reason, enum cause cause, int code, const char *text);
 void fate_report(struct outflow *o, const struct report *r);
+/* Somebody looks on at what becomes of events; then it is told to outflow_tap(). */
+static inline bool outflow_tapped(const struct outflow *o)
+{
+    return o->spec.taps->first != NULL;
+}
+void outflow_tap(
+    const struct flight *f, enum tap_what what, int code, const char *text, int64_t took_ms);
 void outflow_mark(struct outflow *o, enum outcome outcome, uint64_t seq);
 void outflow_dirty(struct outflow *o);
 /* The ordering key of an event at this sink: its hash, 0 for none; *ret its bytes (in *scratch). */

@@ -29,6 +29,8 @@
     X("POST", "/v1/routes/{route}/sinks/{sink}/breaker", api_breaker) \
     X("GET", "/v1/routes/{route}/events/{seq}", api_trace_seq) \
     X("GET", "/v1/routes/{route}/events/{seq}/attempts", api_attempts) \
+    X("GET", "/v1/routes/{route}/tap", api_tap) \
+    X("GET", "/v1/routes/{route}/sinks/{sink}/tap", api_tap) \
     X("GET", "/v1/events", api_events) \
     X("GET", "/v1/events/{id...}", api_trace_id) \
     X("GET", "/v1/dead-letters", api_dead_list) \
