@@ -6,7 +6,6 @@
 #include <time.h>
 
 #define CELL_MAX 4096
-#define COLUMNS_MAX 24
 
 void table_put_safe(struct buf *to, const char *text, size_t n)
 {
@@ -163,10 +162,21 @@ static char *cell_text(
     return ret;
 }
 
+static void print_titles(
+    const struct command *c, const struct table_column *columns, size_t count, const size_t *widths)
+{
+    if (c->color)
+        fputs("\033[1m", stdout);
+    for (size_t i = 0; i < count; i++)
+        print_padded(columns[i].title, widths[i], is_right(&columns[i]), i + 1 == count);
+    if (c->color)
+        fputs("\033[0m", stdout);
+}
+
 static void print_aligned(const struct command *c, const struct table_column *columns, size_t count,
     char **cells, size_t row_count)
 {
-    size_t widths[COLUMNS_MAX];
+    size_t widths[TABLE_COLUMNS_MAX];
 
     for (size_t i = 0; i < count; i++) {
         widths[i] = width(columns[i].title);
@@ -177,26 +187,58 @@ static void print_aligned(const struct command *c, const struct table_column *co
                 widths[i] = n;
         }
     }
-    if (c->color)
-        fputs("\033[1m", stdout);
-    for (size_t i = 0; i < count; i++)
-        print_padded(columns[i].title, widths[i], is_right(&columns[i]), i + 1 == count);
-    if (c->color)
-        fputs("\033[0m", stdout);
+    print_titles(c, columns, count, widths);
     for (size_t row = 0; row < row_count; row++)
         for (size_t i = 0; i < count; i++)
             print_padded(cells[row * count + i] ? cells[row * count + i] : "", widths[i],
                 is_right(&columns[i]), i + 1 == count);
 }
 
+static size_t column_count(const struct table_column *columns)
+{
+    size_t count = 0;
+
+    while (columns[count].key && count < TABLE_COLUMNS_MAX)
+        count++;
+    return count;
+}
+
+void table_stream_row(const struct command *c, const struct table_column *columns,
+    struct table_stream *s, const json_t *row, int64_t now_ms)
+{
+    size_t count = column_count(columns);
+    char *cells[TABLE_COLUMNS_MAX];
+
+    for (size_t i = 0; i < count; i++) {
+        size_t n;
+
+        cells[i] = cell_text(c, &columns[i], row, now_ms);
+        n = width(cells[i] ? cells[i] : "");
+        if (s->widths[i] < width(columns[i].title))
+            s->widths[i] = width(columns[i].title);
+        if (s->widths[i] < n)
+            s->widths[i] = n;
+    }
+    if (c->terminal && !s->begun)
+        print_titles(c, columns, count, s->widths);
+    s->begun = true;
+    for (size_t i = 0; i < count; i++) {
+        const char *text = cells[i] ? cells[i] : "";
+
+        if (c->terminal)
+            print_padded(text, s->widths[i], is_right(&columns[i]), i + 1 == count);
+        else
+            printf("%s%c", text, i + 1 < count ? '\t' : '\n');
+        free(cells[i]);
+    }
+}
+
 void table_print(
     const struct command *c, const struct table_column *columns, const json_t *rows, int64_t now_ms)
 {
-    size_t count = 0, row_count = json_array_size(rows);
+    size_t count = column_count(columns), row_count = json_array_size(rows);
     char **cells;
 
-    while (columns[count].key && count < COLUMNS_MAX)
-        count++;
     cells = calloc(row_count * count + 1, sizeof *cells);
     if (!cells)
         return;
