@@ -58,6 +58,7 @@ struct query_spec {
     int32_t code;
     const char *text;
     bool all;
+    bool newest;         /* QUERY_DEAD: the last ones first; there are no further pages then */
     uint64_t after;      /* paging: rows whose first column is beyond this */
     size_t limit;        /* 1..10,000 */
     int64_t deadline_ms; /* for the whole query; it then ends with FAULT_RETRY saying so */

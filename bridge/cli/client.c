@@ -24,7 +24,7 @@ void client_put_encoded(struct buf *to, const char *text)
     }
 }
 
-static int dial(const char *path, int *ret, struct fault *why)
+static int dial(const char *path, int flags, int *ret, struct fault *why)
 {
     struct sockaddr_un where = { .sun_family = AF_UNIX };
     struct timeval silence = { .tv_sec = SILENCE_S };
@@ -33,7 +33,7 @@ static int dial(const char *path, int *ret, struct fault *why)
     if (strlen(path) >= sizeof where.sun_path)
         return fault_set(why, FAULT_INPUT, 0, "socket path '%s' is too long", path);
     memcpy(where.sun_path, path, strlen(path) + 1);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&where, sizeof where) != 0) {
         fault_set(
             why, FAULT_RETRY, errno, "cannot reach the daemon at %s: %s", path, strerror(errno));
@@ -99,7 +99,7 @@ static int parse(struct buf *answer, struct client_answer *ret, struct fault *wh
 
 /* Dials and asks. The answer ends where the connection does, never in chunks: HTTP/1.0. */
 static int request(const char *socket_path, const char *method, const char *path, json_t *body,
-    int *ret, struct fault *why)
+    int flags, int *ret, struct fault *why)
 {
     char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     struct buf request;
@@ -116,7 +116,7 @@ static int request(const char *socket_path, const char *method, const char *path
         buf_put_text(&request, text);
     if (request.failed)
         fault_set(why, FAULT_INPUT, 0, "the request is too large");
-    else if (dial(socket_path, ret, why) == 0)
+    else if (dial(socket_path, flags, ret, why) == 0)
         result = send_all(*ret, buf_bytes(&request), why);
     buf_done(&request);
     free(text);
@@ -130,12 +130,49 @@ int client_ask(const char *socket_path, const char *method, const char *path, js
     int fd, result = -1;
 
     buf_init(&answer, ANSWER_MAX);
-    if (request(socket_path, method, path, body, &fd, why) == 0 && read_all(fd, &answer, why) == 0)
+    if (request(socket_path, method, path, body, 0, &fd, why) == 0 &&
+        read_all(fd, &answer, why) == 0)
         result = parse(&answer, ret, why);
     if (fd >= 0)
         (void)close(fd);
     buf_done(&answer);
     return result;
+}
+
+void client_fetch_init(struct client_fetch *f)
+{
+    f->fd = -1;
+    buf_init(&f->answer, ANSWER_MAX);
+}
+
+void client_fetch_done(struct client_fetch *f)
+{
+    if (f->fd >= 0)
+        (void)close(f->fd);
+    buf_done(&f->answer);
+    client_fetch_init(f);
+}
+
+int client_fetch_begin(struct client_fetch *f, const char *socket_path, const char *method,
+    const char *path, json_t *body, struct fault *why)
+{
+    client_fetch_done(f);
+    if (request(socket_path, method, path, body, SOCK_NONBLOCK, &f->fd, why) == 0)
+        return 0;
+    client_fetch_done(f);
+    return -1;
+}
+
+int client_fetch_step(struct client_fetch *f, struct client_answer *ret, struct fault *why)
+{
+    int result = read_all(f->fd, &f->answer, why);
+
+    if (result != 0 && why->code == EAGAIN)
+        return 0;
+    if (result == 0)
+        result = parse(&f->answer, ret, why);
+    client_fetch_done(f);
+    return result == 0 ? 1 : -1;
 }
 
 /* Hands over whole lines from `at` on; false when the reader has enough. */
@@ -205,7 +242,7 @@ int client_lines(const char *socket_path, const char *path, client_line *line, v
 
     *ret = (struct client_answer){ 0 };
     buf_init(&answer, LINE_MAX_BYTES);
-    if (request(socket_path, "GET", path, NULL, &fd, why) == 0)
+    if (request(socket_path, "GET", path, NULL, 0, &fd, why) == 0)
         result = read_lines(fd, line, arg, &answer, &ret->status, &streams, why);
     if (result == 0 && !streams)
         result = parse(&answer, ret, why);
