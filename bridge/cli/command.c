@@ -215,6 +215,13 @@ static void print_details(const json_t *details)
     }
 }
 
+const char *command_socket(struct command *c)
+{
+    if (!c->socket[0])
+        find_socket(c);
+    return c->socket;
+}
+
 static int unanswered(const struct fault *why)
 {
     int code = why->kind == FAULT_INPUT ? DAEMON_USAGE
@@ -247,9 +254,7 @@ int command_ask(struct command *c, const char *method, const char *path, json_t 
     struct fault why = { 0 };
     int code;
 
-    if (!c->socket[0])
-        find_socket(c);
-    if (client_ask(c->socket, method, path, body, &answer, &why) != 0)
+    if (client_ask(command_socket(c), method, path, body, &answer, &why) != 0)
         return unanswered(&why);
     code = judge(c, &answer);
     if (code == 0)
@@ -262,9 +267,7 @@ int command_lines(struct command *c, const char *path, client_line *line, void *
     struct client_answer answer;
     struct fault why = { 0 };
 
-    if (!c->socket[0])
-        find_socket(c);
-    if (client_lines(c->socket, path, line, arg, &answer, &why) != 0)
+    if (client_lines(command_socket(c), path, line, arg, &answer, &why) != 0)
         return unanswered(&why);
     return judge(c, &answer);
 }

@@ -42,6 +42,8 @@ int command_fail(int code, const char *format, ...) __attribute__((format(printf
 /* Asks the daemon. 0 with *ret (owned by the caller), or the exit code after saying why. */
 int command_ask(
     struct command *c, const char *method, const char *path, json_t *body, json_t **ret);
+/* Where the daemon listens. */
+const char *command_socket(struct command *c);
 /* Asks for an answer of lines (client.h); 0 when the connection has ended, or the exit code. */
 int command_lines(struct command *c, const char *path, client_line *line, void *arg);
 /* Prints JSON as it is. */

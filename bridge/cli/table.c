@@ -122,8 +122,8 @@ static void put_cell(struct buf *to, const struct table_column *column, const js
         buf_put_format(to, "%lld", (long long)n);
 }
 
-/* Columns on the screen: bytes that start a character. */
-static size_t width(const char *text)
+/* Bytes that start a character. */
+size_t table_width(const char *text)
 {
     size_t n = 0;
 
@@ -134,7 +134,7 @@ static size_t width(const char *text)
 
 static void print_padded(const char *text, size_t to, bool right, bool last)
 {
-    size_t have = width(text), pad = to > have ? to - have : 0;
+    size_t have = table_width(text), pad = to > have ? to - have : 0;
 
     if (right)
         printf("%*s", (int)pad, "");
@@ -149,14 +149,14 @@ static bool is_right(const struct table_column *column)
     return column->kind != TABLE_TEXT && column->kind != TABLE_TIME;
 }
 
-static char *cell_text(
-    const struct command *c, const struct table_column *column, const json_t *row, int64_t now_ms)
+char *table_cell(
+    const struct table_column *column, const json_t *row, int64_t now_ms, bool terminal)
 {
     struct buf text;
     char *ret;
 
     buf_init(&text, CELL_MAX);
-    put_cell(&text, column, look_up(row, column->key), now_ms, c->terminal);
+    put_cell(&text, column, look_up(row, column->key), now_ms, terminal);
     ret = strdup(buf_text(&text));
     buf_done(&text);
     return ret;
@@ -179,9 +179,9 @@ static void print_aligned(const struct command *c, const struct table_column *co
     size_t widths[TABLE_COLUMNS_MAX];
 
     for (size_t i = 0; i < count; i++) {
-        widths[i] = width(columns[i].title);
+        widths[i] = table_width(columns[i].title);
         for (size_t row = 0; row < row_count; row++) {
-            size_t n = width(cells[row * count + i] ? cells[row * count + i] : "");
+            size_t n = table_width(cells[row * count + i] ? cells[row * count + i] : "");
 
             if (n > widths[i])
                 widths[i] = n;
@@ -212,10 +212,10 @@ void table_stream_row(const struct command *c, const struct table_column *column
     for (size_t i = 0; i < count; i++) {
         size_t n;
 
-        cells[i] = cell_text(c, &columns[i], row, now_ms);
-        n = width(cells[i] ? cells[i] : "");
-        if (s->widths[i] < width(columns[i].title))
-            s->widths[i] = width(columns[i].title);
+        cells[i] = table_cell(&columns[i], row, now_ms, c->terminal);
+        n = table_width(cells[i] ? cells[i] : "");
+        if (s->widths[i] < table_width(columns[i].title))
+            s->widths[i] = table_width(columns[i].title);
         if (s->widths[i] < n)
             s->widths[i] = n;
     }
@@ -243,7 +243,8 @@ void table_print(
     if (!cells)
         return;
     for (size_t i = 0; i < row_count * count; i++)
-        cells[i] = cell_text(c, &columns[i % count], json_array_get(rows, i / count), now_ms);
+        cells[i] =
+            table_cell(&columns[i % count], json_array_get(rows, i / count), now_ms, c->terminal);
     if (c->terminal)
         print_aligned(c, columns, count, cells, row_count);
     else

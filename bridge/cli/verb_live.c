@@ -1,5 +1,6 @@
-/* tap: events as they come. */
+/* top, and tap: events as they come. */
 #include "bridge/cli/table.h"
+#include "bridge/cli/top.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,6 +247,8 @@ static const struct args_option tap_options[] = {
 };
 
 const struct verb verbs_live[] = {
+    { "top", "", "all routes on a screen that is alive, or plain tables where there is none",
+        "bascule top --sort pending", top_options, 0, 0, top_run },
     { "tap", "ROUTE[/SINK]", "show events as they are received, or what becomes of them at a sink",
         "bascule tap orders/analytics --key 4711 --body", tap_options, 1, 1, tap },
     { 0 },

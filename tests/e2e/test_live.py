@@ -1,4 +1,4 @@
-"""Looking on: `bascule tap` as people use it."""
+"""Looking on: `bascule tap` and `bascule top` as people use them."""
 import json
 import signal
 import subprocess
@@ -6,6 +6,7 @@ import subprocess
 from broker import wait_until
 from ends import StreamSink, StreamSource
 from frame import check, check_equal, test
+from terminal import Terminal
 from test_failures import QUICK, daemon_of
 
 
@@ -135,3 +136,178 @@ def tap_ends_with_the_daemon_and_with_its_route(t):
     tap.wait_said("begin")
     d.kill()
     check_equal(tap.code(), 69, "exit code when the daemon was killed")
+
+
+LEFT, RIGHT, UP, DOWN = "\x1b[D", "\x1b[C", "\x1b[A", "\x1b[B"
+
+
+def two_routes(t):
+    """`busy` has a backlog at its paused sink, `torn` a dead letter."""
+    sources = [StreamSource(t, ".a"), StreamSource(t, ".b")]
+    sink = StreamSink(t, ".out")
+    d = daemon_of(t, f"""
+- name: torn
+  from: {sources[0].yaml()}
+  to: [ {{ name: out, connection: redis, stream: "{t.name}.${{header.kind}}" }} ]
+  {QUICK}
+- name: busy
+  from: {sources[1].yaml()}
+  to: [ {sink.yaml("out")}, {{ name: second, connection: redis, stream: {t.name}.second }} ]
+  {QUICK}""", "redis")
+    d.start()
+    d.verb("pause", "busy/second")
+    list(sources[0].feed([("bad", "k", b"poison")]))
+    list(sources[1].feed([(f"n{i}", "k", b"body") for i in range(7)]))
+    d.wait_dead(1)
+    wait_until(lambda: d.route("busy")["accepted"] == 7, "accepted")
+    return d
+
+
+def top(t, d, *args, env=None, **kwargs):
+    return Terminal(t, d.verb_command("top", "--interval", "0.2", *args), {**d.environment(), **(env or {})}, **kwargs)
+
+
+def names(screen):
+    """The first column of the table, from above."""
+    words = [line.split()[0] if line else "" for line in screen.lines()[4:-2]]
+    return [w for w in words if w]
+
+
+def row(screen, name):
+    line = screen.wait_text(name + " ")
+    return dict(zip(screen.wait_text("ROUTE/SINK").replace("*", "").replace("^", "").split(), line.split()))
+
+
+@test
+def top_shows_every_route_and_sink_with_its_figures(t):
+    d = two_routes(t)
+    screen = top(t, d)
+    screen.wait_text("busy/second")
+    check_equal(names(screen), ["torn", "torn/out", "busy", "busy/out", "busy/second"], "rows")
+    check_equal(row(screen, "busy/second")["STATE"], "paused", "state of a paused sink")
+    check_equal(row(screen, "busy/second")["PENDING"], "7", "pending of it")
+    check_equal(row(screen, "busy")["PENDING"], "7", "pending of the route")
+    check_equal(row(screen, "torn/out")["DEAD"], "1", "dead letters")
+    check("dead letters wait" in screen.lines()[1], f"no verdict in {screen.lines()[1]!r}")
+    screen.press("q")
+    check_equal(screen.wait_end(), 0, "exit code")
+    check(screen.restored(), "the terminal is not as it was")
+
+
+@test
+def top_sorts_by_any_column_and_keeps_sinks_below_their_routes(t):
+    d = two_routes(t)
+    screen = top(t, d, "--sort", "pending")
+    screen.wait_text("PENDING*")
+    check_equal(names(screen), ["busy", "busy/second", "busy/out", "torn", "torn/out"], "by pending")
+    screen.press("r")
+    screen.wait_text("PENDING^")
+    check_equal(names(screen), ["torn", "torn/out", "busy", "busy/out", "busy/second"], "the other way")
+    for title in ("BACKLOG", "OLDEST", "PARKED", "DEAD"):
+        screen.press(RIGHT)
+        screen.wait_text(title + "*")
+    check_equal(names(screen)[0], "torn", "first by dead letters")
+    screen.press(LEFT)
+    screen.wait_text("PARKED*")
+    check_equal(d.verb("top", "--once", "--sort", "nothing", check=False).code, 64, "exit code without such a column")
+
+
+@test
+def top_pauses_after_a_yes_alone(t):
+    d = two_routes(t)
+    screen = top(t, d)
+    screen.wait_text("busy/out")
+    screen.press(DOWN * 3 + "p")
+    screen.wait_text("pause busy/out? y/n")
+    screen.press("n")
+    wait_until(lambda: not screen.line_of("y/n"), "the question is gone")
+    check(not any(s["paused"] for s in d.route("busy")["sinks"] if s["name"] == "out"), "paused by a no")
+    screen.press("py")
+    wait_until(lambda: row(screen, "busy/out")["STATE"] == "paused", "paused on the screen")
+    check(d.route("busy")["sinks"][0]["paused"], "not paused")
+    screen.press("p")
+    screen.wait_text("resume busy/out? y/n")
+    screen.press("y")
+    wait_until(lambda: not d.route("busy")["sinks"][0]["paused"], "resumed")
+
+
+@test
+def top_looks_into_a_route(t):
+    d = two_routes(t)
+    screen = top(t, d, lines=40)
+    screen.wait_text("torn/out")
+    screen.press("\r")
+    screen.wait_text("newest dead letters")
+    check("torn@1 at out" in screen.wait_text("template"), "the dead letter")
+    screen.wait_text("1 accepted = 0 delivered + 0 pending + 1 dead")
+    screen.press("\x1b")
+    screen.wait_text("ROUTE/SINK")
+
+
+@test
+def top_follows_the_size_of_its_terminal(t):
+    d = two_routes(t)
+    screen = top(t, d)
+    screen.wait_text("busy/second")
+    screen.resize(60, 9)
+    wait_until(lambda: names(screen) == ["torn", "torn/out", "busy"], "three rows on a small screen")
+    check("up/down" in screen.lines()[8], "help on the last line")
+    screen.press(DOWN * 4)
+    wait_until(lambda: names(screen) == ["busy", "busy/out", "busy/second"], "the selected row scrolls in")
+    screen.resize(150, 30)
+    wait_until(lambda: len(names(screen)) == 5, "all rows on a large screen")
+    check("up/down" in screen.lines()[29], "help on the last line of a large screen")
+
+
+@test
+def top_waits_for_a_daemon_that_is_away(t):
+    d = two_routes(t)
+    screen = top(t, d)
+    screen.wait_text("busy/second")
+    d.stop()
+    check("cannot reach" in screen.wait_text("NO ANSWER"), "why")
+    check(screen.line_of("busy/second"), "the last table is gone")
+    d.start()
+    wait_until(lambda: not screen.line_of("NO ANSWER"), "the table lives again")
+    d.process.send_signal(signal.SIGSTOP)
+    screen.wait_text("does not answer")
+    d.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: not screen.line_of("NO ANSWER"), "the table lives again after a standstill")
+
+
+@test
+def top_gives_the_terminal_back_whatever_ends_it(t):
+    d = two_routes(t)
+    for number, code in ((signal.SIGINT, 0), (signal.SIGTERM, -15), (signal.SIGHUP, -1), (signal.SIGQUIT, -3)):
+        screen = top(t, d)
+        screen.wait_text("busy/second")
+        check(not screen.restored(), "a full screen with an echo")
+        screen.signal(number)
+        check_equal(screen.wait_end(), code, f"exit code after {number.name}")
+        check(screen.restored(), f"the terminal is not as it was after {number.name}")
+
+
+@test
+def top_shows_no_color_when_asked(t):
+    d = two_routes(t)
+    for env, colors in (({"NO_COLOR": ""}, {"brown"}), ({"NO_COLOR": "1"}, {"default"})):
+        screen = top(t, d, env=env)
+        screen.wait_text("busy/second")
+        line = next(i for i, text in enumerate(screen.lines()) if text.startswith("torn/out"))
+        check_equal({screen.style(line).fg}, colors, f"color of a sink with dead letters, {env}")
+
+
+@test
+def top_prints_plain_tables_where_there_is_no_screen(t):
+    d = two_routes(t)
+    got = [line.split("\t") for line in d.verb("top", "--once", "--sort", "dead").out.splitlines()]
+    check_equal([line[0] for line in got], ["torn", "torn/out", "busy", "busy/out", "busy/second"], "rows")
+    check_equal(got[4][4], "7", "pending")
+    check_equal(len(d.json("top", "--once")["routes"]), 2, "routes in JSON")
+    plain = top(t, d, kind="dumb")
+    plain.wait_text("busy/second")
+    plain.signal(signal.SIGINT)
+    check_equal(plain.wait_end(), 0, "exit code of plain tables")
+    check(b"\x1b[" not in plain.bytes, "a terminal that cannot got control sequences")
+    d.stop()
+    check_equal(d.verb("top", "--once", check=False).code, 69, "exit code without a daemon")

@@ -31,6 +31,7 @@ LIBRARIES = (
     (r"^yaml\.h", ("routes/yaml",)),
     (r"^microhttpd", ("bridge/admin/",)),
     (r"^jansson", ("bridge/admin/", "bridge/cli/", "bridge/links/kafka/token", "schemas/", "tests/")),
+    (r"^ncurses\.h", ("bridge/cli/screen",)),
     # The link of Kafka beside its client library: it fetches login tokens.
     (r"^curl/", ("bridge/links/kafka/token",)),
     # The configuration is named by its SHA-256.
