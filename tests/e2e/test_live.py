@@ -4,6 +4,7 @@ import signal
 import subprocess
 
 from broker import wait_until
+from daemon import PROGRAM, TOP
 from ends import StreamSink, StreamSource
 from frame import check, check_equal, test
 from terminal import Terminal
@@ -311,3 +312,33 @@ def top_prints_plain_tables_where_there_is_no_screen(t):
     check(b"\x1b[" not in plain.bytes, "a terminal that cannot got control sequences")
     d.stop()
     check_equal(d.verb("top", "--once", check=False).code, 69, "exit code without a daemon")
+
+
+@test
+def trace_says_from_where_an_event_came(t):
+    d = two_routes(t)
+    screen = Terminal(t, d.verb_command("trace", "busy@3"), d.environment(), columns=200)
+    heading = screen.wait_text("busy@3, id n2: received ")
+    for word in (" of redis, ", t.name + ".b", "; committed"):
+        check(word in heading, f"no {word!r} in {heading!r}")
+    check("delivered" in screen.wait_text("out ") and screen.wait_text("pending"), "a fate at each sink")
+    check_equal(screen.wait_end(), 0, "exit code")
+
+
+def completed(d, *words):
+    """What bash offers for the last of the words."""
+    manual = d.directory / "manual"
+    subprocess.run([TOP / "packaging/manual/write", PROGRAM, manual], check=True)
+    script = f"""PATH={PROGRAM.parent}:$PATH; . {manual}/bascule.bash
+        COMP_WORDS=({" ".join(f"'{w}'" for w in words)}); COMP_CWORD={len(words) - 1}; _bascule
+        printf '%s\\n' "${{COMPREPLY[@]}}" """
+    got = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True, env=d.environment())
+    return got.stdout.split()
+
+
+@test
+def completions_know_verbs_options_and_live_names(t):
+    d = two_routes(t)
+    check_equal(completed(d, "bascule", "t"), ["tap", "top", "trace"], "verbs")
+    check_equal(completed(d, "bascule", "tap", "busy"), ["busy", "busy/out", "busy/second"], "names")
+    check_equal(completed(d, "bascule", "top", "--s"), ["--sort", "--socket"], "options")

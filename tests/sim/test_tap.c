@@ -173,6 +173,32 @@ TEST(a_tap_shows_each_event_once_it_is_in_the_log)
     desk_close(&d);
 }
 
+/* A turn in which nothing gets onto the disk. */
+static void stuck_turn(struct desk *d)
+{
+    rig_turn(&d->rig, true);
+    (void)api_turn(d->api, d->rig.now_ms, d->rig.unix_ms);
+    (void)http_step(d->http, d->rig.now_ms);
+}
+
+TEST(a_tap_shows_nothing_that_is_not_on_disk)
+{
+    struct desk d = { 0 };
+    struct looker l;
+
+    open_desk(&d, 1);
+    look(&d, &l, "/v1/routes/orders/tap");
+    await(&d, &l, "begin", 1);
+    world_publish(&d.rig.world, 5);
+    for (int i = 0; i < 200; i++)
+        stuck_turn(&d);
+    take(&l);
+    CHECK_INT(count(&l, "received"), 0);
+    await(&d, &l, "received", 5);
+    away(&l);
+    desk_close(&d);
+}
+
 TEST(a_tap_of_a_sink_tells_every_answer_and_every_end)
 {
     struct desk d = { 0 };
@@ -257,8 +283,7 @@ TEST(a_client_that_does_not_read_holds_nothing_back_and_is_told_what_it_missed)
 
     memset(long_text, 'x', sizeof long_text);
     buf_init(&headers, 4096);
-    header_put_text(
-        &headers, HEADER_USER, "long", bytes_of(long_text, sizeof long_text));
+    header_put_text(&headers, HEADER_USER, "long", bytes_of(long_text, sizeof long_text));
     open_desk(&d, 1);
     d.rig.world.headers = buf_bytes(&headers);
     look(&d, &l, "/v1/routes/orders/tap?rate=1000&bodies=1");
