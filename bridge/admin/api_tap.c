@@ -30,12 +30,17 @@ static const char *const lanes[] = { "none", "live", "retry", "replay" };
 
 /* ---- lines ---- */
 
+static size_t unread(const struct api_tap *t)
+{
+    return t->out.n - t->at;
+}
+
 /* Takes the line. false: it did not fit. */
 static bool put(struct api_tap *t, json_t *line, size_t limit)
 {
     char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
     size_t n = text ? strlen(text) : 0;
-    bool fits = text && t->out.n - t->at + n + 1 <= limit;
+    bool fits = text && unread(t) + n + 1 <= limit;
 
     if (t->at && t->out.n + n + 1 > API_TAP_BUFFER) {
         buf_drop(&t->out, t->at);
@@ -53,9 +58,9 @@ static bool put(struct api_tap *t, json_t *line, size_t limit)
     return fits;
 }
 
-static void tell(struct api_tap *t, json_t *line)
+static bool tell(struct api_tap *t, json_t *line)
 {
-    (void)put(t, line, API_TAP_BUFFER);
+    return put(t, line, API_TAP_BUFFER);
 }
 
 /* Not in the middle of a character: that would make text into bytes. */
@@ -106,11 +111,9 @@ static void show(void *arg, const struct tap_seen *seen)
 
 static void tell_missed(struct api_tap *t, uint64_t now, uint64_t *told, const char *because)
 {
-    if (now == *told)
-        return;
-    tell(t, json_pack("{s:s, s:o, s:s}", "what", "not_shown", "count", view_unsigned(now - *told),
-                "because", because));
-    *told = now;
+    if (now != *told && tell(t, json_pack("{s:s, s:o, s:s}", "what", "not_shown", "count",
+                                    view_unsigned(now - *told), "because", because)))
+        *told = now;
 }
 
 static void tell_counts(struct api_tap *t)
@@ -131,8 +134,8 @@ static void end(struct api_tap *t, const char *because)
     relay_tap_close(t->all->relay, t->tap);
     t->tap = NULL;
     t->ended = true;
-    tell(t, json_pack("{s:s, s:I, s:s}", "what", "end", "time_ms", (json_int_t)t->all->unix_ms,
-                "because", because));
+    (void)tell(t, json_pack("{s:s, s:I, s:s}", "what", "end", "time_ms",
+                      (json_int_t)t->all->unix_ms, "because", because));
     http_stream_wake(t->request, true);
 }
 
@@ -141,7 +144,7 @@ static void end(struct api_tap *t, const char *because)
 static size_t more(void *arg, char *to, size_t limit)
 {
     struct api_tap *t = arg;
-    size_t n = t->out.n - t->at < limit ? t->out.n - t->at : limit;
+    size_t n = unread(t) < limit ? unread(t) : limit;
 
     memcpy(to, t->out.at + t->at, n);
     t->at += n;
@@ -216,7 +219,7 @@ void api_tap(struct call *c)
     t->now_ms = t->told_ms = c->now_ms;
     t->next = c->taps->first;
     c->taps->first = t;
-    tell(t,
+    (void)tell(t,
         json_pack("{s:s, s:I, s:s, s:s, s:i, s:i}", "what", "begin", "time_ms",
             (json_int_t)c->unix_ms, "route", c->values[0], "sink", c->values[1] ? c->values[1] : "",
             "sample", (int)spec.sample, "rate", (int)spec.rate));
@@ -232,11 +235,12 @@ void api_taps_turn(struct api_taps *ts, int64_t now_ms, int64_t unix_ms)
         t->now_ms = now_ms;
         if (t->ended)
             continue;
-        if (now_ms - t->told_ms >= COUNTS_MS)
+        /* A client that is far behind reads of it when it comes there. */
+        if (now_ms - t->told_ms >= COUNTS_MS && unread(t) < API_TAP_BUFFER / 2)
             tell_counts(t);
-        if (now_ms - t->line_ms >= API_TAP_ALIVE_MS)
-            tell(t, json_pack("{s:s, s:I}", "what", "alive", "time_ms", (json_int_t)unix_ms));
-        if (t->out.n > t->at)
+        if (now_ms - t->line_ms >= API_TAP_ALIVE_MS && unread(t) == 0)
+            (void)tell(t, json_pack("{s:s, s:I}", "what", "alive", "time_ms", (json_int_t)unix_ms));
+        if (unread(t))
             http_stream_wake(t->request, false);
     }
 }
@@ -246,8 +250,8 @@ void api_taps_reloaded(struct api_taps *ts, const char *hash)
     for (struct api_tap *t = ts->first; t; t = t->next) {
         if (t->ended)
             continue;
-        tell(t, json_pack("{s:s, s:I, s:s}", "what", "reloaded", "time_ms", (json_int_t)ts->unix_ms,
-                    "config_hash", hash));
+        (void)tell(t, json_pack("{s:s, s:I, s:s}", "what", "reloaded", "time_ms",
+                          (json_int_t)ts->unix_ms, "config_hash", hash));
         if (!relay_tap_stands(ts->relay, &t->spec))
             end(t, "gone");
     }
