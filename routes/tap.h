@@ -13,8 +13,9 @@
 #define TAP_RATE_MAX 1000 /* events shown a second */
 #define TAP_RATE_DEFAULT 100
 #define TAP_SAMPLE_MAX 1000000
-/* Bytes looked at and written in a second, an event being TAP_EVENT_COST more: about 1 % of a core
- * (memmem and UTF-8 checks pass 2 GB/s and more). What comes past it is not looked at. */
+/* Bytes looked at and written in a second, an event being TAP_EVENT_COST more; what comes past it
+ * is not looked at. With 345,000 events of 256 B a second passing a filter by key, id, header or
+ * text took 0.4 to 0.9 % of a core, none 0.04 %. */
 #define TAP_COST_MAX (16 << 20)
 #define TAP_EVENT_COST 64
 #define TAP_SHOWN_COST 8 /* for each byte of a body that is shown: it is written as JSON */
