@@ -8,7 +8,7 @@ endif
 CFLAGS ?= -O2 -g
 JOBS ?= 2
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
-PACKAGES := rdkafka librabbitmq hiredis sqlite3 libzstd yaml-0.1 libmicrohttpd openssl jansson libcurl libnats
+PACKAGES := rdkafka librabbitmq hiredis sqlite3 libzstd yaml-0.1 libmicrohttpd openssl jansson libcurl libnats ncursesw
 
 VERSION := 0.1.0
 # Asked once, and only when something is compiled: `make check` installs pkg-config itself.

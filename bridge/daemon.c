@@ -448,6 +448,7 @@ static int turns(struct daemon *d)
 
 static void stop(struct daemon *d, bool clean)
 {
+    api_stop(d->api);
     http_free(d->public);
     http_free(d->http);
     api_free(d->api);

@@ -34,6 +34,26 @@ void outflow_mark(struct outflow *o, enum outcome outcome, uint64_t seq)
     s->at[s->n++] = seq;
 }
 
+void outflow_tap(
+    const struct flight *f, enum tap_what what, int code, const char *text, int64_t took_ms)
+{
+    const struct lane *l = f->lane;
+    const struct outflow *o = l->o;
+    const struct tap_seen seen = { .what = what,
+        .lane = l->kind == LANE_LIVE    ? TAP_LIVE
+                : l->kind == LANE_RETRY ? TAP_RETRY
+                                        : TAP_REPLAY,
+        .route = l->route,
+        .seq = f->seq,
+        .event = f->rendered ? &f->out : &f->in,
+        .code = code,
+        .text = text,
+        .took_ms = took_ms,
+        .unix_ms = o->unix_ms };
+
+    taps_seen(o->spec.taps, o->spec.route_id, o->id, &seen, o->now_ms);
+}
+
 static void put_attempt(const struct flight *f, uint32_t number, enum fate fate, enum cause cause,
     int code, const char *text)
 {
@@ -230,7 +250,11 @@ static void die(
 {
     struct outflow *o = f->lane->o;
 
-    if (!divert(f, reason, code, text)) {
+    bool diverted = divert(f, reason, code, text);
+
+    if (outflow_tapped(o))
+        outflow_tap(f, diverted ? TAP_DIVERTED : TAP_DEAD, code, text, -1);
+    if (!diverted) {
         char what[64];
 
         (void)snprintf(what, sizeof what, "is a dead letter: %s", held_reason_text(reason));
@@ -255,6 +279,8 @@ void fate_dropped(struct flight *f, enum outcome outcome)
     struct outflow *o = l->o;
     uint64_t *count = outcome == OUTCOME_LOOP ? &o->counts.dropped_loop : &o->counts.dropped_filter;
 
+    if (outflow_tapped(o))
+        outflow_tap(f, outcome == OUTCOME_LOOP ? TAP_LOOP : TAP_FILTERED, 0, NULL, -1);
     if (l->leg)
         l->leg->dropped++;
     if (counts_for_sink(f))
@@ -465,6 +491,16 @@ static void count_answer(struct outflow *o, const struct flight *f, enum fate fa
     a->unsent += fate == FATE_UNSENT;
 }
 
+static void tap_answer(const struct flight *f, const struct report *r)
+{
+    enum tap_what what = r->fate == FATE_DELIVERED ? TAP_DELIVERED
+                         : r->fate == FATE_REFUSED ? TAP_REFUSED
+                         : r->fate == FATE_UNSURE  ? TAP_UNSURE
+                                                   : TAP_UNSENT;
+
+    outflow_tap(f, what, r->code, r->text, f->lane->o->now_ms - f->sent_ms);
+}
+
 void fate_report(struct outflow *o, const struct report *r)
 {
     uint32_t slot = (uint32_t)r->ref;
@@ -475,6 +511,8 @@ void fate_report(struct outflow *o, const struct report *r)
     count_answer(o, f, r->fate);
     if (tracer_on(o->spec.tracer))
         spans_reported(o, f, r);
+    if (outflow_tapped(o))
+        tap_answer(f, r);
     switch (r->fate) {
     case FATE_DELIVERED:
         delivered(f);

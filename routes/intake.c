@@ -327,13 +327,15 @@ int intake_flush(struct intake *i, int64_t unix_ms, struct fault *why)
     return 0;
 }
 
-static void show_blocks(struct intake *i, uint64_t done)
+static void show_blocks(struct intake *i, uint64_t done, int64_t now_ms)
 {
     size_t n = 0;
 
     while (n < i->block_n && i->blocks[n].txn <= done) {
         if (tracer_on(i->spec.tracer))
             spans_committed(i, &i->blocks[n]);
+        if (i->spec.taps->first)
+            taps_received(i->spec.taps, i->spec.config->name, i->blocks[n].block, now_ms);
         tail_push(i->spec.tail, i->blocks[n++].block);
     }
     if (n)
@@ -341,12 +343,12 @@ static void show_blocks(struct intake *i, uint64_t done)
     i->block_n -= n;
 }
 
-size_t intake_settle(struct intake *i)
+size_t intake_settle(struct intake *i, int64_t now_ms)
 {
     uint64_t done = store_appended(i->spec.store);
     size_t n = 0;
 
-    show_blocks(i, done);
+    show_blocks(i, done, now_ms);
     while (n < i->given && i->batches[n].txn <= done) {
         i->spec.connector->source_settle(i->source, i->batches[n].batch, true);
         free(i->batches[n++].known);

@@ -8,6 +8,7 @@
 #include "routes/config.h"
 #include "routes/rate.h"
 #include "routes/tail.h"
+#include "routes/tap.h"
 
 /* Batches received and not yet settled. */
 #define INTAKE_BATCHES_MAX 256
@@ -25,6 +26,7 @@ struct intake_spec {
     struct asks *asks;
     struct tail *tail;
     struct tracer *tracer; /* NULL: none */
+    struct taps *taps;
     uint64_t route_id;
     bool clean_start;
 };
@@ -75,7 +77,7 @@ size_t intake_receive(struct intake *i, size_t bytes, int64_t now_ms);
  * the rest. */
 int intake_flush(struct intake *i, int64_t unix_ms, struct fault *why);
 /* Settles what is on disk and shows its events to the sinks. Returns batches settled. */
-size_t intake_settle(struct intake *i);
+size_t intake_settle(struct intake *i, int64_t now_ms);
 bool intake_waiting(const struct intake *i); /* received, not yet given to the store */
 /* Bytes received and not yet on disk. */
 size_t intake_bytes(const struct intake *i);

@@ -16,6 +16,7 @@
 #include "routes/keys.h"
 #include "routes/rate.h"
 #include "routes/step.h"
+#include "routes/tap.h"
 
 /* Held events one sink keeps track of in memory; past that it stops reading until some are
  * finished. */
@@ -116,6 +117,7 @@ struct outflow_spec {
     struct store *store;
     struct asks *asks;
     struct tail *tail;
+    struct taps *taps;
     struct random *random;
     struct tracer *tracer; /* NULL: none */
     uint64_t route_id;
@@ -262,6 +264,13 @@ void fate_dropped(struct flight *f, enum outcome outcome);
 void fate_charged(
     struct flight *f, enum held_reason reason, enum cause cause, int code, const char *text);
 void fate_report(struct outflow *o, const struct report *r);
+/* Somebody looks on at what becomes of events; then it is told to outflow_tap(). */
+static inline bool outflow_tapped(const struct outflow *o)
+{
+    return o->spec.taps->first != NULL;
+}
+void outflow_tap(
+    const struct flight *f, enum tap_what what, int code, const char *text, int64_t took_ms);
 void outflow_mark(struct outflow *o, enum outcome outcome, uint64_t seq);
 void outflow_dirty(struct outflow *o);
 /* The ordering key of an event at this sink: its hash, 0 for none; *ret its bytes (in *scratch). */

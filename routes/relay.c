@@ -378,7 +378,7 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
     for (size_t i = 0; i < r->route_count; i++) {
         struct relay_route *route = r->routes[i];
 
-        moved += intake_settle(route->intake);
+        moved += intake_settle(route->intake, now_ms);
         for (size_t s = 0; s < route->config->sink_count; s++)
             moved += outflow_collect(route->outflows[s], now_ms, unix_ms);
         moved += receive_route(route);

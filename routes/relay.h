@@ -7,6 +7,7 @@
 #include "bridge/base/histogram.h"
 #include "bridge/base/span.h"
 #include "routes/config.h"
+#include "routes/tap.h"
 #include "store/query.h"
 #include "store/store.h"
 
@@ -188,6 +189,14 @@ int relay_drain_one(struct relay *r, const char *route, const char *sink, struct
 /* open = true opens it by hand, false closes it. */
 int relay_breaker_set(
     struct relay *r, const char *route, const char *sink, bool open, struct fault *why);
+
+/* Looks on at a route's source, or at a sink; spec's numbers are filled in. A reload that keeps the
+ * sink keeps the tap. Close it before relay_free(). */
+int relay_tap_open(struct relay *r, const char *route, const char *sink, struct tap_spec *spec,
+    struct tap **ret, struct fault *why);
+void relay_tap_close(struct relay *r, struct tap *t); /* NULL is allowed */
+/* What it looks at is still there. */
+bool relay_tap_stands(const struct relay *r, const struct tap_spec *spec);
 
 /* One dead letter as a query row names it. */
 struct relay_dead {

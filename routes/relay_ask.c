@@ -389,3 +389,38 @@ const char *relay_replay_trouble(const struct relay *r, uint64_t number, size_t 
 
     return j && leg < j->job.leg_count ? replay_stuck(j, leg) : NULL;
 }
+
+/* ---- looking on ---- */
+
+int relay_tap_open(struct relay *r, const char *route, const char *sink, struct tap_spec *spec,
+    struct tap **ret, struct fault *why)
+{
+    struct relay_route *at;
+    struct outflow *o;
+
+    if (relay_find(r, route, sink, &at, &o, why) != 0)
+        return -1;
+    spec->route_id = at->id;
+    spec->sink_id = o ? o->id : 0;
+    return tap_open(&r->taps, spec, ret, why);
+}
+
+void relay_tap_close(struct relay *r, struct tap *t)
+{
+    tap_close(&r->taps, t);
+}
+
+bool relay_tap_stands(const struct relay *r, const struct tap_spec *spec)
+{
+    for (size_t i = 0; i < r->route_count; i++) {
+        const struct relay_route *route = r->routes[i];
+
+        if (route->id != spec->route_id)
+            continue;
+        for (size_t s = 0; spec->sink_id && s < route->config->sink_count; s++)
+            if (route->outflows[s]->id == spec->sink_id)
+                return true;
+        return spec->sink_id == 0;
+    }
+    return false;
+}

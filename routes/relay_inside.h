@@ -52,6 +52,7 @@ struct relay_touched {
 struct relay {
     struct relay_spec spec;
     struct asks asks;
+    struct taps taps;
     struct random random;
     struct relay_link *links;    /* by the config's connections */
     struct relay_route **routes; /* by the config's routes; each stays where it is, sinks and

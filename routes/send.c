@@ -375,6 +375,8 @@ static size_t give(struct outflow *o, struct pass *p)
 
         if (f->first_sent_ms == 0)
             f->first_sent_ms = o->unix_ms;
+        if (outflow_tapped(o))
+            outflow_tap(f, TAP_SENT, 0, NULL, -1);
     }
     if (o->spec.config->rate_limit)
         o->rate_tokens -= (double)taken;

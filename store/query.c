@@ -101,20 +101,23 @@ static void dead_row(struct statement *st, struct rows *rows)
     rows_int(rows, db_int(st, 12));
 }
 
+#define DEAD_ROWS                                                                                  \
+    "SELECT h.number, r.name, k.name, h.seq, h.event_id, h.state, h.reason, h.code, h.text,"       \
+    " h.attempts, h.changed_ms, coalesce(h.edited, h.event), h.job"                                \
+    " FROM held h LEFT JOIN route r ON r.id = h.route_id LEFT JOIN sink k ON k.id = h.sink_id"     \
+    " WHERE h.number > ?3 AND (?5 OR h.state IN (3, 4)) AND (?1 IS NULL OR r.name = ?1)"           \
+    " AND (?2 IS NULL OR k.name = ?2) AND (?6 IS NULL OR CAST(h.event_id AS TEXT) = ?6)"           \
+    " AND (?7 = 0 OR h.reason = ?7) AND (?8 = 0 OR h.changed_ms >= ?8)"                            \
+    " AND (?9 = 0 OR h.changed_ms < ?9) AND (?10 = 0 OR h.number = ?10)"                           \
+    " AND (?11 = 0 OR h.seq >= ?11) AND (?12 = 0 OR h.seq <= ?12)"                                 \
+    " AND (NOT ?13 OR (h.code IS ?14 AND coalesce(h.text, '') = coalesce(?15, '')))"
+
 static int query_dead(
     struct db *db, const struct query_spec *q, struct rows *rows, struct fault *why)
 {
     struct statement *st = db_prepare(db,
-        "SELECT h.number, r.name, k.name, h.seq, h.event_id, h.state, h.reason, h.code, h.text,"
-        " h.attempts, h.changed_ms, coalesce(h.edited, h.event), h.job"
-        " FROM held h LEFT JOIN route r ON r.id = h.route_id LEFT JOIN sink k ON k.id = h.sink_id"
-        " WHERE h.number > ?3 AND (?5 OR h.state IN (3, 4)) AND (?1 IS NULL OR r.name = ?1)"
-        " AND (?2 IS NULL OR k.name = ?2) AND (?6 IS NULL OR CAST(h.event_id AS TEXT) = ?6)"
-        " AND (?7 = 0 OR h.reason = ?7) AND (?8 = 0 OR h.changed_ms >= ?8)"
-        " AND (?9 = 0 OR h.changed_ms < ?9) AND (?10 = 0 OR h.number = ?10)"
-        " AND (?11 = 0 OR h.seq >= ?11) AND (?12 = 0 OR h.seq <= ?12)"
-        " AND (NOT ?13 OR (h.code IS ?14 AND coalesce(h.text, '') = coalesce(?15, '')))"
-        " ORDER BY h.number LIMIT ?4",
+        q->newest ? DEAD_ROWS " ORDER BY h.number DESC LIMIT ?4"
+                  : DEAD_ROWS " ORDER BY h.number LIMIT ?4",
         why);
     int got, reason = q->reason ? reason_number(q->reason) : 0;
 

@@ -5,6 +5,7 @@
 #ifndef BASCULE_QUERY_H
 #define BASCULE_QUERY_H
 
+#include "store/selection.h"
 #include "store/store.h"
 
 enum cell_type { CELL_NULL = 0, CELL_INT, CELL_TEXT, CELL_BYTES };
@@ -27,19 +28,6 @@ struct rows {
     int filling;       /* cells of the row that is being added (rows.h) */
 };
 void rows_done(struct rows *r);
-
-/* Which events. Absent, NULL and 0 mean "any". Text is lent until the query is answered, so the
- * asker keeps the struct's strings alive (query_open copies them). */
-struct selection {
-    const char *route, *sink;     /* names */
-    int64_t since_ms, until_ms;   /* unix ms of receipt; until is outside */
-    uint64_t first_seq, last_seq; /* both inside */
-    const char *id;
-    struct bytes key;
-    const char *header_name, *header_value;
-    const char *match; /* text in the body */
-    const char *fate;  /* "delivered", "pending", "held", "dead", "filtered", … at `sink` */
-};
 
 enum query_kind {
     QUERY_NONE = 0,
@@ -74,6 +62,7 @@ struct query_spec {
     const char *text;
     store_digest *digest; /* QUERY_AUDIT_VERIFY */
     bool all;
+    bool newest;         /* QUERY_DEAD: the last ones first; there are no further pages then */
     uint64_t after;      /* paging: rows whose first column is beyond this */
     size_t limit;        /* 1..10,000 */
     int64_t deadline_ms; /* for the whole query; it then ends with FAULT_RETRY saying so */

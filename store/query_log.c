@@ -1,6 +1,5 @@
 #include "store/query_log.h"
 
-#include "bridge/base/header.h"
 #include "store/chunk.h"
 #include "store/inside.h"
 #include "store/rows.h"
@@ -176,25 +175,6 @@ static void fate_of(struct scan *s, const struct sink_state *k, uint64_t seq, st
 
 /* ---- which events fit ---- */
 
-static bool header_fits(const struct selection *w, const struct event *e)
-{
-    struct header h;
-    struct buf text;
-    bool fits;
-
-    if (!w->header_name)
-        return true;
-    if (!header_find(e->headers, bytes_text(w->header_name), &h))
-        return false;
-    if (!w->header_value)
-        return true;
-    buf_init(&text, 1 << 24);
-    fits = header_value_text(&h.value, &text) == 0 &&
-           bytes_equal(buf_bytes(&text), bytes_text(w->header_value));
-    buf_done(&text);
-    return fits;
-}
-
 static bool fate_fits(struct scan *s, const struct event *e)
 {
     const struct selection *w = &s->q->where;
@@ -213,21 +193,7 @@ static bool fate_fits(struct scan *s, const struct event *e)
 
 static bool fits(struct scan *s, const struct event *e)
 {
-    const struct selection *w = &s->q->where;
-
-    if ((w->first_seq && e->seq < w->first_seq) || (w->last_seq && e->seq > w->last_seq))
-        return false;
-    if ((w->since_ms && e->received_ms < w->since_ms) ||
-        (w->until_ms && e->received_ms >= w->until_ms))
-        return false;
-    if (w->id && !bytes_equal(event_id(e), bytes_text(w->id)))
-        return false;
-    if (bytes_present(w->key) && !bytes_equal(e->key, w->key))
-        return false;
-    if (w->match &&
-        (!bytes_present(e->body) || !memmem(e->body.at, e->body.n, w->match, strlen(w->match))))
-        return false;
-    return header_fits(w, e) && fate_fits(s, e);
+    return selection_fits(&s->q->where, e) && fate_fits(s, e);
 }
 
 static bool chunk_may(const struct selection *w, struct bytes filter)

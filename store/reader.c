@@ -31,18 +31,6 @@ void question_put(struct questions *to, struct question *q)
     to->last = q;
 }
 
-static void free_texts(struct selection *w)
-{
-    free((void *)(uintptr_t)w->route);
-    free((void *)(uintptr_t)w->sink);
-    free((void *)(uintptr_t)w->id);
-    free((void *)(uintptr_t)w->key.at);
-    free((void *)(uintptr_t)w->header_name);
-    free((void *)(uintptr_t)w->header_value);
-    free((void *)(uintptr_t)w->match);
-    free((void *)(uintptr_t)w->fate);
-}
-
 void question_free(struct question *q)
 {
     if (!q)
@@ -51,7 +39,7 @@ void question_free(struct question *q)
     query_answer_done(&q->answer);
     free(q->numbers);
     free(q->ids);
-    free_texts(&q->query.where);
+    selection_done(&q->query.where);
     free((void *)(uintptr_t)q->query.reason);
     free((void *)(uintptr_t)q->query.text);
     free(q);
@@ -168,45 +156,20 @@ static bool copy_text(const char *from, const char **to)
     return !from || *to;
 }
 
-static bool copy_key(struct bytes from, struct bytes *to)
-{
-    uint8_t *key = bytes_present(from) ? malloc(from.n + 1) : NULL;
-
-    *to = BYTES_NONE;
-    if (!bytes_present(from))
-        return true;
-    if (!key)
-        return false;
-    memcpy(key, from.at, from.n);
-    *to = bytes_of(key, from.n);
-    return true;
-}
-
 int store_query(struct store *s, uint64_t tag, const struct query_spec *spec)
 {
     struct question *q = question_open(STORE_READ_NONE, tag);
-    const struct selection *from = &spec->where;
-    struct selection *to;
     bool whole;
 
     if (!q)
         return -1;
-    to = &q->query.where;
     q->is_query = true;
     q->answer.tag = tag;
     q->query = *spec;
-    /* All of them, so that what is not there is not freed; a filter that is lost would select more
-     * than was asked. */
-    whole = copy_text(spec->reason, &q->query.reason);
+    /* All of them, so that what is not there is not freed. */
+    whole = selection_copy(&spec->where, &q->query.where) == 0;
+    whole &= copy_text(spec->reason, &q->query.reason);
     whole &= copy_text(spec->text, &q->query.text);
-    whole &= copy_text(from->route, &to->route);
-    whole &= copy_text(from->sink, &to->sink);
-    whole &= copy_text(from->id, &to->id);
-    whole &= copy_text(from->header_name, &to->header_name);
-    whole &= copy_text(from->header_value, &to->header_value);
-    whole &= copy_text(from->match, &to->match);
-    whole &= copy_text(from->fate, &to->fate);
-    whole &= copy_key(from->key, &to->key);
     if (!whole) {
         question_free(q);
         return -1;

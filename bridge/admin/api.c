@@ -13,6 +13,7 @@
 
 struct api {
     struct api_spec spec;
+    struct api_taps taps;
     struct call *waiting; /* for an answer of the store */
     struct store_known *known;
     size_t known_count;
@@ -38,6 +39,7 @@ int api_open(const struct api_spec *spec, struct api **ret, struct fault *why)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     a->spec = *spec;
     a->configured_ms = spec->started_ms;
+    a->taps.relay = spec->relay;
     if (store_known(spec->store, &a->known, &a->known_count, why) != 0) {
         free(a);
         return -1;
@@ -197,6 +199,7 @@ static void handle(struct api *a, struct http_request *q, const struct api_endpo
         .store = a->spec.store,
         .config = a->spec.config,
         .reload = a->spec.reload,
+        .taps = &a->taps,
         .turns = a->spec.turns,
         .traces = a->spec.traces,
         .port = a->spec.port,
@@ -359,6 +362,12 @@ void call_reply_text(struct call *c, const char *content_type, struct bytes text
     call_free(c);
 }
 
+void call_stream(struct call *c, const struct http_stream_spec *spec)
+{
+    http_stream(c->request, spec);
+    call_free(c);
+}
+
 void call_refuse(
     struct call *c, unsigned status, const char *code, const char *message, json_t *details)
 {
@@ -459,6 +468,7 @@ void api_reconfigure(struct api *a, const struct config *config, int64_t unix_ms
 
     a->spec.config = config;
     a->configured_ms = unix_ms;
+    api_taps_reloaded(&a->taps, config->hash);
     if (store_known(a->spec.store, &known, &count, &why) != 0) {
         log_say(LOG_LEVEL_WARN, NULL, NULL, "reload: names for replays: %s", why.text);
         free(known);
@@ -467,6 +477,12 @@ void api_reconfigure(struct api *a, const struct config *config, int64_t unix_ms
     free(a->known);
     a->known = known;
     a->known_count = count;
+}
+
+void api_stop(struct api *a)
+{
+    if (a)
+        api_taps_stop(&a->taps);
 }
 
 static void answer(struct api *a, struct query_answer *answer)
@@ -492,6 +508,7 @@ bool api_turn(struct api *a, int64_t now_ms, int64_t unix_ms)
         query_answer_done(&one);
         one = (struct query_answer){ 0 };
     }
+    api_taps_turn(&a->taps, now_ms, unix_ms);
     changed = changed || a->changed;
     a->changed = false;
     return changed;

@@ -41,6 +41,8 @@ void api_handle_public(void *arg, struct http_request *q);
  * does. */
 bool api_turn(struct api *a, int64_t now_ms, int64_t unix_ms);
 
+/* Whoever looks on is told that the process ends. Before http_free(). */
+void api_stop(struct api *a); /* NULL is allowed */
 /* Another configuration runs since this moment. */
 void api_reconfigure(struct api *a, const struct config *config, int64_t unix_ms);
 /* A plan or reload has ended: who asked for it is answered. */

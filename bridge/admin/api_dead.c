@@ -66,7 +66,9 @@ static int dead_selection(struct call *c, struct query_spec *spec)
 
 void api_dead_list(struct call *c)
 {
-    struct query_spec spec = { .kind = QUERY_DEAD, .all = call_flag(c, "all") };
+    struct query_spec spec = {
+        .kind = QUERY_DEAD, .all = call_flag(c, "all"), .newest = call_flag(c, "newest")
+    };
 
     if (dead_selection(c, &spec) == 0 && call_page(c, &spec) == 0)
         call_ask(c, &spec, call_reply_rows);

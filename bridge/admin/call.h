@@ -4,6 +4,7 @@
 #define BASCULE_CALL_H
 
 #include "bridge/admin/api.h"
+#include "bridge/admin/api_tap.h"
 #include "bridge/admin/view.h"
 
 #define CALL_VALUES_MAX 3
@@ -18,6 +19,7 @@ struct call {
     struct store *store;
     const struct config *config;
     struct reload *reload;
+    struct api_taps *taps;
     const struct histogram *turns;
     struct trace_export *traces;
     int port;
@@ -49,6 +51,7 @@ int call_texts(struct call *c, const char *name, const char **ret, size_t limit)
 void call_reply(struct call *c, json_t *json); /* takes json */
 void call_reply_status(struct call *c, unsigned status, json_t *json);
 void call_reply_text(struct call *c, const char *content_type, struct bytes text);
+void call_stream(struct call *c, const struct http_stream_spec *spec);
 void call_fail(struct call *c, unsigned status, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void call_fault(struct call *c, const struct fault *why);
@@ -110,6 +113,7 @@ void api_trace_id(struct call *c);
 void api_trace_seq(struct call *c);
 void api_attempts(struct call *c);
 void api_gaps(struct call *c);
+void api_tap(struct call *c);
 void api_audit(struct call *c);
 void api_audit_verify(struct call *c);
 void api_log(struct call *c);

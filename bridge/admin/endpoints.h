@@ -34,6 +34,8 @@
     X("POST", "/v1/routes/{route}/sinks/{sink}/breaker", OPERATE, api_breaker) \
     X("GET", "/v1/routes/{route}/events/{seq}", VIEW, api_trace_seq) \
     X("GET", "/v1/routes/{route}/events/{seq}/attempts", VIEW, api_attempts) \
+    X("GET", "/v1/routes/{route}/tap", OPERATE, api_tap) \
+    X("GET", "/v1/routes/{route}/sinks/{sink}/tap", OPERATE, api_tap) \
     X("GET", "/v1/events", VIEW, api_events) \
     X("GET", "/v1/events/{id...}", VIEW, api_trace_id) \
     X("GET", "/v1/dead-letters", VIEW, api_dead_list) \

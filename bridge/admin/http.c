@@ -18,6 +18,7 @@
 
 #define ACCEPT_AGAIN_MS 1000          /* after the system refused a descriptor */
 #define CONNECTION_MEMORY (64u << 10) /* for one request's line and headers */
+#define STREAM_BLOCK (16u << 10)
 
 struct http {
     struct MHD_Daemon *daemon;
@@ -36,7 +37,13 @@ struct http {
     struct http_request *requests;
 };
 
-enum request_state { REQUEST_READING = 1, REQUEST_ASKED, REQUEST_SUSPENDED, REQUEST_REPLIED };
+enum request_state {
+    REQUEST_READING = 1,
+    REQUEST_ASKED,
+    REQUEST_SUSPENDED,
+    REQUEST_REPLIED,
+    REQUEST_STREAMING
+};
 
 struct http_request {
     struct http *http;
@@ -50,6 +57,8 @@ struct http_request {
     uint32_t *groups; /* the peer's */
     struct MHD_Response *response;
     unsigned status;
+    struct http_stream_spec stream; /* STREAMING */
+    bool waiting, ending;           /* suspended until there is more; nothing comes after that */
 };
 
 /* ---- the socket ---- */
@@ -205,6 +214,8 @@ static struct http_request *request_open(
 
 static void request_free(struct http_request *q)
 {
+    if (q->state == REQUEST_STREAMING)
+        q->stream.gone(q->stream.arg);
     *q->here = q->next;
     if (q->next)
         q->next->here = q->here;
@@ -277,7 +288,7 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
     }
     if (q->state == REQUEST_READING)
         ask(q);
-    if (q->state == REQUEST_REPLIED)
+    if (q->state == REQUEST_REPLIED || q->state == REQUEST_STREAMING)
         return q->response ? MHD_queue_response(connection, q->status, q->response) : MHD_NO;
     q->state = REQUEST_SUSPENDED;
     MHD_suspend_connection(connection);
@@ -328,6 +339,48 @@ void http_reply_as(
     q->state = REQUEST_REPLIED;
     if (suspended)
         MHD_resume_connection(q->connection);
+}
+
+/* ---- streams ---- */
+
+static ssize_t read_stream(void *arg, uint64_t position, char *to, size_t limit)
+{
+    struct http_request *q = arg;
+    size_t n = q->stream.more(q->stream.arg, to, limit);
+
+    (void)position;
+    if (n)
+        return (ssize_t)n;
+    if (q->ending)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    q->waiting = true;
+    MHD_suspend_connection(q->connection);
+    return 0;
+}
+
+void http_stream(struct http_request *q, const struct http_stream_spec *spec)
+{
+    bool suspended = q->state == REQUEST_SUSPENDED;
+
+    q->stream = *spec;
+    q->response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, q, NULL);
+    if (q->response)
+        (void)MHD_add_response_header(q->response, "Content-Type", spec->content_type);
+    (void)MHD_set_connection_option(
+        q->connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)HTTP_STREAM_TIMEOUT_S);
+    q->status = 200;
+    q->state = REQUEST_STREAMING;
+    if (suspended)
+        MHD_resume_connection(q->connection);
+}
+
+void http_stream_wake(struct http_request *q, bool end)
+{
+    q->ending = q->ending || end;
+    if (q->waiting)
+        MHD_resume_connection(q->connection);
+    q->waiting = false;
 }
 
 /* ---- accepting ---- */
@@ -495,7 +548,9 @@ void http_free(struct http *h)
     if (!h)
         return;
     for (struct http_request *q = h->requests; q; q = q->next)
-        if (q->state == REQUEST_SUSPENDED)
+        if (q->state == REQUEST_STREAMING)
+            http_stream_wake(q, true);
+        else if (q->state == REQUEST_SUSPENDED)
             reply_text(q, 503,
                 "{\"code\":\"stopping\",\"message\":\"bascule is stopping\",\"details\":null}");
     if (h->daemon) {

@@ -13,6 +13,8 @@
 #define HTTP_BODIES_MAX (64u << 20) /* of all requests in progress together */
 #define HTTP_CONNECTIONS_MAX 32
 #define HTTP_TIMEOUT_S 30 /* without a byte moving */
+#define HTTP_STREAM_TIMEOUT_S                                                                      \
+    600 /* the same for a stream: its reader may be a person who scrolls */
 
 struct http;
 struct http_request;
@@ -66,5 +68,18 @@ void http_reply(struct http_request *q, unsigned status, struct bytes json);
 /* The same with another content type. */
 void http_reply_as(
     struct http_request *q, unsigned status, const char *content_type, struct bytes body);
+
+/* In place of a reply: 200 and a body that comes as it becomes known. */
+struct http_stream_spec {
+    const char *content_type;
+    /* Writes at most `limit` bytes; 0: none now. */
+    size_t (*more)(void *arg, char *to, size_t limit);
+    /* The client went, or the server ends: q is gone, and `more` is called no more. */
+    void (*gone)(void *arg);
+    void *arg;
+};
+void http_stream(struct http_request *q, const struct http_stream_spec *spec);
+/* There is more, or with `end` there will be nothing once `more` gives 0. */
+void http_stream_wake(struct http_request *q, bool end);
 
 #endif

@@ -29,7 +29,8 @@ const struct args_option command_common[] = {
 };
 
 static const struct verb *const groups[] = { verbs_operate, verbs_reload, verbs_dead, verbs_replay,
-    verbs_events, verbs_audit, verbs_store, verbs_log, verbs_doctor, verbs_explain, verbs_schema };
+    verbs_events, verbs_audit, verbs_live, verbs_store, verbs_log, verbs_doctor, verbs_explain,
+    verbs_schema };
 
 int command_fail(int code, const char *format, ...)
 {
@@ -227,31 +228,54 @@ static void print_details(const json_t *details)
     }
 }
 
+static int unanswered(const struct fault *why)
+{
+    int code = why->kind == FAULT_INPUT ? DAEMON_USAGE
+               : why->code == EACCES    ? DAEMON_PERMISSION
+                                        : DAEMON_UNREACHABLE;
+
+    return command_fail(code, "%s%s", why->text,
+        code == DAEMON_PERMISSION ? " (members of the socket's group may)" : "");
+}
+
+/* 0, or the exit code after saying why it was refused; then its JSON is freed. */
+static int judge(const struct command *c, struct client_answer *answer)
+{
+    int code = exit_of_status(answer->status);
+
+    if (code == DAEMON_OK)
+        return 0;
+    if (c->json)
+        command_print_json(answer->json);
+    else
+        print_details(json_object_get(answer->json, "details"));
+    command_fail(code, "%s", json_string_value(json_object_get(answer->json, "message")));
+    json_decref(answer->json);
+    return code;
+}
+
 int command_ask(struct command *c, const char *method, const char *path, json_t *body, json_t **ret)
 {
     struct client_answer answer = { 0 };
     struct fault why = { 0 };
     int code;
 
-    if (client_ask(command_socket(c), method, path, body, &answer, &why) != 0) {
-        code = why.kind == FAULT_INPUT ? DAEMON_USAGE
-               : why.code == EACCES    ? DAEMON_PERMISSION
-                                       : DAEMON_UNREACHABLE;
-        return command_fail(code, "%s%s", why.text,
-            code == DAEMON_PERMISSION ? " (members of the socket's group may)" : "");
-    }
-    code = exit_of_status(answer.status);
-    if (code == DAEMON_OK) {
+    if (client_ask(command_socket(c), method, path, body, &answer, &why) != 0)
+        return unanswered(&why);
+    code = judge(c, &answer);
+    if (code == 0)
         *ret = answer.json;
-        return 0;
-    }
-    if (c->json)
-        command_print_json(answer.json);
-    else
-        print_details(json_object_get(answer.json, "details"));
-    command_fail(code, "%s", json_string_value(json_object_get(answer.json, "message")));
-    json_decref(answer.json);
     return code;
+}
+
+int command_lines(struct command *c, const char *path, client_line *line, void *arg)
+{
+    struct client_answer answer;
+    struct fault why = { 0 };
+
+    if (client_lines(command_socket(c), path, line, arg, &answer, &why) != 0)
+        return unanswered(&why);
+    return judge(c, &answer);
 }
 
 void command_print_json(const json_t *json)
@@ -461,6 +485,11 @@ void command_watch_interrupt(void)
     struct sigaction action = { .sa_handler = on_interrupt };
 
     (void)sigaction(SIGINT, &action, NULL);
+}
+
+bool command_interrupted(void)
+{
+    return interrupted;
 }
 
 bool command_pause(void)

@@ -4,6 +4,7 @@
 
 #include "bridge/base/buf.h"
 #include "bridge/cli/args.h"
+#include "bridge/cli/client.h"
 #include "bridge/daemon.h"
 
 #include <jansson.h>
@@ -32,7 +33,7 @@ struct verb {
 /* Ended by zeroed entries. */
 extern const struct verb verbs_operate[], verbs_dead[], verbs_replay[], verbs_events[],
     verbs_audit[], verbs_store[], verbs_log[], verbs_doctor[], verbs_explain[], verbs_schema[],
-    verbs_reload[];
+    verbs_reload[], verbs_live[];
 extern const struct args_option command_common[];
 
 int command_main(int argc, char **argv);
@@ -42,6 +43,10 @@ int command_fail(int code, const char *format, ...) __attribute__((format(printf
 /* Asks the daemon. 0 with *ret (owned by the caller), or the exit code after saying why. */
 int command_ask(
     struct command *c, const char *method, const char *path, json_t *body, json_t **ret);
+/* Where the daemon listens. */
+const char *command_socket(struct command *c);
+/* Asks for an answer of lines (client.h); 0 when the connection has ended, or the exit code. */
+int command_lines(struct command *c, const char *path, client_line *line, void *arg);
 /* Prints JSON as it is. */
 void command_print_json(const json_t *json);
 /* The file of --config, BASCULE_CONFIG, or the installed one. */
@@ -65,6 +70,7 @@ int command_list(
 /* Sleeps between two looks at a job of the daemon, as a person would; false when Ctrl-C came. */
 bool command_pause(void);
 void command_watch_interrupt(void);
+bool command_interrupted(void);
 
 #define COMMAND_SELECTION_OPTIONS                                                                  \
     { "--route", "ROUTE", "of this route" }, { "--sink", "SINK", "at this sink" },                 \

@@ -6,7 +6,6 @@
 #include <time.h>
 
 #define CELL_MAX 4096
-#define COLUMNS_MAX 24
 
 void table_put_safe(struct buf *to, const char *text, size_t n)
 {
@@ -123,8 +122,8 @@ static void put_cell(struct buf *to, const struct table_column *column, const js
         buf_put_format(to, "%lld", (long long)n);
 }
 
-/* Columns on the screen: bytes that start a character. */
-static size_t width(const char *text)
+/* Bytes that start a character. */
+size_t table_width(const char *text)
 {
     size_t n = 0;
 
@@ -135,7 +134,7 @@ static size_t width(const char *text)
 
 static void print_padded(const char *text, size_t to, bool right, bool last)
 {
-    size_t have = width(text), pad = to > have ? to - have : 0;
+    size_t have = table_width(text), pad = to > have ? to - have : 0;
 
     if (right)
         printf("%*s", (int)pad, "");
@@ -150,58 +149,102 @@ static bool is_right(const struct table_column *column)
     return column->kind != TABLE_TEXT && column->kind != TABLE_TIME;
 }
 
-static char *cell_text(
-    const struct command *c, const struct table_column *column, const json_t *row, int64_t now_ms)
+char *table_cell(
+    const struct table_column *column, const json_t *row, int64_t now_ms, bool terminal)
 {
     struct buf text;
     char *ret;
 
     buf_init(&text, CELL_MAX);
-    put_cell(&text, column, look_up(row, column->key), now_ms, c->terminal);
+    put_cell(&text, column, look_up(row, column->key), now_ms, terminal);
     ret = strdup(buf_text(&text));
     buf_done(&text);
     return ret;
 }
 
-static void print_aligned(const struct command *c, const struct table_column *columns, size_t count,
-    char **cells, size_t row_count)
+static void print_titles(
+    const struct command *c, const struct table_column *columns, size_t count, const size_t *widths)
 {
-    size_t widths[COLUMNS_MAX];
-
-    for (size_t i = 0; i < count; i++) {
-        widths[i] = width(columns[i].title);
-        for (size_t row = 0; row < row_count; row++) {
-            size_t n = width(cells[row * count + i] ? cells[row * count + i] : "");
-
-            if (n > widths[i])
-                widths[i] = n;
-        }
-    }
     if (c->color)
         fputs("\033[1m", stdout);
     for (size_t i = 0; i < count; i++)
         print_padded(columns[i].title, widths[i], is_right(&columns[i]), i + 1 == count);
     if (c->color)
         fputs("\033[0m", stdout);
+}
+
+static void print_aligned(const struct command *c, const struct table_column *columns, size_t count,
+    char **cells, size_t row_count)
+{
+    size_t widths[TABLE_COLUMNS_MAX];
+
+    for (size_t i = 0; i < count; i++) {
+        widths[i] = table_width(columns[i].title);
+        for (size_t row = 0; row < row_count; row++) {
+            size_t n = table_width(cells[row * count + i] ? cells[row * count + i] : "");
+
+            if (n > widths[i])
+                widths[i] = n;
+        }
+    }
+    print_titles(c, columns, count, widths);
     for (size_t row = 0; row < row_count; row++)
         for (size_t i = 0; i < count; i++)
             print_padded(cells[row * count + i] ? cells[row * count + i] : "", widths[i],
                 is_right(&columns[i]), i + 1 == count);
 }
 
+static size_t column_count(const struct table_column *columns)
+{
+    size_t count = 0;
+
+    while (columns[count].key && count < TABLE_COLUMNS_MAX)
+        count++;
+    return count;
+}
+
+void table_stream_row(const struct command *c, const struct table_column *columns,
+    struct table_stream *s, const json_t *row, int64_t now_ms)
+{
+    size_t count = column_count(columns);
+    char *cells[TABLE_COLUMNS_MAX];
+
+    for (size_t i = 0; i < count; i++) {
+        size_t n;
+
+        cells[i] = table_cell(&columns[i], row, now_ms, c->terminal);
+        n = table_width(cells[i] ? cells[i] : "");
+        if (s->widths[i] < table_width(columns[i].title))
+            s->widths[i] = table_width(columns[i].title);
+        if (s->widths[i] < n)
+            s->widths[i] = n;
+    }
+    if (c->terminal && !s->begun)
+        print_titles(c, columns, count, s->widths);
+    s->begun = true;
+    for (size_t i = 0; i < count; i++) {
+        const char *text = cells[i] ? cells[i] : "";
+
+        if (c->terminal)
+            print_padded(text, s->widths[i], is_right(&columns[i]), i + 1 == count);
+        else
+            printf("%s%c", text, i + 1 < count ? '\t' : '\n');
+        free(cells[i]);
+    }
+}
+
 void table_print(
     const struct command *c, const struct table_column *columns, const json_t *rows, int64_t now_ms)
 {
-    size_t count = 0, row_count = json_array_size(rows);
+    size_t count = column_count(columns), row_count = json_array_size(rows);
     char **cells;
 
-    while (columns[count].key && count < COLUMNS_MAX)
-        count++;
     cells = calloc(row_count * count + 1, sizeof *cells);
     if (!cells)
         return;
     for (size_t i = 0; i < row_count * count; i++)
-        cells[i] = cell_text(c, &columns[i % count], json_array_get(rows, i / count), now_ms);
+        cells[i] =
+            table_cell(&columns[i % count], json_array_get(rows, i / count), now_ms, c->terminal);
     if (c->terminal)
         print_aligned(c, columns, count, cells, row_count);
     else

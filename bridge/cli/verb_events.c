@@ -17,6 +17,22 @@ static const struct table_column trace_columns[] = {
     { "text", "TEXT", TABLE_TEXT },
     { NULL, NULL, 0 },
 };
+/* Programs have no heading to read the rest from. */
+static const struct table_column trace_columns_plain[] = {
+    { "route", "ROUTE", TABLE_TEXT },
+    { "seq", "SEQ", TABLE_NUMBER },
+    { "id", "ID", TABLE_TEXT },
+    { "received_ms", "RECEIVED", TABLE_TIME },
+    { "sink", "SINK", TABLE_TEXT },
+    { "fate", "FATE", TABLE_TEXT },
+    { "delivered_by_ms", "BY", TABLE_TIME },
+    { "attempts", "ATTEMPTS", TABLE_NUMBER },
+    { "reason", "REASON", TABLE_TEXT },
+    { "text", "TEXT", TABLE_TEXT },
+    { "origin", "ORIGIN", TABLE_TEXT },
+    { "address", "ADDRESS", TABLE_TEXT },
+    { NULL, NULL, 0 },
+};
 static const struct table_column event_columns[] = {
     { "seq", "SEQ", TABLE_NUMBER },
     { "route", "ROUTE", TABLE_TEXT },
@@ -67,6 +83,75 @@ static void put_event_path(struct buf *to, const char *route, long long seq)
     buf_put_format(to, "/events/%lld", seq);
 }
 
+static void put_value(struct buf *to, const char *before, const json_t *row, const char *key)
+{
+    const char *text = json_string_value(json_object_get(row, key));
+
+    if (text && *text) {
+        buf_put_text(to, before);
+        table_put_safe(to, text, strlen(text));
+    }
+}
+
+/* " of rabbit, queue orders", as the route stands now; nothing when it is gone. */
+static void put_source(struct command *c, struct buf *to, const char *route)
+{
+    struct client_answer answer = { 0 };
+    struct fault why;
+    struct buf path;
+
+    buf_init(&path, 1024);
+    buf_put_text(&path, "/v1/routes/");
+    client_put_encoded(&path, route);
+    if (client_ask(command_socket(c), "GET", buf_text(&path), NULL, &answer, &why) == 0) {
+        const json_t *source = json_object_get(answer.json, "route");
+
+        put_value(to, " of ", source, "connection");
+        put_value(to, ", ", source, "place");
+    }
+    json_decref(answer.json);
+    buf_done(&path);
+}
+
+/* "orders@7, id 4711: received 2026-… from orders-0-12 of kafka, topic orders, …; committed" */
+static void print_heading(struct command *c, const json_t *row)
+{
+    const char *route = json_string_value(json_object_get(row, "route"));
+    struct buf text;
+
+    buf_init(&text, 65536);
+    buf_put_format(&text, "%s@%lld", route ? route : "",
+        (long long)json_integer_value(json_object_get(row, "seq")));
+    put_value(&text, ", id ", row, "id");
+    buf_put_text(&text, ": received ");
+    table_put_time(&text, json_integer_value(json_object_get(row, "received_ms")));
+    put_value(&text, " from ", row, "origin");
+    put_source(c, &text, route ? route : "");
+    put_value(&text, ", address ", row, "address");
+    buf_put_text(&text, ", ");
+    table_put_size(&text, json_integer_value(json_object_get(row, "body_bytes")));
+    buf_put_text(&text, "; committed");
+    puts(buf_text(&text));
+    buf_done(&text);
+}
+
+/* One for each event: rows are an event's sinks. */
+static void print_headings(struct command *c, const json_t *rows)
+{
+    const json_t *last = NULL;
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        if (!last || !json_equal(json_object_get(last, "seq"), json_object_get(row, "seq")) ||
+            !json_equal(json_object_get(last, "route"), json_object_get(row, "route")))
+            print_heading(c, row);
+        last = row;
+    }
+    putchar('\n');
+}
+
 /* Every attempt of every event that rows tell of (a row per event and sink). */
 static int fetch_attempts(struct command *c, const json_t *rows, json_t *ret)
 {
@@ -111,7 +196,9 @@ static int print_trace(struct command *c, json_t *rows)
         command_print_json(all);
         json_decref(all);
     } else if (code == 0) {
-        table_print(c, trace_columns, rows, 0);
+        if (c->terminal)
+            print_headings(c, rows);
+        table_print(c, c->terminal ? trace_columns : trace_columns_plain, rows, 0);
         if (json_array_size(attempts)) {
             putchar('\n');
             table_print(c, attempt_columns, attempts, 0);

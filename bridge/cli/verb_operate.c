@@ -1,6 +1,7 @@
 /* run, check, status, version, pause, resume, drain, breaker. */
 #include "bridge/cli/client.h"
 #include "bridge/cli/probe.h"
+#include "bridge/cli/status_view.h"
 #include "bridge/cli/table.h"
 #include "routes/check.h"
 
@@ -99,91 +100,10 @@ static int check(struct command *c)
 
 /* ---- status ---- */
 
-static const char *sink_state(const json_t *sink)
-{
-    const char *link = json_string_value(json_object_get(json_object_get(sink, "link"), "state"));
-    const char *breaker = json_string_value(json_object_get(sink, "breaker"));
-
-    if (!json_is_true(json_object_get(sink, "enabled")))
-        return "disabled";
-    if (json_is_true(json_object_get(sink, "paused")))
-        return "paused";
-    if (json_is_true(json_object_get(sink, "going")))
-        return "going";
-    if (json_is_true(json_object_get(sink, "balanced")) == 0)
-        return "UNBALANCED";
-    if (breaker && strcmp(breaker, "open") == 0)
-        return "breaker open";
-    return link ? link : "-";
-}
-
-static const char *route_state(const json_t *route)
-{
-    const char *held_back = json_string_value(json_object_get(route, "held_back"));
-
-    if (!json_is_true(json_object_get(route, "enabled")))
-        return "disabled";
-    if (json_is_true(json_object_get(route, "paused")))
-        return "paused";
-    if (json_is_true(json_object_get(route, "going")))
-        return "going";
-    if (held_back && *held_back)
-        return "held back";
-    return json_string_value(json_object_get(json_object_get(route, "link"), "state"));
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text ? text : "";
-}
-
-static const char *trouble(const json_t *object)
-{
-    const char *held_back = text_of(object, "held_back"), *error = text_of(object, "error");
-
-    if (*error)
-        return error;
-    return *held_back ? held_back : text_of(json_object_get(object, "link"), "error");
-}
-
-/* A line per sink, with its route's line above. */
-static json_t *status_lines(const json_t *routes)
-{
-    json_t *ret = json_array(), *route, *sink;
-    size_t i, k;
-
-    json_array_foreach(routes, i, route)
-    {
-        json_array_append_new(
-            ret, json_pack("{s:s, s:s, s:O, s:s, s:O, s:s}", "name", text_of(route, "name"),
-                     "state", route_state(route) ? route_state(route) : "-", "rate",
-                     json_object_get(route, "rate"), "breaker", "-", "backlog_bytes",
-                     json_object_get(route, "backlog_bytes"), "trouble", trouble(route)));
-        json_array_foreach(json_object_get(route, "sinks"), k, sink)
-        {
-            char name[160];
-
-            (void)snprintf(
-                name, sizeof name, "%s/%s", text_of(route, "name"), text_of(sink, "name"));
-            json_array_append_new(
-                ret, json_pack("{s:s, s:s, s:O, s:O, s:O, s:O, s:O, s:s, s:s}", "name", name,
-                         "state", sink_state(sink), "rate", json_object_get(sink, "rate"),
-                         "pending", json_object_get(sink, "pending"), "oldest_pending_ms",
-                         json_object_get(sink, "oldest_pending_ms"), "parked_keys",
-                         json_object_get(sink, "parked_keys"), "dead",
-                         json_object_get(json_object_get(sink, "counts"), "dead"), "breaker",
-                         text_of(sink, "breaker"), "trouble", trouble(sink)));
-        }
-    }
-    return ret;
-}
-
 static const struct table_column status_columns[] = {
     { "name", "ROUTE/SINK", TABLE_TEXT },
     { "state", "STATE", TABLE_TEXT },
-    { "rate", "RATE/S", TABLE_RATE },
+    { "rate", "IN, OUT/S", TABLE_RATE },
     { "pending", "PENDING", TABLE_NUMBER },
     { "backlog_bytes", "BACKLOG", TABLE_SIZE },
     { "oldest_pending_ms", "OLDEST", TABLE_AGE },
@@ -194,66 +114,13 @@ static const struct table_column status_columns[] = {
     { NULL, NULL, 0 },
 };
 
-static void put_last_reload(const json_t *last, struct buf *to)
-{
-    if (json_is_object(last) && strcmp(text_of(last, "result"), "done") != 0)
-        buf_put_format(to, "The last reload was %s: %s. ",
-            strcmp(text_of(last, "result"), "failed") == 0 ? "not finished" : "refused",
-            text_of(last, "text"));
-}
-
-static void put_certificates(const json_t *all, struct buf *to)
-{
-    json_t *one;
-    size_t i;
-
-    json_array_foreach(all, i, one)
-    {
-        const char *which = text_of(one, "which");
-        long long days = json_integer_value(json_object_get(one, "days"));
-
-        if (!json_is_true(json_object_get(one, "near")))
-            continue;
-        buf_put_format(to, "%s of connection '%s' ",
-            strcmp(which, "peer") == 0 ? "The broker's certificate" : which,
-            text_of(one, "connection"));
-        if (days < 0)
-            buf_put_text(to, "has expired. ");
-        else
-            buf_put_format(to, "expires in %lld day%s. ", days, days == 1 ? "" : "s");
-    }
-}
-
 /* One sentence first: is it working? */
-static void print_verdict(const json_t *answer, const json_t *lines)
+static void print_verdict(const json_t *answer, const json_t *rows)
 {
-    size_t i, troubled = 0;
-    long long dead = 0;
-    json_t *line;
     struct buf text;
 
-    json_array_foreach(lines, i, line)
-    {
-        troubled += *text_of(line, "trouble") != '\0';
-        dead += json_integer_value(json_object_get(line, "dead"));
-    }
     buf_init(&text, 65536);
-    if (json_is_true(json_object_get(json_object_get(answer, "store"), "full")))
-        buf_put_text(&text, "The store is full: sources wait until there is space. ");
-    put_last_reload(json_object_get(answer, "last_reload"), &text);
-    put_certificates(json_object_get(answer, "certificates"), &text);
-    if (troubled)
-        buf_put_format(&text, "%zu of %zu lines report trouble.", troubled, json_array_size(lines));
-    else
-        buf_put_text(&text, "All routes are working.");
-    if (dead)
-        buf_put_format(&text, " %lld dead letters wait ('bascule dlq groups').", dead);
-    buf_put_text(&text, " Up for ");
-    table_put_duration(&text, json_integer_value(json_object_get(answer, "now_ms")) -
-                                  json_integer_value(json_object_get(answer, "started_ms")));
-    if (json_array_size(json_object_get(answer, "orphans")))
-        buf_put_format(&text, "; %zu names in the store are not in the configuration (orphaned)",
-            json_array_size(json_object_get(answer, "orphans")));
+    status_verdict(answer, rows, &text);
     printf("%s\n\n", buf_text(&text));
     buf_done(&text);
 }
@@ -303,7 +170,7 @@ static int status(struct command *c)
     code = command_ask(c, "GET", "/v1/status", NULL, &answer);
     if (code != 0)
         return code;
-    lines = status_lines(json_object_get(answer, "routes"));
+    lines = status_rows(json_object_get(answer, "routes"));
     if (c->json) {
         command_print_json(answer);
     } else {
@@ -353,7 +220,7 @@ static int change(
     if (code == 0 && c->json)
         command_print_json(answer);
     else if (code == 0)
-        printf("%s\t%s\n", text_of(answer, "object"), text_of(answer, "done"));
+        printf("%s\t%s\n", status_text(answer, "object"), status_text(answer, "done"));
     json_decref(answer);
     buf_done(&path);
     free(route);

@@ -31,6 +31,7 @@ LIBRARIES = (
     (r"^yaml\.h", ("routes/yaml",)),
     (r"^microhttpd", ("bridge/admin/",)),
     (r"^jansson", ("bridge/admin/", "bridge/cli/", "bridge/links/kafka/token", "bridge/trace_export", "schemas/", "tests/")),
+    (r"^ncurses\.h", ("bridge/cli/screen",)),
     # The link of Kafka beside its client library: it fetches login tokens. Spans go to their collector by HTTP.
     (r"^curl/", ("bridge/links/kafka/token", "bridge/trace_export")),
     # The configuration is named by its SHA-256; the audit's rows are chained by it.

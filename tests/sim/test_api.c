@@ -59,6 +59,23 @@ static void with_dead(struct desk *d, size_t events)
     settle(d);
 }
 
+TEST(the_newest_dead_letters_come_first_when_asked)
+{
+    struct desk d = { 0 };
+    json_t *a;
+
+    with_dead(&d, 20);
+    a = desk_get(&d, "/v1/dead-letters?newest=1&limit=2");
+    CHECK_INT(row_count(a), 2);
+    CHECK_INT(number(row(a, 0), "number"), 4);
+    CHECK_INT(number(row(a, 1), "number"), 3);
+    json_decref(a);
+    a = desk_get(&d, "/v1/dead-letters?limit=2");
+    CHECK_INT(number(row(a, 0), "number"), 1);
+    json_decref(a);
+    desk_close(&d);
+}
+
 TEST(api_status_tells_routes_sinks_store_and_connections)
 {
     struct desk d = { 0 };
