@@ -77,33 +77,45 @@ bool health_route(const struct relay *r, size_t route, char *why, size_t limit)
     return true;
 }
 
-bool health_connection(const struct relay *r, size_t connection, size_t *active)
+static void count_end(const struct link_status *s, bool *works, size_t *active)
 {
-    const char *name = r->spec.config->connections[connection].name;
-    struct link_status own;
-    bool works;
+    *works = *works && link_works(s);
+    *active += link_works(s);
+}
 
-    relay_connection_status(r, connection, &own);
-    works = own.state != LINK_DOWN && own.state != LINK_STOPPED;
-    for (size_t i = 0; i < r->route_count; i++) {
-        struct relay_route_status at;
+static void count_route(const struct relay_route *route, bool *works, size_t *active)
+{
+    const struct config_route *c = route->config;
+    const struct intake *in = route->intake;
+    struct link_status status;
 
-        relay_route_status(r, i, &at);
-        if (at.enabled && strcmp(at.connection, name) == 0) {
-            works = works && link_works(&at.link);
-            *active += link_works(&at.link);
-        }
-        for (size_t j = 0; j < at.sink_count; j++) {
-            struct relay_sink_status s;
-
-            relay_sink_status(r, i, j, &s);
-            if (!s.enabled || strcmp(s.connection, name) != 0)
-                continue;
-            works = works && link_works(&s.link);
-            *active += link_works(&s.link);
-        }
+    if (in->source) {
+        in->spec.connector->source_status(in->source, &status);
+        count_end(&status, &works[c->connection], active);
     }
-    return works;
+    for (size_t s = 0; s < c->sink_count; s++) {
+        const struct outflow *o = route->outflows[s];
+
+        if (!o->sink)
+            continue;
+        o->spec.connector->sink_status(o->sink, &status);
+        count_end(&status, &works[c->sinks[s].connection], active);
+    }
+}
+
+size_t health_connections(const struct relay *r, bool *works)
+{
+    size_t active = 0;
+
+    for (size_t i = 0; i < r->spec.config->connection_count; i++) {
+        struct link_status own;
+
+        relay_connection_status(r, i, &own);
+        works[i] = own.state != LINK_DOWN && own.state != LINK_STOPPED;
+    }
+    for (size_t i = 0; i < r->route_count; i++)
+        count_route(r->routes[i], works, &active);
+    return active;
 }
 
 enum health health_bridge(const struct relay *r, size_t troubled, bool connected)

@@ -25,6 +25,7 @@ struct intake_spec {
     struct asks *asks;
     struct tail *tail;
     struct tracer *tracer; /* NULL: none */
+    struct lifecycle *lifecycle;
     uint64_t route_id;
     bool clean_start;
 };

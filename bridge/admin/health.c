@@ -4,6 +4,7 @@
 #include "routes/health.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 int64_t call_memory_bytes(void)
@@ -48,26 +49,43 @@ void api_ready(struct call *c)
         json_pack("{s:s, s:o}", "status", ready ? "healthy" : "unhealthy", "routes", routes));
 }
 
+static json_t *dependencies(const struct call *c, const bool *works, bool *all_work)
+{
+    const struct config *config = relay_config(c->relay);
+    json_t *ret = json_object();
+
+    for (size_t i = 0; i < config->connection_count; i++) {
+        const struct config_connection *at = &config->connections[i];
+
+        *all_work = *all_work && works[i];
+        if (!at->built_in)
+            json_object_set_new(ret, at->name, json_string(works[i] ? "healthy" : "unhealthy"));
+    }
+    return ret;
+}
+
 void api_health(struct call *c)
 {
-    json_t *routes = troubled_routes(c), *dependencies = json_object();
-    size_t active = 0;
-    bool all_work = true;
+    bool *works = calloc(relay_config(c->relay)->connection_count + 1, sizeof *works),
+         all_work = true;
+    json_t *routes, *links;
+    size_t active;
     const char *status;
 
-    for (size_t i = 0; i < c->config->connection_count; i++) {
-        bool works = health_connection(c->relay, i, &active);
-
-        all_work = all_work && works;
-        json_object_set_new(dependencies, c->config->connections[i].name,
-            json_string(works ? "healthy" : "unhealthy"));
+    if (!works) {
+        call_fail(c, 503, "no_memory", "out of memory");
+        return;
     }
+    routes = troubled_routes(c);
+    active = health_connections(c->relay, works);
+    links = dependencies(c, works, &all_work);
+    free(works);
     status = health_text(health_bridge(c->relay, json_object_size(routes), all_work));
     call_reply_status(c, strcmp(status, "unhealthy") == 0 ? 503 : 200,
         json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:{s:I, s:I, s:f}}", "service", "bascule",
             "status", status, "version", BASCULE_VERSION, "port",
-            c->port ? json_integer(c->port) : json_null(), "dependencies", dependencies, "routes",
-            routes, "metrics", "uptime_seconds",
-            (json_int_t)((c->unix_ms - call_started_ms(c)) / 1000), "active_connections",
-            (json_int_t)active, "memory_usage_mb", (double)call_memory_bytes() / 1048576.0));
+            c->port ? json_integer(c->port) : json_null(), "dependencies", links, "routes", routes,
+            "metrics", "uptime_seconds", (json_int_t)((c->unix_ms - call_started_ms(c)) / 1000),
+            "active_connections", (json_int_t)active, "memory_usage_mb",
+            (double)call_memory_bytes() / 1048576.0));
 }
