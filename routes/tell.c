@@ -118,7 +118,8 @@ void tell_breaker(const struct outflow *o, const char *by, const char *why)
     if (!to)
         return;
     lifecycle_put(to, "by", by);
-    lifecycle_put(to, "reason", why);
+    if (open)
+        lifecycle_put(to, "reason", why);
     if (open && o->breaker.until_ms == INT64_MAX)
         put_null(to, "open_for_ms");
     else if (open)
