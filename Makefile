@@ -101,7 +101,7 @@ deps: ## install the packages that build, tests, demo and lint need
 
 # Pages, completions and the schema are what the program says of itself.
 manual: $(BUILD)/manual/bascule.1 ## write manual pages, completions and the JSON Schema into build/manual
-$(BUILD)/manual/bascule.1: $(BUILD)/bascule packaging/manual/write $(wildcard packaging/manual/*.in)
+$(BUILD)/manual/bascule.1: $(BUILD)/bascule packaging/manual/write schemas/lifecycle.json $(wildcard packaging/manual/*.in)
 	packaging/manual/write $(BUILD)/bascule $(BUILD)/manual
 
 SHARE = $(DESTDIR)$(PREFIX)/share
