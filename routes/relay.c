@@ -63,6 +63,12 @@ int64_t relay_backlog_limit(const struct relay_route *route)
     return c->store_max_size / (int64_t)(c->route_count ? c->route_count : 1);
 }
 
+/* Its source is the bridge itself. */
+static bool tells(const struct relay_route *route)
+{
+    return route->intake->spec.connector == &connector_internal;
+}
+
 static int64_t backlog_of(const struct relay_route *route)
 {
     int64_t bytes = route->backlog_bytes;
@@ -81,7 +87,7 @@ static void hold_back(struct relay_route *route, bool store_full)
         limit = limit / 100 * RELAY_RESUME_PERCENT;
     if (route->config->going)
         why = "it is gone from the configuration; it goes when its sinks are through";
-    else if (store_full)
+    else if (store_full && !tells(route)) /* somebody must hear of it: there is a little room */
         why = "the store is full";
     else if (backlog_of(route) >= limit)
         why = "its backlog is over its share of the store (max_backlog)";
@@ -255,12 +261,6 @@ static size_t receive_route(struct relay_route *route)
     n = intake_receive(route->intake, bytes, r->now_ms);
     route->unmeasured_bytes += (int64_t)(route->intake->waiting_bytes - before);
     return n;
-}
-
-/* Its source is the bridge itself. */
-static bool tells(const struct relay_route *route)
-{
-    return route->intake->spec.connector == &connector_internal;
 }
 
 /* After all others, and once more before a commit: what is told goes with what it tells of. */

@@ -188,6 +188,7 @@ static void drop_oldest(struct lifecycle *l)
     const struct lifecycle_entry *e = l->first;
 
     for (struct lifecycle_reader *r = l->readers; r; r = r->next) {
+        r->done = r->done < e->number ? e->number : r->done;
         if (r->seen >= e->number)
             continue;
         r->seen = e->number;
@@ -197,13 +198,13 @@ static void drop_oldest(struct lifecycle *l)
     drop_first(l);
 }
 
-/* What all have passed. */
+/* What all are through with. */
 static void drop_read(struct lifecycle *l)
 {
     uint64_t least = UINT64_MAX;
 
     for (const struct lifecycle_reader *r = l->readers; r; r = r->next)
-        least = r->seen < least ? r->seen : least;
+        least = r->done < least ? r->done : least;
     while (l->first && l->first->number <= least)
         drop_first(l);
 }
@@ -506,15 +507,19 @@ void lifecycle_end(struct lifecycle *l)
 
 /* ---- reading ---- */
 
-uint64_t lifecycle_boot(const struct lifecycle *l)
+void lifecycle_listen(struct lifecycle *l, struct lifecycle_reader *r)
 {
-    return l->boot;
-}
-
-void lifecycle_listen(struct lifecycle *l, struct lifecycle_reader *r, uint64_t boot, uint64_t seen)
-{
-    r->seen = boot == l->boot && seen < l->last ? seen : l->last;
+    r->done = l->last;
     r->lost = 0;
+    for (const struct lifecycle_reader *other = l->readers; other; other = other->next) {
+        if (other->route_id != r->route_id)
+            continue;
+        r->done = other->done;
+        r->lost = other->lost;
+        r->lost_from_ms = other->lost_from_ms;
+        r->lost_until_ms = other->lost_until_ms;
+    }
+    r->seen = r->done;
     r->next = l->readers;
     l->readers = r;
 }
@@ -536,9 +541,14 @@ void lifecycle_unref(struct lifecycle_entry *e)
         free(e);
 }
 
+void lifecycle_done(struct lifecycle *l, struct lifecycle_reader *r, uint64_t number)
+{
+    r->done = number > r->done ? number : r->done;
+    drop_read(l);
+}
+
 struct lifecycle_entry *lifecycle_next(struct lifecycle *l, struct lifecycle_reader *r)
 {
-    drop_read(l);
     for (struct lifecycle_entry *e = l->first; e; e = e->next) {
         if (e->number <= r->seen)
             continue;

@@ -95,21 +95,23 @@ struct lifecycle_entry {
  * rate limits) of any route that reads here: what tells of trouble must not make more of it. */
 struct lifecycle_reader {
     const char *route;                /* its own; kept */
+    uint64_t route_id;                /* stays when the name changes */
     unsigned kinds;                   /* that it wants */
     const struct option_list *routes; /* patterns of the routes that it wants; none: all. Kept */
 
     struct lifecycle_reader *next;
     uint64_t seen; /* number of the last one that it has passed */
+    uint64_t done; /* of the last one that nobody who takes its place has to read again */
     uint64_t lost; /* that it wanted */
     int64_t lost_from_ms, lost_until_ms;
 };
 
-/* Names this board among those of other processes of the store. */
-uint64_t lifecycle_boot(const struct lifecycle *l);
-/* It reads what is told from now on; with `boot` this board's, what comes after number `seen`. */
-void lifecycle_listen(
-    struct lifecycle *l, struct lifecycle_reader *r, uint64_t boot, uint64_t seen);
+/* It reads what is told from now on; beside another one of the same route, what that one has not
+ * done. */
+void lifecycle_listen(struct lifecycle *l, struct lifecycle_reader *r);
 void lifecycle_leave(struct lifecycle *l, struct lifecycle_reader *r);
+/* What it read, up to that number, is kept elsewhere by now. */
+void lifecycle_done(struct lifecycle *l, struct lifecycle_reader *r, uint64_t number);
 /* The next one that it wants, a reference of the caller's; NULL: none now. */
 struct lifecycle_entry *lifecycle_next(struct lifecycle *l, struct lifecycle_reader *r);
 void lifecycle_unref(struct lifecycle_entry *e);

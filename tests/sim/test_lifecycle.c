@@ -368,3 +368,130 @@ TEST(a_dead_letter_on_record_is_told_though_the_process_dies_at_once)
         (void)remove("store.db-shm");
     }
 }
+
+TEST(a_full_store_is_told_while_it_is_full_and_when_it_has_room_again)
+{
+    hearing_init(&h, 15, 1, 1);
+    h.rig.max_size = 150 << 10;
+    h.rig.world.sinks[0].up = false;
+    rig_start(&h.rig);
+    for (int i = 0; i < 60 && hearing_count(&h, "integration.store_full") == 0; i++) {
+        world_publish(&h.rig.world, 60);
+        hearing_turns(&h, 400);
+    }
+    CHECK_INT(hearing_count(&h, "integration.store_full"), 1);
+    CHECK(heard_number(hearing_last(&h, "integration.store_full"), "used_bytes") > 100000);
+    h.rig.world.sinks[0].up = true;
+    for (size_t i = 0; i < 2; i++)
+        store_route_retain(h.rig.store, h.rig.relay->routes[i]->id, 1, 1);
+    hearing_turns(&h, 60000);
+    CHECK_INT(hearing_count(&h, "integration.store_full"), 1);
+    CHECK_INT(hearing_count(&h, "integration.store_resumed"), 1);
+    rig_stop(&h.rig);
+    hearing_done(&h);
+}
+
+TEST(a_route_that_drains_hears_no_more_and_goes_when_it_has_told_what_it_had)
+{
+    static const char *const names[] = { "audit" };
+    struct relay_reload_ask ask = { .drain = names, .drain_count = 1 };
+    struct fault why;
+
+    hearing_init(&h, 16, 1, 1);
+    h.deaf = true;
+    rig_start(&h.rig);
+    hearing_turns(&h, 100);
+    h.rig.route_count = 1;
+    rig_reload_now(&h.rig, &ask);
+    CHECK_INT(relay_route_count(h.rig.relay), 2);
+    CHECK_INT(relay_pause(h.rig.relay, "orders", NULL, true, "me", h.rig.unix_ms, &why), 0);
+    hearing_turns(&h, 100);
+    h.deaf = false;
+    hearing_turns(&h, 3000);
+    CHECK_INT(h.count, 1);
+    CHECK_INT(relay_route_count(h.rig.relay), 1);
+    rig_stop(&h.rig);
+    hearing_done(&h);
+}
+
+static bool heard_before(size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(h.heard[k].id, h.heard[i].id) == 0)
+            return true;
+    return false;
+}
+
+/* Dead letters that were told of, each event once. */
+static int64_t dead_told(void)
+{
+    int64_t n = 0;
+
+    for (size_t i = 0; i < h.count; i++)
+        if (strcmp(h.heard[i].address, DEAD) == 0 && !heard_before(i))
+            n += heard_number(&h.heard[i], "count");
+    return n;
+}
+
+static void trouble(struct random *random)
+{
+    struct world_sink *s = &h.rig.world.sinks[random_below(random, 2)];
+
+    s->refuse_every = random_below(random, 2) ? 4 + (int)random_below(random, 30) : 0;
+    s->nack = (int)random_below(random, 200);
+    s->lose = (int)random_below(random, 10);
+    s->broker_state = random_below(random, 8) == 0 ? 600 : 0;
+    h.rig.world.source_up = random_below(random, 5) != 0;
+    h.deaf = random_below(random, 4) == 0;
+    if (random_below(random, 4) == 0) {
+        h.sinks[0].window_events = 32 + (int64_t)random_below(random, 100);
+        (void)rig_reload(&h.rig, NULL);
+    }
+    if (random_below(random, 4) == 0) {
+        h.rig.sinks[0].window_events = 32 + (int64_t)random_below(random, 100);
+        (void)rig_reload(&h.rig, NULL);
+    }
+    if (random_below(random, 3) == 0 && !h.rig.next) {
+        rig_stop(&h.rig);
+        rig_start(&h.rig);
+    }
+}
+
+/* Whatever happens to the sinks, by reloads and orderly ends: no dead letter is untold or told
+ * twice. */
+TEST(every_dead_letter_is_told_once_whatever_else_happens)
+{
+    const char *seeds = getenv("BASCULE_SIM_SEEDS");
+    long count = seeds ? strtol(seeds, NULL, 10) / 10 + 3 : 10;
+
+    for (long seed = 1; seed <= count; seed++) {
+        struct random random = { (uint64_t)seed };
+        uint64_t dead;
+
+        hearing_init(&h, 1000 + (uint64_t)seed, 2, 1);
+        hearing_of(&h, 0, DEAD, NULL);
+        rig_start(&h.rig);
+        for (int i = 0; i < 40; i++) {
+            world_publish(&h.rig.world, random_below(&random, 50));
+            trouble(&random);
+            hearing_turns(&h, 50 + (int64_t)random_below(&random, 400));
+        }
+        h.deaf = false;
+        h.rig.world.source_up = true;
+        for (size_t s = 0; s < 2; s++)
+            h.rig.world.sinks[s].nack = h.rig.world.sinks[s].lose =
+                h.rig.world.sinks[s].broker_state = h.rig.world.sinks[s].refuse_every = 0;
+        settle();
+        hearing_turns(&h, 60000);
+        dead = rig_sink(&h.rig, 0).counts.dead + rig_sink(&h.rig, 1).counts.dead;
+        if ((uint64_t)dead_told() != dead)
+            harness_fail(__FILE__, __LINE__,
+                "seed %ld: %lld dead letters were told, %llu are there", seed,
+                (long long)dead_told(), (unsigned long long)dead);
+        rig_stop(&h.rig);
+        hearing_done(&h);
+        (void)remove("store.db");
+        (void)remove("store.db-wal");
+        (void)remove("store.db-shm");
+    }
+}

@@ -12,8 +12,9 @@ static void board(void)
     struct fault why;
 
     CHECK_INT(lifecycle_open(&spec, 0, 1000, &l, &why), 0);
-    reader = (struct lifecycle_reader){ .route = "own", .kinds = lifecycle_kinds("*") };
-    lifecycle_listen(l, &reader, 0, 0);
+    reader =
+        (struct lifecycle_reader){ .route = "own", .route_id = 1, .kinds = lifecycle_kinds("*") };
+    lifecycle_listen(l, &reader);
 }
 
 static void done(void)
@@ -117,10 +118,12 @@ TEST(nothing_is_made_ready_for_nobody)
 
 TEST(readers_hear_of_each_other_but_for_single_events)
 {
-    struct lifecycle_reader other = { .route = "other", .kinds = lifecycle_kinds("*") };
+    struct lifecycle_reader other = {
+        .route = "other", .route_id = 2, .kinds = lifecycle_kinds("*")
+    };
 
     board();
-    lifecycle_listen(l, &other, 0, 0);
+    lifecycle_listen(l, &other);
     CHECK(say(LIFECYCLE_BREAKER_OPENED, "other", "x"));
     CHECK(!say(DEAD, "other", "x"));
     CHECK(!say(LIFECYCLE_GAP, "other", "x"));
@@ -146,23 +149,28 @@ TEST(a_reader_that_is_too_slow_hears_how_many_it_lost)
     done();
 }
 
-TEST(a_reader_goes_on_where_another_of_this_process_ended)
+TEST(a_reader_goes_on_where_another_of_its_route_is_done)
 {
-    struct lifecycle_reader again = { .route = "own", .kinds = lifecycle_kinds("*") };
+    struct lifecycle_reader again = {
+        .route = "renamed", .route_id = 1, .kinds = lifecycle_kinds("*")
+    };
     struct lifecycle_entry *e;
 
     board();
     for (int i = 0; i < 3; i++)
         CHECK(say(LIFECYCLE_UNREGISTERED, "r", "x"));
     CHECK_CONTAINS(next(), "00ff-3e8-1\"");
-    lifecycle_listen(l, &again, lifecycle_boot(l), 1);
+    CHECK_CONTAINS(next(), "00ff-3e8-2\"");
+    lifecycle_done(l, &reader, 1);
+    lifecycle_listen(l, &again);
     e = lifecycle_next(l, &again);
     CHECK(e);
     CHECK_INT(e->number, 2);
     lifecycle_unref(e);
     lifecycle_leave(l, &again);
-    lifecycle_listen(l, &again, lifecycle_boot(l) + 1, 1); /* another process's place */
+    lifecycle_leave(l, &reader);
+    lifecycle_listen(l, &again); /* nobody was there any more */
     CHECK(!lifecycle_next(l, &again));
     lifecycle_leave(l, &again);
-    done();
+    lifecycle_free(l);
 }

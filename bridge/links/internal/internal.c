@@ -11,7 +11,6 @@
 
 /* Taken from the board at once: it is read again in the same turn while there is more. */
 #define PACK_EVENTS 256
-#define POSITION_NAME "told"
 
 struct internal_link_options {
     bool unused;
@@ -141,28 +140,11 @@ static size_t link_probe(const struct link_spec *spec, const struct source_spec 
 
 /* ---- the source ---- */
 
-static void position_read(const struct source_spec *spec, uint64_t *boot, uint64_t *seen)
-{
-    char text[48];
-
-    for (size_t i = 0; i < spec->position_count; i++) {
-        const struct position *p = &spec->positions[i];
-
-        if (!bytes_equal(p->name, bytes_text(POSITION_NAME)) || p->value.n >= sizeof text)
-            continue;
-        memcpy(text, p->value.at, p->value.n);
-        text[p->value.n] = 0;
-        if (sscanf(text, "%" SCNx64 "-%" SCNu64, boot, seen) != 2)
-            *boot = 0;
-    }
-}
-
 static int source_open(
     struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why)
 {
     const struct internal_source_options *o = spec->options;
     struct source *s = calloc(1, sizeof *s);
-    uint64_t boot = 0, seen = 0;
 
     if (!s)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
@@ -175,12 +157,11 @@ static int source_open(
         free(s);
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     }
-    position_read(spec, &boot, &seen);
     s->spec.positions = NULL; /* lent during open only */
     s->reader = (struct lifecycle_reader){
-        .route = spec->route, .kinds = kinds_of(o), .routes = &o->routes
+        .route = spec->route, .route_id = spec->route_id, .kinds = kinds_of(o), .routes = &o->routes
     };
-    lifecycle_listen(spec->lifecycle, &s->reader, boot, seen);
+    lifecycle_listen(spec->lifecycle, &s->reader);
     *ret = s;
     return 0;
 }
@@ -269,6 +250,8 @@ static void read_board(struct source *s)
     struct told *t;
 
     note_lost(s);
+    if (!e && !s->batches.out) /* what it passed was for others */
+        lifecycle_done(s->spec.lifecycle, &s->reader, s->reader.seen);
     if (!e)
         return;
     if (!p) {
@@ -284,29 +267,9 @@ static void read_board(struct source *s)
     batches_put(&s->batches, p);
 }
 
-/* Where the last event of a piece stands; what comes after it is read by whoever opens the source
- * again in this process. */
-static int put_position(const struct source *s, struct piece *p)
-{
-    const struct told *t = p->pack->reply;
-    size_t last = (size_t)(p->batch.events - p->pack->events) + p->batch.count - 1;
-
-    p->positions = calloc(1, sizeof *p->positions);
-    if (!p->positions)
-        return -1;
-    buf_put_format(
-        &p->text, "%" PRIx64 "-%" PRIu64, lifecycle_boot(s->spec.lifecycle), t->at[last]->number);
-    if (p->text.failed)
-        return -1;
-    p->positions[0] =
-        (struct position){ .name = bytes_text(POSITION_NAME), .value = buf_bytes(&p->text) };
-    p->batch.positions = p->positions;
-    p->batch.position_count = 1;
-    return 0;
-}
-
 static struct batch *source_receive(struct source *s, size_t limit)
 {
+    const struct told *t;
     struct piece *p;
 
     if (s->paused)
@@ -316,9 +279,11 @@ static struct batch *source_receive(struct source *s, size_t limit)
     p = batches_take(&s->batches, limit, &s->spec, false);
     if (!p)
         return NULL;
-    /* Without it, a reload of this route may tell of some again. */
-    if (p->pack && p->batch.count)
-        (void)put_position(s, p);
+    if (p->batch.count) {
+        t = p->pack->reply;
+        p->number =
+            t->at[p->batch.events - p->pack->events + (ptrdiff_t)p->batch.count - 1]->number;
+    }
     return &p->batch;
 }
 
@@ -334,6 +299,7 @@ static void source_settle(struct source *s, struct batch *batch, bool kept)
             note(s, batch->events[0].time_ms, batch->events[p->batch.count - 1].time_ms,
                 p->batch.count, "internal", "they could not be stored");
     }
+    lifecycle_done(s->spec.lifecycle, &s->reader, p->number);
     piece_free(p);
 }
 
