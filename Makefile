@@ -101,11 +101,11 @@ deps: ## install the packages that build, tests, demo and lint need
 
 # Pages, completions and the schema are what the program says of itself.
 manual: $(BUILD)/manual/bascule.1 ## write manual pages, completions and the JSON Schema into build/manual
-$(BUILD)/manual/bascule.1: $(BUILD)/bascule packaging/manual/write $(wildcard packaging/manual/*.in)
+$(BUILD)/manual/bascule.1: $(BUILD)/bascule packaging/manual/write schemas/lifecycle.json $(wildcard packaging/manual/*.in)
 	packaging/manual/write $(BUILD)/bascule $(BUILD)/manual
 
 SHARE = $(DESTDIR)$(PREFIX)/share
-install: all manual ## install program, manual, schema, alert rules, dashboard below DESTDIR/PREFIX
+install: all manual ## install program, manual, schemas, alert rules, dashboard below DESTDIR/PREFIX
 	install -D -m 755 $(BUILD)/bascule $(DESTDIR)$(PREFIX)/bin/bascule
 	install -d $(SHARE)/doc/bascule/examples $(SHARE)/doc/bascule/guide $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7
 	install -m 644 README.md $(SHARE)/doc/bascule/
@@ -118,6 +118,7 @@ install: all manual ## install program, manual, schema, alert rules, dashboard b
 	install -D -m 644 $(BUILD)/manual/_bascule $(SHARE)/zsh/vendor-completions/_bascule
 	install -D -m 644 $(BUILD)/manual/bascule.fish $(SHARE)/fish/vendor_completions.d/bascule.fish
 	install -D -m 644 $(BUILD)/manual/bascule.schema.json $(SHARE)/bascule/bascule.schema.json
+	install -D -m 644 schemas/lifecycle.json $(SHARE)/bascule/bascule-lifecycle.schema.json
 	install -D -m 644 packaging/monitoring/bascule.rules.yml $(SHARE)/bascule/bascule.rules.yml
 	install -D -m 644 packaging/monitoring/bascule-dashboard.json $(SHARE)/bascule/bascule-dashboard.json
 

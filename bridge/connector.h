@@ -17,6 +17,7 @@
 #include "bridge/base/buf.h"
 #include "bridge/base/event.h"
 #include "bridge/base/fault.h"
+#include "bridge/base/lifecycle.h"
 #include "bridge/base/option.h"
 
 #define CONNECTOR_FIELDS_MAX 6
@@ -79,6 +80,8 @@ struct source_spec {
     int64_t window_bytes;    /* same, in bytes; one event may pass it alone */
     int64_t max_event_bytes; /* larger bodies cannot be logged, see `oversize` in the link */
     bool clean_start;        /* false after a crash: start carefully (RabbitMQ prefetch 1) */
+    struct lifecycle
+        *lifecycle; /* what happens to the bridge itself, for the built-in source; kept */
 };
 
 /* ---- sinks ---- */
@@ -299,5 +302,8 @@ struct connector {
 const struct connector *connector_find(const char *type);
 /* All of them, ended by NULL. */
 extern const struct connector *const connector_all[];
+/* The bridge itself as a source (`from: { internal }`): built in, so no connection is of its type;
+ * it has no sinks. */
+extern const struct connector connector_internal;
 
 #endif

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,9 +186,13 @@ static void set_traces(struct daemon *d)
 
 static int start_relay(struct daemon *d)
 {
-    struct relay_spec spec = { .config = d->config, .store = d->store, .seed = make_seed(d) };
+    char host[HOST_NAME_MAX + 1] = "";
+    struct relay_spec spec = {
+        .config = d->config, .store = d->store, .seed = make_seed(d), .host = host
+    };
     struct fault why = { 0 };
 
+    (void)gethostname(host, sizeof host - 1);
     if (trace_export_open(store_id(d->store), &d->traces, &why) == 0) {
         set_traces(d);
         spec.tracer = trace_export_tracer(d->traces);

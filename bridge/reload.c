@@ -1,5 +1,6 @@
 #include "bridge/reload.h"
 #include "bridge/base/log.h"
+#include "routes/tell.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -183,6 +184,8 @@ static void end(struct reload *l, enum reload_outcome outcome, int64_t unix_ms)
         r->text);
     store_audit_put(l->spec.store, unix_ms, l->uid, l->pid, "reload", r->hash, r->text,
         reload_outcome_text(outcome));
+    tell_reload(relay_lifecycle(l->spec.relay), outcome == RELOAD_DONE,
+        reload_outcome_text(outcome), r->hash, r->text);
 }
 
 static void refuse(struct reload *l, int64_t unix_ms)

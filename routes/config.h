@@ -31,8 +31,12 @@ struct config_connection {
     char *text;     /* itself as YAML, as written; NULL when it holds a secret literally */
     struct config_certificate certificates[CONFIG_CERTIFICATES_MAX];
     size_t certificate_count;
-    bool going; /* gone from the files: what is going still uses it */
+    bool going;    /* gone from the files: what is going still uses it */
+    bool built_in; /* the bridge itself, for `from: { internal }`: it stands in no file */
 };
+
+/* No connection of a file can have it. */
+#define CONFIG_INTERNAL "(internal)"
 
 enum config_ordering { CONFIG_ORDER_KEY = 1, CONFIG_ORDER_SOURCE, CONFIG_ORDER_NONE };
 

@@ -15,6 +15,10 @@ struct config_build {
 void config_build_connections(struct config_build *b, const struct yaml_node *map);
 /* `routes:` of one file, after all connections are known. */
 void config_build_routes(struct config_build *b, const struct yaml_node *list);
+/* Does that `from` read the bridge itself? */
+bool config_reads_internal(const struct yaml_node *from);
+/* The connection that `from: { internal }` in that mapping reads, made when it is not there. */
+size_t config_build_internal(struct config_build *b, const struct yaml_node *from);
 /* A name's form; a problem is added when it is not good. */
 void config_build_name(struct config_build *b, struct config_place place, const char *name);
 /* The place of `key` in the mapping, else of the mapping itself. */

@@ -137,6 +137,28 @@ static void connection_read(struct config_build *b, const struct yaml_node *node
     b->config->connections[b->config->connection_count++] = one;
 }
 
+bool config_reads_internal(const struct yaml_node *from)
+{
+    return yaml_get(from, "internal") && !yaml_get(from, "connection");
+}
+
+size_t config_build_internal(struct config_build *b, const struct yaml_node *from)
+{
+    struct config *c = b->config;
+    struct config_connection one = {
+        .place = yaml_place(b->file, from), .connector = &connector_internal, .built_in = true
+    };
+
+    for (size_t i = 0; i < c->connection_count; i++)
+        if (c->connections[i].built_in)
+            return i;
+    one.name = memory_text(CONFIG_INTERNAL);
+    one.options = memory_array(1, connector_internal.link_options_bytes);
+    c->connections = memory_grow(c->connections, c->connection_count, sizeof one);
+    c->connections[c->connection_count] = one;
+    return c->connection_count++;
+}
+
 void config_build_connections(struct config_build *b, const struct yaml_node *map)
 {
     if (map && map->kind != YAML_MAP) {

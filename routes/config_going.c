@@ -76,6 +76,24 @@ static void add_connections(struct config_build *b, const struct yaml_node *map)
     }
 }
 
+/* The built-in one is not made anew while the route is read: *c must have it by then. */
+static void add_internal(struct config_build *b, const struct yaml_node *root)
+{
+    const struct yaml_node *routes = yaml_get(root, "routes");
+    const struct yaml_node *route =
+        routes && routes->kind == YAML_LIST && routes->n ? routes->items[0] : NULL;
+    const struct yaml_node *from =
+        route && route->kind == YAML_MAP ? yaml_get(route, "from") : NULL;
+    struct config *c = b->config;
+    size_t last = c->connection_count;
+
+    if (!from || from->kind != YAML_MAP || !config_reads_internal(from) ||
+        config_build_internal(b, from) != last)
+        return;
+    c->connections[last].place = (struct config_place){ 0 };
+    c->connections[last].going = true;
+}
+
 /* From `first` on; those that nothing uses go, too. */
 static void drop_connections(
     struct config *c, size_t first, const struct config_route *r, const struct config_sink *only)
@@ -223,6 +241,7 @@ static int add(const struct adding *a, struct fault *why)
     int result;
 
     add_connections(a->build, yaml_get(root, "connections"));
+    add_internal(a->build, root);
     own = (struct config){ .connections = c->connections,
         .connection_count = c->connection_count,
         .files = c->files,

@@ -57,12 +57,16 @@ struct route_common {
         .help = h                                                                                  \
     }
 
-const struct option config_source_table[] = {
+const struct option config_reads_table[] = {
     { .name = "connection",
         .type = OPTION_TEXT,
         .offset = IN(source_common, connection),
         .flags = OPTION_REQUIRED,
         .help = "The connection that is read." },
+    { 0 },
+};
+
+const struct option config_source_table[] = {
     KEY("window_events", OPTION_INT, source_common, window_events, "20000", 1, 1000000,
         "Most events received and not yet committed."),
     KEY("window_bytes", OPTION_SIZE, source_common, window_bytes, "16MiB", 65536, 1073741824,
@@ -252,6 +256,10 @@ static bool table_has(const struct option *table, const char *name)
 
 static bool elsewhere(const char *name, char *ret, size_t n)
 {
+    if (strcmp(name, "internal") == 0) {
+        (void)snprintf(ret, n, "it is a key of a source without `connection`");
+        return true;
+    }
     for (size_t i = 0; connector_all[i]; i++) {
         const struct connector *c = connector_all[i];
         bool source = table_has(c->source_options, name), sink = table_has(c->sink_options, name);
@@ -274,11 +282,13 @@ static size_t connection_of(struct config_build *b, const struct yaml_node *node
     const struct config *c = b->config;
     const char **names = memory_array(c->connection_count + 1, sizeof *names);
     const char *near;
-    size_t ret = SIZE_MAX;
+    size_t ret = SIZE_MAX, n = 0;
 
     for (size_t i = 0; i < c->connection_count; i++) {
-        names[i] = c->connections[i].name;
-        if (name && name->kind == YAML_TEXT && strcmp(names[i], name->text) == 0)
+        if (c->connections[i].built_in)
+            continue;
+        names[n++] = c->connections[i].name;
+        if (name && name->kind == YAML_TEXT && strcmp(c->connections[i].name, name->text) == 0)
             ret = i;
     }
     if (ret == SIZE_MAX && name && name->kind == YAML_TEXT) {
@@ -302,27 +312,31 @@ static void source_read(
 {
     struct source_common common = { 0 };
     struct options in = { b->file, b->problems, "a source", elsewhere, false, false };
-    struct options_part parts[] = { { config_source_table, &common, NULL }, { NULL, NULL, NULL } };
+    struct options_part parts[] = { { config_source_table, &common, NULL }, { NULL, NULL, NULL },
+        { NULL, NULL, NULL } };
     const struct connector *c;
-    size_t errors = b->problems->error_count;
+    size_t errors = b->problems->error_count, n = 1;
+    bool internal = config_reads_internal(node);
     char what[80];
 
-    r->connection = connection_of(b, node);
+    r->connection = internal ? config_build_internal(b, node) : connection_of(b, node);
     c = connector_of(b, r->connection);
+    if (!internal)
+        parts[n++] = (struct options_part){ config_reads_table, &common, NULL };
     in.any_key = !c;
     if (c) {
-        (void)snprintf(what, sizeof what, "a %s source", c->type);
+        (void)snprintf(what, sizeof what, "%s %s source", internal ? "an" : "a", c->type);
         in.what = what;
         r->source_options = memory_array(1, c->source_options_bytes);
-        parts[1] = (struct options_part){ c->source_options, r->source_options, NULL };
+        parts[n++] = (struct options_part){ c->source_options, r->source_options, NULL };
     }
-    options_fill(&in, parts, c ? 2 : 1, node);
+    options_fill(&in, parts, n, node);
     if (c && b->problems->error_count == errors)
         config_build_check(b, node, c->source_check, r->source_options);
     r->window_events = common.window_events;
     r->window_bytes = common.window_bytes;
     r->max_event_bytes = common.max_event_bytes;
-    option_done(config_source_table, &common);
+    option_done(config_reads_table, &common);
 }
 
 /* ---- templates ---- */

@@ -2,6 +2,7 @@
 #include "routes/spans.h"
 
 #include "bridge/base/log.h"
+#include "routes/tell.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -202,6 +203,7 @@ static void entry_dies(struct flight *f, enum held_reason reason, int code, cons
         else if (e->job == 0)
             o->counts.dead++;
         l->following -= e->state == HELD_FOLLOWING;
+        tell_dead_letter(f, e->number, reason, code, text, e->attempts);
     }
     e->state = HELD_DEAD;
     e->reason = reason;
@@ -242,6 +244,7 @@ static void row_dies(
         outflow_mark(o, OUTCOME_HELD, f->seq);
         o->counts.dead++;
     }
+    tell_dead_letter(f, row.number, reason, code, text, attempts);
     lane_finish(l, f->seq);
 }
 
@@ -384,6 +387,7 @@ static void breaker_counts(struct outflow *o, const struct flight *f, const char
         "breaker opened for %" PRId64 " s: %s", o->breaker.open_for_ms / 1000, text ? text : "");
     store_audit_put(
         o->spec.store, o->unix_ms, -1, 0, "breaker_open", o->spec.config->name, text, "open");
+    tell_breaker(o, f->probe ? "probe" : "failures", text ? text : "too many failures");
 }
 
 static void delivered(struct flight *f)
@@ -396,6 +400,7 @@ static void delivered(struct flight *f)
         log_say(LOG_LEVEL_INFO, o->spec.route->name, o->spec.config->name, "breaker closed");
         store_audit_put(o->spec.store, o->unix_ms, -1, 0, "breaker_closed", o->spec.config->name,
             NULL, "closed");
+        tell_breaker(o, "probe", NULL);
     }
     fate_delivered(f);
 }

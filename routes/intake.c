@@ -1,4 +1,5 @@
 #include "routes/spans.h"
+#include "routes/tell.h"
 
 #include <stdlib.h>
 
@@ -18,6 +19,7 @@ int intake_open(const struct intake_spec *spec, const struct store_route *stored
         .window_bytes = spec->config->window_bytes,
         .max_event_bytes = spec->config->max_event_bytes,
         .clean_start = spec->clean_start,
+        .lifecycle = spec->lifecycle,
     };
 
     if (i)
@@ -273,6 +275,7 @@ static void give_rest(struct intake *i, const struct batch *b)
 
         store_gap_put(i->spec.store, i->spec.route_id, i->spec.connection, g->start_ms, g->end_ms,
             g->count, g->what, g->cause);
+        tell_gap(i->spec.lifecycle, i->spec.config->name, i->spec.connection, g);
         i->gaps++;
     }
 }

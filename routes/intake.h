@@ -27,6 +27,7 @@ struct intake_spec {
     struct tail *tail;
     struct tracer *tracer; /* NULL: none */
     struct taps *taps;
+    struct lifecycle *lifecycle;
     uint64_t route_id;
     bool clean_start;
 };

@@ -1,5 +1,6 @@
 /* One sink's life: its opening and end, its reports, what it tells, what people ask of it. */
 #include "routes/outflow.h"
+#include "routes/tell.h"
 
 #include "bridge/base/log.h"
 
@@ -325,6 +326,7 @@ void outflow_breaker_set(struct outflow *o, bool open)
     o->quiet_until_ms = 0;
     if (!open)
         o->error[0] = 0;
+    tell_breaker(o, "person", NULL);
 }
 
 /* Time of receipt of the oldest unfinished event, as far as memory knows it; 0 when there is none.

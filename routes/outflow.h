@@ -120,6 +120,7 @@ struct outflow_spec {
     struct taps *taps;
     struct random *random;
     struct tracer *tracer; /* NULL: none */
+    struct lifecycle *lifecycle;
     uint64_t route_id;
     bool careful;           /* what is not finished may have been sent before */
     uint64_t careful_below; /* with careful: at least below this seq */
@@ -151,6 +152,7 @@ struct outflow {
     size_t step_count;
     double rate_tokens;
     int64_t rate_at_ms;
+    int64_t limited_ms;  /* when something last had to wait for the rate limit; 0: never */
     int64_t moved_ms;    /* when a report came last; 0: never */
     int64_t progress_ms; /* when it last finished an event or, about, had none */
     struct relay_attempts attempts;

@@ -1,5 +1,6 @@
 /* The turn that moves events through all parts of the relay. */
 #include "routes/relay_inside.h"
+#include "routes/tell.h"
 
 #include "bridge/base/log.h"
 
@@ -62,6 +63,12 @@ int64_t relay_backlog_limit(const struct relay_route *route)
     return c->store_max_size / (int64_t)(c->route_count ? c->route_count : 1);
 }
 
+/* Its source is the bridge itself. */
+static bool tells(const struct relay_route *route)
+{
+    return route->intake->spec.connector == &connector_internal;
+}
+
 static int64_t backlog_of(const struct relay_route *route)
 {
     int64_t bytes = route->backlog_bytes;
@@ -80,7 +87,7 @@ static void hold_back(struct relay_route *route, bool store_full)
         limit = limit / 100 * RELAY_RESUME_PERCENT;
     if (route->config->going)
         why = "it is gone from the configuration; it goes when its sinks are through";
-    else if (store_full)
+    else if (store_full && !tells(route)) /* somebody must hear of it: there is a little room */
         why = "the store is full";
     else if (backlog_of(route) >= limit)
         why = "its backlog is over its share of the store (max_backlog)";
@@ -94,10 +101,13 @@ static bool store_has_room(struct relay *r)
 {
     struct store_usage usage;
     int64_t percent = r->store_was_full ? RELAY_RESUME_PERCENT : RELAY_FULL_PERCENT;
+    bool was = r->store_was_full;
 
     store_usage(r->spec.store, &usage);
     r->store_was_full = store_full(r->spec.store) ||
                         (usage.max_bytes > 0 && usage.used_bytes > usage.max_bytes / 100 * percent);
+    if (r->store_was_full != was)
+        tell_store(r->lifecycle, !was, &usage);
     return !r->store_was_full;
 }
 
@@ -180,6 +190,7 @@ static void each_second(struct relay *r)
         check_sums(r->routes[i]);
         say_links(r->routes[i]);
     }
+    tell_health(r);
     relay_going_leave(r);
     store_housekeep(r->spec.store, r->unix_ms, clock_ok);
     give_memory_back(r);
@@ -252,6 +263,17 @@ static size_t receive_route(struct relay_route *route)
     return n;
 }
 
+/* After all others, and once more before a commit: what is told goes with what it tells of. */
+static size_t receive_told(struct relay *r)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->route_count; i++)
+        if (tells(r->routes[i]))
+            n += receive_route(r->routes[i]);
+    return n;
+}
+
 static size_t feed_sinks(struct relay_route *route)
 {
     struct relay *r = route->relay;
@@ -291,18 +313,30 @@ static bool must_submit(const struct relay *r)
     return false;
 }
 
-/* Everything that belongs together goes into one transaction: rows, the cursor moves over them,
- * counts, new events and their positions. */
-static int submit(struct relay *r, struct fault *why)
+static int flush_routes(struct relay *r, bool told, struct fault *why)
 {
     for (size_t i = 0; i < r->route_count; i++) {
         struct relay_route *route = r->routes[i];
 
+        if (tells(route) != told)
+            continue;
         if (intake_flush(route->intake, r->unix_ms, why) != 0)
             return -1;
         for (size_t s = 0; s < route->config->sink_count; s++)
             outflow_flush(route->outflows[s]);
     }
+    return 0;
+}
+
+/* Everything that belongs together goes into one transaction: rows, the cursor moves over them,
+ * counts, new events and their positions. */
+static int submit(struct relay *r, struct fault *why)
+{
+    if (flush_routes(r, false, why) != 0)
+        return -1;
+    (void)receive_told(r);
+    if (flush_routes(r, true, why) != 0)
+        return -1;
     for (struct replay *j = r->replays; j; j = j->next)
         replay_flush(j, r->spec.store, r->now_ms);
     (void)store_submit(r->spec.store, r->unix_ms);
@@ -350,6 +384,35 @@ static int64_t next_wake(const struct relay *r, int64_t wake)
     return wake;
 }
 
+static bool sinks_idle(const struct relay_route *route)
+{
+    for (size_t s = 0; s < route->config->sink_count; s++)
+        if (!outflow_idle(route->outflows[s]))
+            return false;
+    return true;
+}
+
+/* While another route has something in flight there may be something to tell. */
+static bool others_drained(const struct relay *r)
+{
+    for (size_t i = 0; i < r->route_count; i++)
+        if (!tells(r->routes[i]) && !(r->routes[i]->drained && sinks_idle(r->routes[i])))
+            return false;
+    return true;
+}
+
+/* The process ends: what is told until then goes into the log, though the route be paused. */
+static void receive_last(struct relay_route *route)
+{
+    struct relay *r = route->relay;
+
+    if (route->intake->stopped || route->draining || store_full(r->spec.store))
+        return;
+    lifecycle_flush(r->lifecycle);
+    intake_pause(route->intake, false);
+    (void)intake_receive(route->intake, SIZE_MAX, r->now_ms);
+}
+
 static void drain_sources(struct relay *r)
 {
     for (size_t i = 0; i < r->route_count; i++) {
@@ -357,6 +420,10 @@ static void drain_sources(struct relay *r)
 
         if (!route->draining && !r->draining)
             continue;
+        if (tells(route) && !route->draining && !others_drained(r))
+            continue;
+        if (tells(route))
+            receive_last(route);
         route->intake->stopped = true;
         route->drained = intake_idle(route->intake) &&
                          (!route->intake->source ||
@@ -367,11 +434,13 @@ static void drain_sources(struct relay *r)
 int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct fault *why)
 {
     size_t moved = 0;
-    int64_t wake;
+    int64_t wake, folded;
 
     r->now_ms = now_ms;
     r->unix_ms = unix_ms;
+    folded = lifecycle_step(r->lifecycle, now_ms, unix_ms);
     wake = step_links(r);
+    wake = folded < wake ? folded : wake;
     if (store_collect(r->spec.store, why) != 0)
         return -1;
     moved += asks_dispatch(&r->asks);
@@ -381,9 +450,11 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
         moved += intake_settle(route->intake, now_ms);
         for (size_t s = 0; s < route->config->sink_count; s++)
             moved += outflow_collect(route->outflows[s], now_ms, unix_ms);
-        moved += receive_route(route);
+        if (!tells(route))
+            moved += receive_route(route);
     }
     turn_jobs(r);
+    moved += receive_told(r);
     if (!store_busy(r->spec.store) && must_submit(r) && submit(r, why) != 0)
         return -1;
     for (size_t i = 0; i < r->route_count && !r->draining; i++)
@@ -394,7 +465,7 @@ int64_t relay_turn(struct relay *r, int64_t now_ms, int64_t unix_ms, struct faul
         return -1;
     if (now_ms - r->second_ms >= RELAY_SECOND_MS)
         each_second(r);
-    return moved ? now_ms : next_wake(r, wake);
+    return moved || lifecycle_told(r->lifecycle) ? now_ms : next_wake(r, wake);
 }
 
 void relay_drain(struct relay *r)
@@ -422,11 +493,8 @@ bool relay_drained(const struct relay *r)
     for (size_t i = 0; i < r->route_count; i++) {
         const struct relay_route *route = r->routes[i];
 
-        if (!route->drained)
+        if (!route->drained || !sinks_idle(route))
             return false;
-        for (size_t s = 0; s < route->config->sink_count; s++)
-            if (!outflow_idle(route->outflows[s]))
-                return false;
     }
     return true;
 }

@@ -18,6 +18,7 @@ struct relay_spec {
     struct store *store;   /* kept; the relay is the only one to put and submit */
     struct tracer *tracer; /* kept; NULL: none */
     uint64_t seed;
+    const char *host; /* this machine's name, for what is told of it; copied */
 };
 
 /* Opens links, sources and sinks (no I/O but the store's). Fails on what the store refuses and on
@@ -29,6 +30,8 @@ void relay_free(struct relay *r);
 
 /* The one that runs. */
 struct config *relay_config(const struct relay *r);
+/* Where what happens to the bridge is said. */
+struct lifecycle *relay_lifecycle(const struct relay *r);
 
 /* Descriptors to poll: at most `limit` are written, the number of all is returned. They stay the
  * same until a reload is done. */

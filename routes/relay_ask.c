@@ -1,4 +1,5 @@
 #include "routes/relay_inside.h"
+#include "routes/tell.h"
 
 #include "bridge/base/log.h"
 
@@ -90,6 +91,7 @@ int relay_pause(struct relay *r, const char *name, const char *sink, bool paused
 
     if (relay_find(r, name, sink, &route, &o, why) != 0)
         return -1;
+    tell_paused(r->lifecycle, name, sink, paused, who);
     if (o) {
         pause_sink(route, o, paused, who, unix_ms);
         store_pause_put(r->spec.store, route->id, o->id, paused, who, unix_ms);

@@ -4,6 +4,7 @@
 #ifndef BASCULE_RELAY_INSIDE_H
 #define BASCULE_RELAY_INSIDE_H
 
+#include "routes/health.h"
 #include "routes/intake.h"
 #include "routes/outflow.h"
 #include "routes/relay.h"
@@ -24,6 +25,7 @@ struct relay_link {
     const struct config_connection *config;
     struct link *link; /* NULL: no enabled route uses it */
     int64_t wake_ms;
+    struct health_watch health;
 };
 
 struct relay_route {
@@ -42,6 +44,7 @@ struct relay_route {
     bool backlog_asked, drained;
     enum link_state link_state; /* of its source, as last said in the log */
     bool ahead;                 /* its source waits for its fastest sink */
+    struct health_watch health;
     bool leaving; /* a reload replaces or removes it: it takes and sends nothing any more */
 };
 
@@ -54,6 +57,7 @@ struct relay {
     struct asks asks;
     struct taps taps;
     struct random random;
+    struct lifecycle *lifecycle;
     struct relay_link *links;    /* by the config's connections */
     struct relay_route **routes; /* by the config's routes; each stays where it is, sinks and
                                   * replays point at its tail */
@@ -64,6 +68,8 @@ struct relay {
     size_t touched_n;
     struct store_known *orphans;
     size_t orphan_count;
+    struct health_watch health; /* of the whole */
+    bool health_heard;          /* somebody listens to it */
     bool draining, store_was_full;
     int64_t seen_events, trimmed_events; /* appended when unused memory was given back last */
     int64_t second_ms;     /* monotonic: the last time the once-a-second work was done */

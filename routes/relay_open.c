@@ -1,5 +1,6 @@
 /* Opening and freeing all parts of a configuration. */
 #include "routes/relay_inside.h"
+#include "routes/tell.h"
 
 #include "bridge/base/log.h"
 
@@ -79,6 +80,7 @@ static int open_sink(
         .tail = how->keep ? &how->keep->tail : &route->tail,
         .random = &r->random,
         .tracer = r->spec.tracer,
+        .lifecycle = r->lifecycle,
         .route_id = route->id,
     };
     enum store_begin begin = c->begin == CONFIG_BEGIN_OLDEST ? STORE_BEGIN_OLDEST
@@ -117,6 +119,7 @@ static int open_intake(const struct relay_opening *how, struct relay_route *rout
         .taps = &r->taps,
         .tail = how->keep ? &how->keep->tail : &route->tail,
         .tracer = r->spec.tracer,
+        .lifecycle = r->lifecycle,
         .route_id = route->id,
         .clean_start = how->keep || store_was_clean(r->spec.store),
     };
@@ -341,16 +344,19 @@ static int open_all(struct relay *r, struct fault *why)
         for (size_t s = 0; s < c->routes[i].sink_count; s++)
             if (held_restore(r->routes[i]->outflows[s], why) != 0)
                 return -1;
-    return relay_restore_asked(r, r->routes, NULL, r->route_count, why) != 0 ||
-                   relay_find_orphans(r, why) != 0
-               ? -1
-               : 0;
+    if (relay_restore_asked(r, r->routes, NULL, r->route_count, why) != 0 ||
+        relay_find_orphans(r, why) != 0)
+        return -1;
+    for (size_t i = 0; i < c->route_count; i++)
+        tell_registered(r->routes[i], "start");
+    return 0;
 }
 
 int relay_open(const struct relay_spec *spec, int64_t now_ms, int64_t unix_ms, struct relay **ret,
     struct fault *why)
 {
     struct relay *r = calloc(1, sizeof *r);
+    struct lifecycle_spec told = { store_id(spec->store), spec->host };
 
     if (!r)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
@@ -360,7 +366,8 @@ int relay_open(const struct relay_spec *spec, int64_t now_ms, int64_t unix_ms, s
     r->unix_ms = unix_ms;
     r->clock_base_ms = unix_ms - now_ms;
     asks_init(&r->asks, spec->store);
-    if (relay_going_restore(r, why) != 0 || open_all(r, why) != 0) {
+    if (lifecycle_open(&told, now_ms, unix_ms, &r->lifecycle, why) != 0 ||
+        relay_going_restore(r, why) != 0 || open_all(r, why) != 0) {
         relay_free(r);
         return -1;
     }
@@ -398,6 +405,7 @@ void relay_free(struct relay *r)
         if (r->links[i].link)
             r->links[i].config->connector->link_free(r->links[i].link);
     asks_done(&r->asks);
+    lifecycle_free(r->lifecycle);
     free(r->links);
     free(r->routes);
     free(r->touched);
@@ -408,6 +416,11 @@ void relay_free(struct relay *r)
 struct config *relay_config(const struct relay *r)
 {
     return r->spec.config;
+}
+
+struct lifecycle *relay_lifecycle(const struct relay *r)
+{
+    return r->lifecycle;
 }
 
 size_t relay_pollfds(const struct relay *r, int *ret, size_t limit)

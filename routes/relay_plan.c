@@ -434,6 +434,8 @@ static void plan_connections(struct planning *p)
         size_t old = relay_match_connection(now, c->name);
         struct buf keys;
 
+        if (c->built_in)
+            continue;
         buf_init(&keys, KEYS_BYTES_MAX);
         if (old == SIZE_MAX)
             set_keys(p, add(p, RELAY_CONNECTION, RELAY_ADDED, c->name, NULL), &keys);
@@ -443,7 +445,7 @@ static void plan_connections(struct planning *p)
     }
     for (size_t i = 0; i < now->connection_count; i++)
         if (relay_match_connection(p->next, now->connections[i].name) == SIZE_MAX &&
-            !now->connections[i].going)
+            !now->connections[i].going && !now->connections[i].built_in)
             add(p, RELAY_CONNECTION, RELAY_REMOVED, now->connections[i].name, NULL)->keys =
                 strdup("");
 }

@@ -5,6 +5,7 @@
  * of that is on disk, everything is opened anew from the log, in one transaction of names. Until
  * that has been committed each step can be taken back. */
 #include "routes/relay_inside.h"
+#include "routes/tell.h"
 
 #include "bridge/base/log.h"
 
@@ -491,6 +492,23 @@ static void go_over(struct relay *r)
     l->state = RELAY_RELOAD_DONE;
 }
 
+static void tell_changes(struct relay *r)
+{
+    const struct relay_plan *plan = &r->reload->plan;
+
+    for (size_t i = 0; i < plan->n; i++) {
+        const struct relay_change *c = &plan->at[i];
+
+        if (c->of != RELAY_ROUTE)
+            continue;
+        if (c->kind == RELAY_REMOVED)
+            tell_unregistered(r->lifecycle, c->name, c->drain);
+        for (size_t k = 0; k < r->route_count && c->kind != RELAY_REMOVED; k++)
+            if (strcmp(r->routes[k]->config->name, c->name) == 0)
+                tell_registered(r->routes[k], c->kind == RELAY_ADDED ? "added" : "changed");
+    }
+}
+
 /* Pauses of routes that have come back, retention, names that are left over. Troubles here do not
  * undo the reload. */
 static void settle_in(struct relay *r)
@@ -499,6 +517,7 @@ static void settle_in(struct relay *r)
     struct fault why;
 
     store_limit(r->spec.store, c->store_max_size);
+    tell_changes(r);
     for (size_t i = 0; i < r->route_count; i++)
         relay_route_retain(r->routes[i], c);
     if (relay_find_orphans(r, &why) != 0)

@@ -3,6 +3,7 @@
 
 #include "bridge/base/header.h"
 #include "bridge/base/log.h"
+#include "routes/tell.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -246,6 +247,7 @@ struct pass {
     struct message messages[OUTFLOW_BATCH];
     struct flight *flights[OUTFLOW_BATCH];
     size_t n, limit;
+    bool rated; /* the rate limit, not the window, says how many */
 };
 
 static void choose(struct outflow *o, struct pass *p, struct flight *f)
@@ -321,12 +323,13 @@ static void choose_probe(struct outflow *o, struct pass *p)
     }
 }
 
-static size_t allowance(struct outflow *o)
+static size_t allowance(struct outflow *o, bool *rated)
 {
     const struct config_sink *c = o->spec.config;
     size_t window = (size_t)c->window_events;
     size_t n = o->in_flight < window ? window - o->in_flight : 0;
 
+    *rated = false;
     if (n > OUTFLOW_BATCH)
         n = OUTFLOW_BATCH;
     if (c->rate_limit) {
@@ -336,7 +339,8 @@ static size_t allowance(struct outflow *o)
         o->rate_at_ms = o->now_ms;
         if (o->rate_tokens > (burst > 1 ? burst : 1))
             o->rate_tokens = burst > 1 ? burst : 1;
-        if ((double)n > o->rate_tokens)
+        *rated = (double)n > o->rate_tokens;
+        if (*rated)
             n = o->rate_tokens < 1 ? 0 : (size_t)o->rate_tokens;
     }
     return n;
@@ -358,6 +362,14 @@ static void choose_replays(struct outflow *o, struct pass *p)
         replay_spend(l, p->n - before);
         p->limit = limit;
     }
+}
+
+static bool something_waits(struct outflow *o)
+{
+    for (struct lane *l = &o->live; l; l = lane_next(o, l))
+        if (l->ready_first)
+            return true;
+    return false;
 }
 
 static size_t give(struct outflow *o, struct pass *p)
@@ -442,7 +454,7 @@ size_t outflow_send(struct outflow *o, int64_t now_ms, int64_t unix_ms)
         o->pass++;
         read_all(o);
         p.n = 0;
-        p.limit = allowance(o);
+        p.limit = allowance(o, &p.rated);
         if (o->suspects) {
             choose_alone(o, &p);
         } else if (o->breaker.state == RELAY_BREAKER_HALF_OPEN) {
@@ -452,6 +464,8 @@ size_t outflow_send(struct outflow *o, int64_t now_ms, int64_t unix_ms)
                 choose_lane(o, &p, &o->live);
             choose_lane(o, &p, &o->retry);
             choose_replays(o, &p);
+            if (p.rated && p.n == p.limit && something_waits(o))
+                tell_rate_limit(o);
         }
         if (p.n == 0)
             break;

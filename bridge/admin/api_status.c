@@ -143,6 +143,8 @@ static json_t *connections_json(const struct call *c)
     for (size_t i = 0; i < c->config->connection_count; i++) {
         struct link_status s;
 
+        if (c->config->connections[i].built_in)
+            continue;
         relay_connection_status(c->relay, i, &s);
         json_array_append_new(
             ret, json_pack("{s:s, s:s, s:o}", "name", c->config->connections[i].name, "type",

@@ -79,10 +79,7 @@ int64_t call_started_ms(const struct call *c);
 int64_t call_configured_ms(const struct call *c);
 const char *call_who(struct call *c, char ret[128]);
 
-/* Whether the route does what it should, as far as it can know (health.c). false: why says in what
- * not. */
-bool health_route(const struct call *c, size_t route, char *why, size_t limit);
-int64_t health_memory_bytes(void); /* resident; 0: unknown */
+int64_t call_memory_bytes(void); /* resident (health.c); 0: unknown */
 
 /* Endpoints. */
 void api_live(struct call *c);

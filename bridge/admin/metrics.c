@@ -4,6 +4,7 @@
 #include "bridge/admin/exposition.h"
 #include "bridge/certificates.h"
 #include "bridge/base/log.h"
+#include "routes/health.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,7 +100,7 @@ static double route_ready(const struct page *p, size_t route)
 {
     char why[512];
 
-    return health_route(p->c, route, why, sizeof why);
+    return health_route(p->c->relay, route, why, sizeof why);
 }
 
 static const struct route_metric route_metrics[] = {
@@ -409,8 +410,8 @@ static void put_daemon(struct page *p)
 {
     const char *const version[] = { "version", BASCULE_VERSION, NULL };
     const struct store_known *orphans = NULL;
-    int64_t resident = health_memory_bytes();
     struct log_status log;
+    int64_t resident = call_memory_bytes();
 
     exposition_family(&p->text, METRICS_PREFIX "build_info", GAUGE, "Always 1.");
     exposition_line(&p->text, METRICS_PREFIX "build_info", version, 1);

@@ -63,3 +63,24 @@ int encoding_base64_decode(struct bytes text, struct buf *to)
     }
     return to->failed ? -1 : 0;
 }
+
+void encoding_json(struct bytes text, struct buf *to)
+{
+    size_t from = 0;
+
+    buf_put_byte(to, '"');
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = text.at[i];
+
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        buf_put(to, text.at + from, i - from);
+        from = i + 1;
+        if (c < 0x20)
+            buf_put_format(to, "\\u%04x", c);
+        else
+            buf_put_format(to, "\\%c", c);
+    }
+    buf_put(to, text.at + from, text.n - from);
+    buf_put_byte(to, '"');
+}

@@ -24,7 +24,7 @@ static const struct option *link_table(const struct connector *c, enum end end)
 static json_t *end_schema(const struct connector *c, enum end end)
 {
     const struct option *const common[][2] = { { config_connection_table, NULL },
-        { config_source_table, NULL }, { config_sink_table, config_shared_table } };
+        { config_reads_table, config_source_table }, { config_sink_table, config_shared_table } };
     const struct option *tables[TABLES_MAX] = { link_table(c, end), common[end][0], common[end][1],
         NULL };
     json_t *ret = option_schema_object(tables);
@@ -37,6 +37,18 @@ static json_t *end_schema(const struct connector *c, enum end end)
     return ret;
 }
 
+/* The bridge itself: no connection. */
+static json_t *internal_schema(void)
+{
+    const struct option *const tables[] = { connector_internal.source_options, config_source_table,
+        NULL };
+    json_t *ret = option_schema_object(tables);
+
+    if (ret)
+        json_object_set_new(ret, "title", json_sprintf("%s source", connector_internal.type));
+    return ret;
+}
+
 /* A connection's type stands in another place than its use, often in another file: any may fit. */
 static json_t *ends_schema(enum end end)
 {
@@ -44,6 +56,8 @@ static json_t *ends_schema(enum end end)
 
     for (const struct connector *const *c = connector_all; *c; c++)
         json_array_append_new(any, end_schema(*c, end));
+    if (end == END_SOURCE)
+        json_array_append_new(any, internal_schema());
     return json_pack("{s:o}", "anyOf", any);
 }
 

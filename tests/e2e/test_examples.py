@@ -1,11 +1,12 @@
 """Every file of routes/examples/ is run as it stands: what goes in at its source comes out at its sinks."""
+import json
 import re
 
 import clients
 import yaml
 from broker import wait_until
 from daemon import TOP, Daemon
-from frame import check_equal, tests_over
+from frame import check, check_equal, tests_over
 
 EVENTS = 20
 HEADERS = {"customer_id": "c1", "sensor": "s1", "country": "nl"}
@@ -101,6 +102,21 @@ class Example:
         elif "topics" in source:
             self.t.world.topic(source["topics"][0])
 
+    def hear_internal(self, route):
+        """By type, a listener where the route sends what it is told."""
+        return {kind: self.listen(route["to"][0], kind) for kind in route["from"]["internal"]}
+
+    def check_internal(self, heard):
+        """A breaker that a person opens is the last that they are told."""
+        other = next(r for r in self.routes if "internal" not in r["from"])
+        path = f"/v1/routes/{other['name']}/sinks/{other['to'][0]['name']}/breaker"
+        check_equal(self.daemon.http("POST", path, json.dumps({"open": True})).status, 200, "opening the breaker")
+        for kind, listener in heard.items():
+            listener.wait_count(1)
+            told = json.loads(listener.bodies()[0])
+            check_equal(told["type"], kind, "type of what was told")
+            check(told["route"] in (None, other["name"]), f"{kind} is about {told['route']}")
+
     def feed(self, source):
         address = self.address_of(source)
         if self.kinds[source["connection"]] == "rabbitmq":
@@ -127,8 +143,13 @@ class Example:
 @tests_over(sorted((TOP / "routes/examples").glob("*.yaml")), lambda path: f"example_{path.stem}")
 def example(t, path):
     e = Example(t, path)
-    heard = []
+    heard, told = [], {}
     for route in e.routes:
+        if "internal" in route["from"]:
+            told = e.hear_internal(route)
+            for listener in told.values():
+                t.ends(listener.stop)
+            continue
         e.prepare(route["from"])
         sinks = route["to"] if isinstance(route["to"], list) else [route["to"]]
         for sink in sinks:
@@ -141,8 +162,11 @@ def example(t, path):
     wait_until(lambda: all(r["link"]["state"] == "up" for r in e.daemon.json("status")["routes"]),
                "sources up", 60, e.daemon.process)
     for route in e.routes:
-        e.feed(route["from"])
+        if "internal" not in route["from"]:
+            e.feed(route["from"])
     for name, listener in heard:
         listener.wait_count(EVENTS)
         check_equal(sorted(listener.bodies()), sorted(bodies()), name)
+    if told:
+        e.check_internal(told)
     check_equal(e.daemon.stop(), 0, "exit code after SIGTERM")

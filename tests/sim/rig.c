@@ -113,8 +113,8 @@ static void config_drop(struct config *c)
 static void config_set(struct rig *g)
 {
     g->config = (struct config){
-        .connections = &g->connection,
-        .connection_count = 1,
+        .connections = g->connections ? g->connections : &g->connection,
+        .connection_count = g->connections ? g->connection_count : 1,
         .routes = g->routes ? g->routes : &g->route,
         .route_count = g->routes ? g->route_count : 1,
         .store_max_size = g->max_size,
@@ -133,7 +133,7 @@ int rig_try_start(struct rig *g, struct fault *why)
         .inline_io = true,
         .seed = random_next(&g->world.random),
     };
-    struct relay_spec relay = { .seed = random_next(&g->world.random) };
+    struct relay_spec relay = { .seed = random_next(&g->world.random), .host = "here" };
 
     world_now = &g->world;
     for (size_t i = 0; i < g->route.sink_count; i++)

@@ -10,6 +10,8 @@ struct rig {
     struct world world;
     struct config config;
     struct config_connection connection;
+    struct config_connection *connections; /* NULL: `connection` alone */
+    size_t connection_count;
     struct config_route route;
     struct config_route *routes; /* NULL: `route` alone */
     size_t route_count;

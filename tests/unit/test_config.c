@@ -341,3 +341,53 @@ TEST(config_roles_are_users_and_groups_by_name_or_number)
     CHECK(l.config->roles_set); /* nobody but root and the daemon's own user */
     done(&l);
 }
+
+#define INTERNAL(from)                                                                             \
+    CONNECTIONS "routes:\n  - { name: r, from: " from                                              \
+                ", to: { name: s, connection: cache, channel: \"${address}\" } }\n"
+
+TEST(config_reads_the_bridge_itself_without_a_connection)
+{
+    struct loaded l = load(INTERNAL("{ internal: [\"integration.re*\"], routes: r }"));
+
+    CHECK_INT(l.problems.error_count, 0);
+    CHECK(l.config->connections[l.config->routes[0].connection].built_in);
+    CHECK_INT(l.config->routes[0].window_events, 20000);
+    done(&l);
+    l = load(INTERNAL("{ internal: \"*\" }"));
+    CHECK_INT(l.problems.error_count, 0);
+    done(&l);
+}
+
+TEST(config_of_a_going_route_that_reads_the_bridge_is_read_again)
+{
+    struct loaded l = load(INTERNAL("{ internal: \"*\" }")), gone = load("connections: {}\n");
+    struct fault why;
+    char *text;
+
+    CHECK(l.config && gone.config);
+    text = config_going_text(l.config, 0);
+    CHECK_INT(config_add_going(gone.config, text, NULL, NULL, 0, &why), 0);
+    CHECK_INT(gone.config->connection_count, 2);
+    CHECK(gone.config->connections[gone.config->routes[0].connection].built_in);
+    CHECK(gone.config->connections[gone.config->routes[0].connection].going);
+    free(text);
+    done(&l);
+    done(&gone);
+}
+
+TEST(config_knows_what_the_bridge_can_tell)
+{
+    CHECK_PROBLEM(INTERNAL("{ internal: [\"*\", integration.nothing] }"),
+        "nothing that happens is called 'integration.nothing'");
+    CHECK_PROBLEM(INTERNAL("{ internal: [] }"), "name what is read");
+    CHECK_PROBLEM(INTERNAL("{ internal: \"*\", chanels: x }"),
+        "'chanels' is not a key of an internal source");
+    CHECK_PROBLEM(INTERNAL("{ connection: cache, internal: \"*\" }"),
+        "it is a key of a source without `connection`");
+    CHECK_PROBLEM(
+        INTERNAL("{ connection: (internal), queue: x }"), "there is no connection '(internal)'");
+    CHECK_PROBLEM(CONNECTIONS "routes:\n  - { name: r, from: { internal: \"*\" }, to: "
+                              "{ name: s, connection: (internal) } }\n",
+        "there is no connection '(internal)'");
+}

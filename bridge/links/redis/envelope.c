@@ -4,32 +4,12 @@
 #include "bridge/base/encoding.h"
 #include "bridge/base/header.h"
 
-static void put_string(struct buf *to, struct bytes b)
-{
-    size_t from = 0;
-
-    buf_put_byte(to, '"');
-    for (size_t i = 0; i < b.n; i++) {
-        uint8_t c = b.at[i];
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        buf_put(to, b.at + from, i - from);
-        from = i + 1;
-        if (c < 0x20)
-            buf_put_format(to, "\\u%04x", c);
-        else
-            buf_put_format(to, "\\%c", c);
-    }
-    buf_put(to, b.at + from, b.n - from);
-    buf_put_byte(to, '"');
-}
-
 static void put_text(struct buf *to, struct bytes b)
 {
     if (!bytes_present(b)) {
         buf_put_text(to, "null");
     } else if (encoding_utf8(b)) {
-        put_string(to, b);
+        encoding_json(b, to);
     } else {
         buf_put_text(to, "{\"base64\":\"");
         encoding_base64(b, to);
@@ -67,7 +47,7 @@ static void put_headers(struct buf *to, struct bytes headers)
         if (h.scope == HEADER_BROKER || !encoding_utf8(h.name))
             continue;
         buf_put_text(to, comma);
-        put_string(to, h.name);
+        encoding_json(h.name, to);
         buf_put_byte(to, ':');
         put_value(to, &h.value);
         comma = ",";
