@@ -14,8 +14,14 @@ VERSION := 0.1.0
 # Asked once, and only when something is compiled: `make check` installs pkg-config itself.
 PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES)))$(PACKAGE_CFLAGS)
 PACKAGE_LIBS = $(eval PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES)))$(PACKAGE_LIBS)
+# What newer client libraries can and older ones cannot: a name, the header, the function. Asked of the headers once,
+# when something is compiled; `make FEATURES=` builds for the oldest (packaging/rpm does).
+PROBES := HAVE_KAFKA_SASL_QUEUE:librdkafka/rdkafka.h:rd_kafka_conf_enable_sasl_queue
+probe = $(shell set -- $(subst :, ,$(1)); printf '\043include <%s>\nvoid *p = (void *)%s;\n' "$$2" "$$3" | \
+	$(CC) $(PACKAGE_CFLAGS) -w -fsyntax-only -x c - 2>/dev/null && echo "-D$$1")
+FEATURES = $(eval FEATURES := $(foreach one,$(PROBES),$(call probe,$(one))))$(FEATURES)
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) -I. -D_GNU_SOURCE -DBASCULE_VERSION='"$(VERSION)"' \
-	-pthread $(PACKAGE_CFLAGS)
+	-pthread $(PACKAGE_CFLAGS) $(FEATURES)
 LIBS = $(PACKAGE_LIBS) -pthread -lm
 
 SOURCES := $(filter-out bridge/cli/main.c,$(wildcard bridge/*.c bridge/*/*.c bridge/*/*/*.c routes/*.c store/*.c schemas/*.c))
@@ -239,7 +245,7 @@ bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges;
 ##@ Keep tidy
 lint: ## clang-tidy, format, include layers, shellcheck, pyflakes
 	@packaging/install-deps build lint
-	@JOBS=$(JOBS) CFLAGS='-std=gnu11 $(filter-out -Werror,$(WARNINGS)) -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS)' \
+	@JOBS=$(JOBS) CFLAGS='-std=gnu11 $(filter-out -Werror,$(WARNINGS)) -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS) $(FEATURES)' \
 		FORMATTED='$(FORMATTED)' tests/lint/run $(LINTED)
 
 format: ## format all C files
