@@ -138,6 +138,14 @@ deb: ## build the Debian package into build/packages
 	@packaging/install-deps build deb
 	@packaging/build-deb $(BUILD)/packages
 
+rpm: ## build the RPM package for Enterprise Linux 9 into build/packages
+	@packaging/install-deps build rpm
+	@packaging/build-rpm $(BUILD)/packages
+
+sbom: $(BUILD)/bascule.spdx.json ## write what the program is linked with into build/bascule.spdx.json (SPDX)
+$(BUILD)/bascule.spdx.json: $(BUILD)/bascule packaging/sbom
+	packaging/sbom $< $(VERSION) $@
+
 clean: ## remove what was built
 	rm -rf $(BUILD)
 
@@ -165,9 +173,9 @@ check-e2e: all $(TOOLS) ## end to end with real brokers; ONLY="PART…" runs tes
 check-conformance: test-binaries ## every link against its real broker
 	@BUILD=$(BUILD) tests/run-suites conformance
 
-check-packages: all manual ## build the packages, install them into fresh systems booted with systemd (root)
-	@packaging/install-deps build deb packages
-	@BUILD=$(BUILD) tests/packages/run
+check-packages: all manual $(BUILD)/tests/unit.bin ## build packages, install them into fresh systems booted with systemd (root); ONLY="PART…"
+	@packaging/install-deps build deb rpm packages
+	@BUILD=$(BUILD) tests/packages/run $(ONLY)
 
 torture: all $(TOOLS) ## kill -9 under load with real brokers, N (100) times (SEED=1); the oracle judges
 	@packaging/install-deps build brokers test
@@ -255,7 +263,7 @@ help: ## this list
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 22
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
-.PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit \
+.PHONY: all ready manual deb rpm sbom check-packages deps install uninstall clean demo check test-binaries check-unit \
 	check-e2e check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help \
 	torture soak-faults soak-store oom coverage soak FORCE
 .DELETE_ON_ERROR:
