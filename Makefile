@@ -14,8 +14,14 @@ VERSION := 0.1.0
 # Asked once, and only when something is compiled: `make check` installs pkg-config itself.
 PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES)))$(PACKAGE_CFLAGS)
 PACKAGE_LIBS = $(eval PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES)))$(PACKAGE_LIBS)
+# What newer client libraries can and older ones cannot: a name, the header, the function. Asked of the headers once,
+# when something is compiled; `make FEATURES=` builds for the oldest (packaging/rpm does).
+PROBES := HAVE_KAFKA_SASL_QUEUE:librdkafka/rdkafka.h:rd_kafka_conf_enable_sasl_queue
+probe = $(shell set -- $(subst :, ,$(1)); printf '\043include <%s>\nvoid *p = (void *)%s;\n' "$$2" "$$3" | \
+	$(CC) $(PACKAGE_CFLAGS) -w -fsyntax-only -x c - 2>/dev/null && echo "-D$$1")
+FEATURES = $(eval FEATURES := $(foreach one,$(PROBES),$(call probe,$(one))))$(FEATURES)
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) -I. -D_GNU_SOURCE -DBASCULE_VERSION='"$(VERSION)"' \
-	-pthread $(PACKAGE_CFLAGS)
+	-pthread $(PACKAGE_CFLAGS) $(FEATURES)
 LIBS = $(PACKAGE_LIBS) -pthread -lm
 
 SOURCES := $(filter-out bridge/cli/main.c,$(wildcard bridge/*.c bridge/*/*.c bridge/*/*/*.c routes/*.c store/*.c schemas/*.c))
@@ -133,6 +139,14 @@ deb: ## build the Debian package into build/packages
 	@packaging/install-deps build deb
 	@packaging/build-deb $(BUILD)/packages
 
+rpm: ## build the RPM package for Enterprise Linux 9 into build/packages
+	@packaging/install-deps build rpm
+	@packaging/build-rpm $(BUILD)/packages
+
+sbom: $(BUILD)/bascule.spdx.json ## write what the program is linked with into build/bascule.spdx.json (SPDX)
+$(BUILD)/bascule.spdx.json: $(BUILD)/bascule packaging/sbom
+	packaging/sbom $< $(VERSION) $@
+
 clean: ## remove what was built
 	rm -rf $(BUILD)
 
@@ -160,9 +174,9 @@ check-e2e: all $(TOOLS) ## end to end with real brokers; ONLY="PART…" runs tes
 check-conformance: test-binaries ## every link against its real broker
 	@BUILD=$(BUILD) tests/run-suites conformance
 
-check-packages: all manual ## build the packages, install them into fresh systems booted with systemd (root)
-	@packaging/install-deps build deb packages
-	@BUILD=$(BUILD) tests/packages/run
+check-packages: all manual $(BUILD)/tests/unit.bin ## build packages, install them into fresh systems booted with systemd (root); ONLY="PART…"
+	@packaging/install-deps build deb rpm packages
+	@BUILD=$(BUILD) tests/packages/run $(ONLY)
 
 torture: all $(TOOLS) ## kill -9 under load with real brokers, N (100) times (SEED=1); the oracle judges
 	@packaging/install-deps build brokers test
@@ -240,7 +254,7 @@ bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges;
 ##@ Keep tidy
 lint: ## clang-tidy, format, include layers, shellcheck, pyflakes
 	@packaging/install-deps build lint
-	@JOBS=$(JOBS) CFLAGS='-std=gnu11 $(filter-out -Werror,$(WARNINGS)) -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS)' \
+	@JOBS=$(JOBS) CFLAGS='-std=gnu11 $(filter-out -Werror,$(WARNINGS)) -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS) $(FEATURES)' \
 		FORMATTED='$(FORMATTED)' tests/lint/run $(LINTED)
 
 format: ## format all C files
@@ -250,7 +264,7 @@ help: ## this list
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 22
 	@echo; echo "Variables: BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR= CC=$(CC) CFLAGS='$(CFLAGS)' JOBS=$(JOBS)"
 
-.PHONY: all ready manual deb check-packages deps install uninstall clean demo check test-binaries check-unit \
+.PHONY: all ready manual deb rpm sbom check-packages deps install uninstall clean demo check test-binaries check-unit \
 	check-e2e check-conformance asan asan-e2e ubsan tsan valgrind mutants fuzz fuzzers bench lint format help \
 	torture soak-faults soak-store oom coverage soak FORCE
 .DELETE_ON_ERROR:

@@ -74,7 +74,8 @@ static int apply_gap(struct store *s, const struct txn *t, const struct op *op, 
     struct statement *st = db_prepare(s->db,
         "INSERT INTO gap (route_id, connection, what, start_ms, end_ms, count, cause)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-        " ON CONFLICT DO UPDATE SET end_ms = ?5, count = max(count, ?6), cause = ?7",
+        " ON CONFLICT (route_id, connection, what, start_ms) DO UPDATE SET end_ms = ?5, count = "
+        "max(count, ?6), cause = ?7",
         why);
 
     if (!st)
@@ -121,7 +122,7 @@ static int apply_cursor(
         return -1;
     st = db_prepare(s->db,
         "INSERT INTO mark (sink_id, minute, frontier) VALUES (?1, ?2, ?3)"
-        " ON CONFLICT DO UPDATE SET frontier = ?3 WHERE frontier <> ?3",
+        " ON CONFLICT (sink_id, minute) DO UPDATE SET frontier = ?3 WHERE frontier <> ?3",
         why);
     if (!st)
         return -1;

@@ -450,7 +450,8 @@ void *db_kept(const struct db *d)
 
 int64_t db_changes(struct db *d)
 {
-    return sqlite3_changes64(d->sqlite);
+    /* The 64 bit one came with SQLite 3.37; a statement here changes some thousand rows. */
+    return sqlite3_changes(d->sqlite);
 }
 
 int64_t db_last_id(struct db *d)

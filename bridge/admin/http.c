@@ -2,6 +2,7 @@
 #include "bridge/base/address.h"
 #include "bridge/base/buf.h"
 #include "bridge/base/log.h"
+#include "bridge/handed.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -24,6 +25,7 @@ struct http {
     struct MHD_Daemon *daemon;
     int listener, epoll, server_epoll;
     bool listening;                                         /* the listener is in our epoll set */
+    bool handed;                                            /* its file is the service manager's */
     int64_t accept_ms;                                      /* not before */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": TCP */
     char name[160];                                         /* for people */
@@ -123,6 +125,10 @@ static int listen_path(struct http *h, const char *path, const char *group, stru
             path, sizeof h->path - 1);
     memcpy(h->path, path, strlen(path));
     (void)snprintf(h->name, sizeof h->name, "admin socket %s", path);
+    h->listener = handed_socket(path);
+    h->handed = h->listener >= 0;
+    if (h->handed)
+        return 0;
     if (listen_at(h, group, why) == 0)
         return 0;
     h->path[0] = '\0'; /* what stands there is not ours */
@@ -561,7 +567,7 @@ void http_free(struct http *h)
         (void)close(h->epoll);
     if (h->listener >= 0)
         (void)close(h->listener);
-    if (h->path[0])
+    if (h->path[0] && !h->handed)
         (void)unlink(h->path);
     free(h);
 }

@@ -36,7 +36,8 @@ typedef enum http_rank http_rank(void *arg, const struct http_peer *peer);
 #define HTTP_KNOWN_MAX 24 /* with strangers */
 
 struct http_spec {
-    const char *path;    /* of the socket; a stale one is replaced, a living one refused */
+    const char *path;    /* of the socket; a stale one is replaced, a living one refused, one that
+                          * a service manager handed over (handed.h) taken and left there */
     const char *address; /* NULL, or in its place: a TCP address (address.h), where no request may
                           * have a body */
     const char *group;   /* that may use it; NULL or unknown here: only the owner's group */

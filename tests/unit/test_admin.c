@@ -268,6 +268,45 @@ TEST(a_stale_socket_is_replaced_a_living_one_refused)
     http_free(h);
 }
 
+/* As a service manager does it: our number is the last of those it handed over. */
+static int hand_over(int pid)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX, .sun_path = "sock" };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    char text[20];
+
+    CHECK_INT(bind(fd, (struct sockaddr *)&where, sizeof where), 0);
+    CHECK_INT(listen(fd, 8), 0);
+    (void)snprintf(text, sizeof text, "%d", fd - 2);
+    (void)setenv("LISTEN_FDS", text, 1);
+    (void)snprintf(text, sizeof text, "%d", pid);
+    (void)setenv("LISTEN_PID", text, 1);
+    return fd;
+}
+
+TEST(a_socket_that_was_handed_over_is_served_and_stays)
+{
+    int fd = hand_over(getpid());
+    struct http *h = serve();
+
+    CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    serve_while(h, ask_two);
+    http_free(h);
+    CHECK_INT(access("sock", F_OK), 0);
+}
+
+TEST(a_socket_that_was_handed_to_another_process_is_not_ours)
+{
+    int fd = hand_over(getpid() + 1);
+    struct http_spec spec = { .path = "sock", .handle = handle };
+    struct http *h = NULL;
+    struct fault why = { 0 };
+
+    CHECK_INT(http_open(&spec, &h, &why), -1);
+    CHECK_INT(why.kind, FAULT_RETRY);
+    (void)close(fd);
+}
+
 static int tcp_port;
 
 static int tcp_ask(const char *request, char *answer, size_t n)

@@ -42,7 +42,7 @@ TEST(a_certificate_is_warned_of_once_a_day)
     struct certificates_watch *w;
     struct fault why;
 
-    log_open(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    log_open(&(struct log_spec){ .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_LOGFMT });
     CHECK(freopen("log", "w", stderr) != NULL);
     CHECK_INT(certificates_watch_open(&w, &why), 0);
     for (int64_t at = 0; at < 3 * DAY_MS; at += DAY_MS / 4)

@@ -7,6 +7,9 @@
 
 #define HEADERS_BYTES_MAX (64u << 20)
 #define HEADERS_FEW 64
+/* RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, which older headers lack; older libraries give the broker's
+ * own error in its place. */
+#define ERR_AUTO_OFFSET_RESET (-140)
 #define VALUE_BYTES_MAX (2 * KAFKA_NUMBER_BYTES_MAX + 2)
 
 enum take { TAKE_EVENT, TAKE_NOTHING, TAKE_FULL };
@@ -211,8 +214,7 @@ static void record_error(struct source *s, const rd_kafka_message_t *m)
 
     (void)snprintf(text, sizeof text, "kafka: %.120s/%" PRId32 ": %.100s",
         m->rkt ? rd_kafka_topic_name(m->rkt) : "", m->partition, rd_kafka_message_errstr(m));
-    if (m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
-        m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)
+    if ((int)m->err == ERR_AUTO_OFFSET_RESET || m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)
         kafka_group_stop(s, text);
     else if (m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
         kafka_group_down(s, text);

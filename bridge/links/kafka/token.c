@@ -147,6 +147,34 @@ static void refresh(rd_kafka_t *rk, const char *config, void *opaque)
     buf_done(&f.answer);
 }
 
+/* Before 1.9 librdkafka asks for tokens only where its queue is polled: on the loop, which must not
+ * wait for an HTTP server. */
+#ifdef HAVE_KAFKA_SASL_QUEUE
+static int queue_enable(rd_kafka_conf_t *conf, struct fault *why)
+{
+    (void)why;
+    rd_kafka_conf_enable_sasl_queue(conf, 1);
+    return 0;
+}
+
+void kafka_token_enable(rd_kafka_t *rk)
+{
+    rd_kafka_error_destroy(rd_kafka_sasl_background_callbacks_enable(rk));
+}
+#else
+static int queue_enable(rd_kafka_conf_t *conf, struct fault *why)
+{
+    (void)conf;
+    return fault_set(why, FAULT_INPUT, 0,
+        "kafka: token_url needs librdkafka 1.9; this program was built for older ones");
+}
+
+void kafka_token_enable(rd_kafka_t *rk)
+{
+    (void)rk;
+}
+#endif
+
 /* The handle may outlive the options, so it carries its own copy. */
 int kafka_token_conf(rd_kafka_conf_t *conf, const struct kafka_sasl *s, struct fault *why)
 {
@@ -166,12 +194,8 @@ int kafka_token_conf(rd_kafka_conf_t *conf, const struct kafka_sasl *s, struct f
         (void)fault_set(why, FAULT_INPUT, 0, "kafka: %s", told);
     explicit_bzero(text, strlen(text));
     free(text);
-    rd_kafka_conf_enable_sasl_queue(conf, 1);
+    if (failed == 0)
+        failed = queue_enable(conf, why);
     rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, refresh);
     return failed;
-}
-
-void kafka_token_enable(rd_kafka_t *rk)
-{
-    rd_kafka_error_destroy(rd_kafka_sasl_background_callbacks_enable(rk));
 }
