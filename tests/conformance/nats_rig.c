@@ -58,7 +58,7 @@ char *nats_rig_text(const char *t)
 
 void nats_rig_open(void)
 {
-    struct link_spec spec = { "nats", &nats_rig.link, "store-1", 1 };
+    struct link_spec spec = { "nats", &nats_rig.link, "store-1", 1, NULL };
 
     if (!nats_rig.link.url) {
         (void)snprintf(

@@ -5,7 +5,7 @@ static struct finding found[8];
 
 static size_t probe(const char *user, bool source, bool sink)
 {
-    struct link_spec spec = { "nats", &nats_rig.link, "store-1", 1 };
+    struct link_spec spec = { "nats", &nats_rig.link, "store-1", 1, NULL };
 
     (void)snprintf(
         nats_rig.url, sizeof nats_rig.url, "nats://%s:secret@127.0.0.1:%s", user, nats_rig_port());
