@@ -679,6 +679,33 @@ static void a_broker_of_another_name_is_refused(const struct fixture *f, const c
     refused_with_words(f, place, FIXTURE_WRONG_NAME);
 }
 
+/* Who is there, as a person's check-up asks: over a connection of its own. */
+static void a_broker_tells_who_it_is(const struct fixture *f, const char *place)
+{
+    void *options = calloc(1, f->connector->link_options_bytes);
+    struct link_spec spec = { .name = place, .options = options, .seed = 1 };
+    bool tls = !(f->flags & FIXTURE_OPEN);
+    struct link_facts facts = { 0 };
+    struct fault why = { 0 };
+
+    CHECK(options != NULL);
+    f->link_options(options);
+    CHECK_INT(f->connector->link_facts(&spec, PATIENCE_MS, &facts, &why), 0);
+    CHECK(facts.peer[0]);
+    /* "Redis 7.0.15" */
+    CHECK(strcasestr(facts.version, f->connector->type) == facts.version);
+    CHECK(strpbrk(facts.version, "123456789"));
+    CHECK((facts.peer_expires_ms > 0) == tls);
+    CHECK(!facts.has_clock || llabs(facts.clock_ahead_ms) <= facts.clock_unsure_ms + 1000);
+    if (tls) {
+        (void)f->spoil(options, FIXTURE_WRONG_CA);
+        CHECK_INT(f->connector->link_facts(&spec, PATIENCE_MS, &facts, &why), -1);
+        CHECK_CONTAINS(why.text, "certificate");
+    }
+    option_done(f->connector->link_options, options);
+    free(options);
+}
+
 #define NAMED(behaviour) #behaviour, behaviour
 
 static const struct behaviour {
@@ -704,6 +731,7 @@ static const struct behaviour {
     { NAMED(a_wrong_password_is_said), FIXTURE_OPEN, 0 },
     { NAMED(a_broker_of_another_ca_is_refused), FIXTURE_OPEN, 0 },
     { NAMED(a_broker_of_another_name_is_refused), FIXTURE_OPEN, 0 },
+    { NAMED(a_broker_tells_who_it_is), 0, 0 },
 };
 
 #define BEHAVIOURS (sizeof behaviours / sizeof behaviours[0])

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#define SLICE_MS 500 /* between two looks at what brokers refuse */
 #define VERSION_KEY "inter.broker.protocol.version"
 
 static int seen(rd_kafka_t *rk, const char *name, int32_t broker, int *error, int depth,
@@ -58,21 +59,45 @@ static void ask_version(rd_kafka_t *rk, int broker, int timeout_ms, struct link_
     rd_kafka_queue_destroy(queue);
 }
 
-/* The last error of a broker says more than that nobody answered in time. */
-static void explain(rd_kafka_t *rk, rd_kafka_resp_err_t e, struct fault *why)
+/* What brokers say of themselves is more than that nobody answered in time. Returns whether waiting
+ * is of no use. */
+static bool hear_errors(rd_kafka_queue_t *queue, struct fault *why)
 {
     rd_kafka_event_t *event;
-    rd_kafka_queue_t *queue = rd_kafka_queue_get_main(rk);
+    bool over = false;
 
-    (void)fault_set(why, FAULT_RETRY, (int)e, "kafka: %s", rd_kafka_err2str(e));
     while ((event = rd_kafka_queue_poll(queue, 0)) != NULL) {
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR &&
-            rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-            (void)fault_set(why, FAULT_RETRY, (int)rd_kafka_event_error(event), "kafka: %s",
-                rd_kafka_event_error_string(event));
+        rd_kafka_resp_err_t e = rd_kafka_event_error(event);
+
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
+            over = over || e == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+                   e == RD_KAFKA_RESP_ERR__AUTHENTICATION;
+            if (e != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+                (void)fault_set(
+                    why, FAULT_RETRY, (int)e, "kafka: %s", rd_kafka_event_error_string(event));
+        }
         rd_kafka_event_destroy(event);
     }
+    return over;
+}
+
+/* 0 with *ret, or -1 with *why. */
+static int read_cluster(
+    rd_kafka_t *rk, int64_t timeout_ms, const struct rd_kafka_metadata **ret, struct fault *why)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_main(rk);
+    rd_kafka_resp_err_t e = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    bool over = false;
+
+    *why = (struct fault){ 0 };
+    for (; e != 0 && !over && timeout_ms > 0; timeout_ms -= SLICE_MS) {
+        e = rd_kafka_metadata(rk, 0, NULL, ret, SLICE_MS);
+        over = hear_errors(queue, why);
+    }
     rd_kafka_queue_destroy(queue);
+    if (e == 0)
+        return 0;
+    return why->kind ? -1 : fault_set(why, FAULT_RETRY, (int)e, "kafka: %s", rd_kafka_err2str(e));
 }
 
 int kafka_link_facts(
@@ -81,8 +106,8 @@ int kafka_link_facts(
     rd_kafka_conf_t *conf = kafka_conf_open(spec->options, false, why);
     const struct rd_kafka_metadata *found = NULL;
     atomic_llong expires_ms = 0;
-    rd_kafka_resp_err_t e;
     rd_kafka_t *rk;
+    int result;
 
     if (!conf)
         return -1;
@@ -92,20 +117,18 @@ int kafka_link_facts(
     rk = kafka_conf_start(conf, false, why);
     if (!rk)
         return -1;
-    e = rd_kafka_metadata(rk, 0, NULL, &found, (int)timeout_ms);
+    result = read_cluster(rk, timeout_ms, &found, why);
     *ret = (struct link_facts){ .has_clock = false };
-    if (e == 0 && found->broker_cnt > 0) {
+    if (result == 0 && found->broker_cnt > 0) {
         (void)snprintf(ret->peer, sizeof ret->peer, "%.100s:%d", found->brokers[0].host,
             found->brokers[0].port);
         ask_version(rk, found->brokers[0].id, (int)timeout_ms, ret);
     }
-    if (e == 0)
+    if (result == 0)
         rd_kafka_metadata_destroy(found);
-    else
-        explain(rk, e, why);
     rd_kafka_destroy(rk); /* its threads are gone after this: the answer is complete */
     ret->peer_expires_ms = expires_ms;
-    return e == 0 ? 0 : -1;
+    return result;
 }
 
 const char *kafka_link_library(void)
