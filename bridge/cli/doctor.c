@@ -124,12 +124,12 @@ const char *doctor_verdict_text(enum verdict v)
 
 int doctor_exit(const struct doctor *d)
 {
-    if (d->failed)
-        return DAEMON_LATER;
+    int ret = d->failed ? DAEMON_LATER : DAEMON_OK;
+
     for (size_t i = 0; i < d->n; i++)
-        if (d->at[i].verdict == VERDICT_FAIL)
-            return d->at[i].check->exit;
-    return DAEMON_OK;
+        if (d->at[i].verdict == VERDICT_FAIL && (ret == DAEMON_OK || ret == DAEMON_LATER))
+            ret = d->at[i].check->exit;
+    return ret;
 }
 
 void doctor_done(struct doctor *d)

@@ -66,7 +66,8 @@ struct doctor {
 void doctor_say(struct doctor *d, enum doctor_code code, enum verdict verdict, const char *subject,
     const char *format, ...) __attribute__((format(printf, 5, 6)));
 const char *doctor_verdict_text(enum verdict v);
-/* 0 when nothing failed, else what the first check that failed returns. */
+/* 0 when nothing failed, else what the first check that failed returns: DAEMON_LATER, which is
+ * mostly what follows from another one, when there is no other. */
 int doctor_exit(const struct doctor *d);
 void doctor_done(struct doctor *d);
 /* The daemon's process; 0: it does not run. */

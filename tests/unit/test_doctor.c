@@ -139,11 +139,13 @@ TEST(a_certificate_is_judged_by_its_end)
     doctor_done(&d);
 }
 
-TEST(the_first_failure_gives_the_exit_code)
+TEST(the_first_failure_that_is_a_cause_gives_the_exit_code)
 {
     CHECK_INT(doctor_exit(&d), DAEMON_OK);
     doctor_say(&d, DOCTOR_CLOCK, VERDICT_WARN, "", "x");
     CHECK_INT(doctor_exit(&d), DAEMON_OK);
+    doctor_say(&d, DOCTOR_WORK, VERDICT_FAIL, "", "x");
+    CHECK_INT(doctor_exit(&d), DAEMON_LATER);
     doctor_say(&d, DOCTOR_SPACE, VERDICT_FAIL, "", "x");
     doctor_say(&d, DOCTOR_CONFIG, VERDICT_FAIL, "", "x");
     CHECK_INT(doctor_exit(&d), DAEMON_IO);
