@@ -210,8 +210,3 @@ int64_t tls_peer_expires_ms(const struct tls *t)
 {
     return tls_expires_ms(SSL_get0_peer_certificate(t->ssl));
 }
-
-const char *tls_verify_text(int error)
-{
-    return X509_verify_cert_error_string(error);
-}

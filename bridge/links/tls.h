@@ -34,7 +34,5 @@ int64_t tls_peer_expires_ms(const struct tls *t);
 /* The same of a certificate at hand: an X509 of OpenSSL, or one in DER. 0: it cannot be read. */
 int64_t tls_expires_ms(const void *x509);
 int64_t tls_der_expires_ms(const void *at, size_t n);
-/* What an X509_V_ERR_* number means. */
-const char *tls_verify_text(int error);
 
 #endif

@@ -14,10 +14,10 @@ static int seen(rd_kafka_t *rk, const char *name, int32_t broker, int *error, in
 {
     atomic_llong *expires_ms = opaque;
 
-    (void)rk, (void)name, (void)broker, (void)why, (void)why_bytes;
+    (void)rk, (void)name, (void)broker;
     if (depth == 0)
         *expires_ms = tls_der_expires_ms(at, n);
-    return *error == 0;
+    return kafka_peer_verdict(error, depth == 0 && *expires_ms == 0, why, why_bytes);
 }
 
 static void read_version(rd_kafka_event_t *event, struct link_facts *ret)

@@ -2,6 +2,7 @@
 #include "bridge/links/tls.h"
 
 #include <errno.h>
+#include <openssl/x509_vfy.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -178,12 +179,21 @@ static void *handle_run(void *arg)
     return NULL;
 }
 
-/* By librdkafka's threads, for every certificate of a chain: looks, and leaves the verdict to them.
- */
+int kafka_peer_verdict(int *error, bool endless, char *why, size_t n)
+{
+    if (*error == X509_V_OK && endless)
+        *error = X509_V_ERR_ERROR_IN_CERT_NOT_AFTER_FIELD;
+    if (*error != X509_V_OK)
+        (void)snprintf(why, n, "%s", X509_verify_cert_error_string(*error));
+    return *error == X509_V_OK;
+}
+
+/* By librdkafka's threads, for every certificate of a chain. */
 static int peer_seen(rd_kafka_t *rk, const char *name, int32_t broker, int *error, int depth,
     const char *at, size_t n, char *why, size_t why_bytes, void *opaque)
 {
     struct kafka_handle *h = opaque;
+    int64_t expires_ms = depth == 0 ? tls_der_expires_ms(at, n) : 0;
     size_t i = 0;
 
     (void)rk, (void)name;
@@ -192,14 +202,12 @@ static int peer_seen(rd_kafka_t *rk, const char *name, int32_t broker, int *erro
         while (i < h->peer_count && h->peers[i].broker != broker)
             i++;
         if (i < PEERS_MAX) {
-            h->peers[i] = (struct peer){ broker, tls_der_expires_ms(at, n) };
+            h->peers[i] = (struct peer){ broker, expires_ms };
             h->peer_count += i == h->peer_count;
         }
         (void)pthread_mutex_unlock(&h->lock);
     }
-    if (*error != 0)
-        (void)snprintf(why, why_bytes, "%s", tls_verify_text(*error));
-    return *error == 0;
+    return kafka_peer_verdict(error, depth == 0 && expires_ms == 0, why, why_bytes);
 }
 
 int64_t kafka_handle_peer_expires(struct kafka_handle *h)

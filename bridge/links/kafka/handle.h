@@ -31,6 +31,9 @@ rd_kafka_conf_t *kafka_conf_consumer(const struct kafka_link_options *o, const c
     const char *member, int isolation, struct fault *why);
 /* A librdkafka handle; takes conf in any case. NULL with *why. */
 rd_kafka_t *kafka_conf_start(rd_kafka_conf_t *conf, bool consumer, struct fault *why);
+/* What librdkafka is answered at each certificate of a broker's: OpenSSL's own verdict, and its
+ * words; one whose end cannot be read (`endless`) is refused too. */
+int kafka_peer_verdict(int *error, bool endless, char *why, size_t n);
 int kafka_conf_check(const struct kafka_link_options *o, const char **key, struct fault *why);
 /* Whether the connection's properties go with the sink's confirm_timeout. */
 int kafka_conf_sink_fits(const struct kafka_link_options *o, const struct kafka_sink_options *sink,
