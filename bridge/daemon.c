@@ -81,9 +81,14 @@ static void raise_descriptor_limit(void)
 
 void daemon_forbid_core(void)
 {
-    struct rlimit none = { 0, 0 };
+    struct rlimit none = { 0, 0 }, is = { 1, 1 };
 
-    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
+    /* A service manager that set the limit may forbid the call. */
+    if (setrlimit(RLIMIT_CORE, &none) != 0)
+        (void)getrlimit(RLIMIT_CORE, &is);
+    else
+        is = none;
+    if (prctl(PR_SET_DUMPABLE, 0) != 0 || is.rlim_max != 0)
         log_say(LOG_LEVEL_WARN, NULL, NULL, "core dumps cannot be forbidden: %s", strerror(errno));
 }
 
