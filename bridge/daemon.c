@@ -79,12 +79,20 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* What it could not do is said once there is a log. */
 void daemon_forbid_core(void)
 {
     struct rlimit none = { 0, 0 };
 
-    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
-        log_say(LOG_LEVEL_WARN, NULL, NULL, "core dumps cannot be forbidden: %s", strerror(errno));
+    (void)setrlimit(RLIMIT_CORE, &none);
+    (void)prctl(PR_SET_DUMPABLE, 0);
+}
+
+static void say_core(void)
+{
+    if (prctl(PR_GET_DUMPABLE) != 0)
+        log_say(LOG_LEVEL_WARN, NULL, NULL,
+            "this process may leave a core, which holds bodies and passwords");
 }
 
 static uint64_t make_seed(const struct daemon *d)
@@ -481,6 +489,7 @@ int daemon_run(const struct daemon_spec *spec)
     }
     /* The store holds bodies of events: its files are nobody else's, whoever starts this. */
     (void)umask(0077);
+    say_core();
     code = start(&d);
 
     if (code != 0) {

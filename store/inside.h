@@ -249,6 +249,8 @@ int jobs_load(struct db *db, struct store_job **ret, size_t *count, struct fault
 int store_lock_file(const char *path, int *ret, struct fault *why);
 /* restore.c: another id, which remembers the one that it had; no number is handed out twice */
 int identity_renew(struct db *d, struct fault *why);
+/* When root works for the daemon's user: the file shall belong to whom new_path's directory does */
+int restore_give(const char *file, const char *new_path, struct fault *why);
 /* check.c: wal_judge() on a file that nobody has open; 0 also when somebody has */
 int check_wal(const char *path, struct fault *why);
 /* query.c */

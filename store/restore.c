@@ -146,8 +146,7 @@ static int refuse_present(const char *path, struct fault *why)
     return 0;
 }
 
-/* Owner and mode as the directory's owner needs them, when root restores for the daemon's user. */
-static int give_away(const char *file, const char *new_path, struct fault *why)
+int restore_give(const char *file, const char *new_path, struct fault *why)
 {
     char directory[PATH_MAX];
     const char *slash = strrchr(new_path, '/');
@@ -178,7 +177,7 @@ int store_restore_file(const char *path, const char *new_path, store_digest *dig
     (void)unlink(part); /* what a restore that was cut off left */
     if (check_source(path, why) == 0 && copy_pages(path, part, why) == 0 &&
         make_it_another(part, path, digest, unix_ms, uid, ret, why) == 0 &&
-        give_away(part, new_path, why) == 0 && give_away(locked, new_path, why) == 0) {
+        restore_give(part, new_path, why) == 0 && restore_give(locked, new_path, why) == 0) {
         if (link(part, new_path) == 0)
             result = schema_sync_directory(new_path, why);
         else

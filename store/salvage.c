@@ -212,7 +212,7 @@ int store_salvage_file(const char *path, const char *new_path, store_digest *dig
     if (db_open(path, foreign ? DB_ALONE : DB_READ, NULL, &v.from, why) == 0 &&
         read_version(&v, path, why) == 0 && db_open(new_path, DB_WRITE, NULL, &v.to, why) == 0 &&
         copy_all(&v, why) == 0 && db_checkpoint(v.to, &whole, why) == 0 &&
-        schema_sync_directory(new_path, why) == 0) {
+        schema_sync_directory(new_path, why) == 0 && restore_give(new_path, new_path, why) == 0) {
         db_last_close(v.to);
         (void)snprintf(line, sizeof line,
             "to go on with it, put it in the place of %s, and delete %s-wal if it is there", path,

@@ -84,6 +84,14 @@ static int meta_put(
     return db_run(st, why);
 }
 
+static void was_free(struct store *s)
+{
+    for (size_t i = 0; s->was && s->was[i]; i++)
+        free(s->was[i]);
+    free(s->was);
+    s->was = NULL;
+}
+
 static int load_was(struct store *s, struct fault *why)
 {
     struct statement *st = db_prepare(
@@ -91,6 +99,7 @@ static int load_was(struct store *s, struct fault *why)
     size_t n = 0;
     int got = -1;
 
+    was_free(s); /* a start on a full disk opens twice */
     s->was = calloc(1, sizeof *s->was);
     while (st && s->was && (got = db_step(st, why)) == 1) {
         char **more = realloc(s->was, (n + 2) * sizeof *more);
@@ -282,9 +291,7 @@ void store_free(struct store *s, bool clean)
     (void)pthread_cond_destroy(&s->writer_wake);
     (void)pthread_mutex_destroy(&s->db_mutex);
     (void)pthread_mutex_destroy(&s->mutex);
-    for (size_t i = 0; s->was && s->was[i]; i++)
-        free(s->was[i]);
-    free(s->was);
+    was_free(s);
     free(s->routes);
     free(s->path);
     free(s);

@@ -5,6 +5,7 @@ A page's fenced blocks are:
   ```sh           typed once; `sh exit=N` when it must end so
   ```sh again     typed until it ends well and prints what follows
   ```sh host      needs systemd: typed by tests/packages on a booted host
+  ```sh service   only `systemctl stop|start bascule`: done to the daemon that plays the service
   ```text         what the block before it must have printed; … stands for anything
 /etc/bascule and its like are this test's own directories, and brokers' usual ports on localhost the tests' own."""
 import grp
@@ -21,7 +22,8 @@ from world import port_of
 GUIDE = TOP / "packaging" / "doc"
 PORTS = {5672: "rabbitmq", 9092: "kafka", 6379: "redis", 4222: "nats"}
 PATIENCE_SECONDS = 60
-KINDS = re.compile(r"yaml [\w./-]+|sh( again| host| exit=\d+)?|text")
+LOADED = {"RABBIT_PASSWORD": "secret"}
+KINDS = re.compile(r"yaml [\w./-]+|sh( again| host| service| exit=\d+)?|text")
 
 
 class Block(NamedTuple):
@@ -62,7 +64,7 @@ class Host:
         self.t, self.world = t, t.world
         self.etc = t.directory / "etc"
         self.daemon = Daemon(t.directory, "{}", "[]")
-        self.places = {"/etc/bascule": str(self.etc), "/var/lib/bascule/bascule.db": str(self.daemon.store),
+        self.places = {"/etc/bascule": str(self.etc), "/var/lib/bascule": str(t.directory), "/var/backups/bascule": str(t.directory / "backups"),
                        "/run/bascule/admin.sock": str(self.daemon.socket)}
         text = page.read_text()
         for port, name in PORTS.items():
@@ -70,6 +72,7 @@ class Host:
                 here = self.port(name)
                 self.places.update({f"localhost:{port}": f"127.0.0.1:{here}", f"-p {port}": f"-p {here}"})
         self.etc.mkdir()
+        (t.directory / "backups").mkdir()
         (self.etc / "routes.d").mkdir()
         self.put("bascule.yaml", (TOP / "packaging/etc/bascule.yaml").read_text())
         self.daemon.config = self.etc / "bascule.yaml"
@@ -109,9 +112,18 @@ class Host:
         path.chmod(0o600)
 
     def type(self, text):
-        env = {**self.daemon.environment(), "PATH": f"{self.tools}:{os.environ['PATH']}", "RABBIT_PASSWORD": "secret"}
+        env = {**self.daemon.environment(), "PATH": f"{self.tools}:{os.environ['PATH']}", **LOADED}
         return subprocess.run(["bash", "-euo", "pipefail", "-c", self.moved(text)], capture_output=True, text=True,
                               env=env, cwd=self.etc, timeout=PATIENCE_SECONDS, stdin=subprocess.DEVNULL, check=False)
+
+
+def served(host, block, where):
+    for line in block.text.splitlines():
+        if line == "systemctl stop bascule":
+            check_equal(host.daemon.stop(), 0, f"{where}: exit code after SIGTERM")
+        else:
+            check_equal(line, "systemctl start bascule", f"{where}: what is done to the service")
+            host.daemon.start(env=LOADED)
 
 
 def typed(host, block, pattern, where):
@@ -143,12 +155,14 @@ def guide(t, name):
     host = Host(t, page)
     t.logs.append(host.daemon.log)
     t.ends(host.daemon.kill)
-    host.daemon.start(env={"RABBIT_PASSWORD": "secret"})
+    host.daemon.start(env=LOADED)
     for block, after in zip(all_blocks, [*all_blocks[1:], None]):
         where = f"{name}:{block.line}"
         check(KINDS.fullmatch(block.kind), f"{where}: a block of kind '{block.kind}'")
         if block.kind.startswith("yaml "):
             host.put(block.kind[5:], block.text)
+        elif block.kind == "sh service":
+            served(host, block, where)
         elif block.kind.startswith("sh") and block.kind != "sh host":
             typed(host, block, after.text if after and after.kind == "text" else None, where)
     check_equal(host.daemon.stop(), 0, "exit code after SIGTERM")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import clients
 from broker import free_port, wait_until
-from daemon import PROGRAM, TOP, Daemon
+from daemon import TOP, Daemon
 from ends import StreamSink, StreamSource, connections
 from frame import Skip, check, check_equal, test
 

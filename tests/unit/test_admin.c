@@ -579,6 +579,7 @@ static void crowd(void)
             break;
     }
     json_decref(a.json);
+    CHECK_INT(seteuid(0), 0);
 }
 
 TEST(a_crowd_of_strangers_leaves_room_for_those_who_may)

@@ -11,7 +11,7 @@
 static void put_rows(struct store *s, int n)
 {
     for (int i = 0; i < n; i++) {
-        char object[16];
+        char object[32];
 
         (void)snprintf(object, sizeof object, "route-%d", i + 1);
         store_audit_put(s, RIG_TIME + i, 1000, 7, "pause", object, "", i % 2 ? NULL : "done");

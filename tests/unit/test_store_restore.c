@@ -176,7 +176,7 @@ TEST(a_backup_of_every_old_version_is_restored_as_todays)
     }
 }
 
-TEST(what_root_restores_belongs_to_the_directorys_owner)
+TEST(what_root_restores_or_salvages_belongs_to_the_directorys_owner)
 {
     struct store_restored restored;
     struct fault why;
@@ -195,6 +195,10 @@ TEST(what_root_restores_belongs_to_the_directorys_owner)
     CHECK_INT(st.st_uid, 4001);
     CHECK_INT(st.st_gid, 4002);
     CHECK_INT(stat("theirs/b.db.lock", &st), 0);
+    CHECK_INT(st.st_uid, 4001);
+    CHECK_INT(
+        store_salvage_file("backup.db", "theirs/s.db", digest_sha256, no_damage, NULL, &why), 0);
+    CHECK_INT(stat("theirs/s.db", &st), 0);
     CHECK_INT(st.st_uid, 4001);
     CHECK_INT(access("theirs/b.db-wal", F_OK), -1);
 }
