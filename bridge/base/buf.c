@@ -57,6 +57,17 @@ void buf_put(struct buf *b, const void *at, size_t n)
     b->n += n;
 }
 
+void buf_put_unsigned(struct buf *b, uint64_t n)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    buf_put(b, digits + at, sizeof digits - at);
+}
+
 void buf_put_bytes(struct buf *b, struct bytes bytes)
 {
     buf_put(b, bytes.at, bytes.n);

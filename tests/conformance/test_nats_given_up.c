@@ -96,6 +96,8 @@ TEST(nats_a_message_that_another_terminates_comes_as_given_up_once)
                     "b'{\\\"stream_seq\\\":1,\\\"deliveries\\\":1}'); c.flush()");
     nats_rig_feed("ENDED", 7, 1);
     CHECK_TEXT(nats_rig_take(1), "7");
+    nats_rig_feed("ENDED", 8, 1); /* behind what would have been fetched */
+    CHECK_TEXT(nats_rig_take(1), "8");
     nats_rig_close();
 }
 

@@ -321,3 +321,41 @@ TEST(nats_a_seed_logs_in)
     CHECK_INT(nats_rig_publish_text("seed", "a"), FATE_DELIVERED);
     nats_rig_close();
 }
+
+/* Bodies 0 to 4; begins in the middle of them by what the options say. */
+static void starts(const char *stream, size_t n)
+{
+    nats_rig_from_stream(stream);
+    nats_rig_open();
+    nats_rig_source();
+    UNTIL(nats_rig_status().state == LINK_UP && nats_rig_status().lag >= 0);
+    nats_rig_feed(stream, 5, 1);
+    CHECK_TEXT(nats_rig_take(n), "5");
+    nats_rig_close();
+}
+
+TEST(nats_a_consumer_that_is_made_begins_where_it_is_told)
+{
+    static char time[40];
+    FILE *f = NULL;
+
+    nats_rig_client("c.stream('NEW', 'NEW'); c.stream('LAST', 'LAST'); c.stream('SINCE', 'SINCE')");
+    nats_rig_feed("NEW", 0, 5);
+    nats_rig_feed("LAST", 0, 5);
+    nats_rig_feed("SINCE", 0, 5);
+    nats_rig_client(
+        "open('time', 'w').write(c.js('STREAM.MSG.GET.SINCE', seq=4)['message']['time'])");
+    f = fopen("time", "r");
+    CHECK(f && fgets(time, sizeof time, f));
+    (void)fclose(f);
+    nats_rig.from.start = NATS_START_NEW;
+    starts("NEW", 1);
+    nats_rig.kept_n = 0;
+    nats_rig.from.start = NATS_START_LAST;
+    starts("LAST", 2);
+    nats_rig.kept_n = 0;
+    nats_rig.from.start = NATS_START_ALL;
+    nats_rig.from.start_time = time;
+    starts("SINCE", 3);
+    CHECK_INT(nats_rig.gaps, 0);
+}

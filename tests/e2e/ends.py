@@ -192,6 +192,10 @@ class NatsSource(End):
             yield name
         self.nats.flush()
 
+    def publish(self, key, body):
+        self.nats.publish(f"{self.place}.in.{key}", body)
+        self.nats.flush()
+
     def publish_heard(self, name, key, body):
         """The server says at once when nobody is there who could answer."""
         probe = self.nats.subscribe(f"{self.place}.probe")
@@ -223,8 +227,32 @@ class JetStreamSource(End):
             yield name
 
 
+class BucketSource(JetStreamSource):
+    """A key-value bucket that keeps every change."""
+    order_key = None  # the bucket's own
+
+    def make(self):
+        self.nats = clients.nats_client(self.port)
+        self.t.ends(self.nats.close)
+        self.bucket = stream_name(self.place)
+        make_bucket(self.nats, self.bucket)
+
+    def yaml(self):
+        return f"{{ connection: nats, bucket: {self.bucket}, durable: bascule, ack_wait: 2s }}"
+
+    def feed(self, events):
+        acks = self.nats.publish_all((f"$KV.{self.bucket}.{key}", body, {}) for _, key, body in events)
+        for (name, _, _), _ in zip(events, acks):
+            yield name
+
+
 def stream_name(place):
     return place.replace(".", "_")
+
+
+def make_bucket(client, name):
+    """As a bucket, but for the number of changes of a key that it keeps, which is at most 64 there."""
+    client.stream(f"KV_{name}", f"$KV.{name}.>", allow_rollup_hdrs=True, deny_delete=True, allow_direct=True)
 
 
 # ---- sinks ----
@@ -312,10 +340,25 @@ class JetStreamSink(NatsSink):
         return self._ending(clients.JetStreamListener(self.port, self.stream))
 
 
+class BucketSink(NatsSink):
+    def make(self):
+        self.bucket = stream_name(self.place)
+        c = clients.nats_client(self.port)
+        make_bucket(c, self.bucket)
+        c.close()
+
+    def yaml(self, name="out"):
+        return f'{{ name: {name}, connection: nats, bucket: {self.bucket}, bucket_key: "${{address}}" }}'
+
+    def listen(self):
+        return self._ending(clients.JetStreamListener(self.port, f"KV_{self.bucket}"))
+
+
 SOURCES = {"rabbitmq": RabbitSource, "quorum": QuorumSource, "kafka": KafkaSource,
-           "channel": ChannelSource, "stream": StreamSource, "nats": NatsSource, "jetstream": JetStreamSource}
+           "channel": ChannelSource, "stream": StreamSource, "nats": NatsSource, "jetstream": JetStreamSource,
+           "bucket": BucketSource}
 SINKS = {"rabbitmq": RabbitSink, "kafka": KafkaSink, "channel": ChannelSink, "stream": StreamSink,
-         "nats": NatsSink, "jetstream": JetStreamSink}
+         "nats": NatsSink, "jetstream": JetStreamSink, "bucket": BucketSink}
 
 
 def printable(events, oracle):

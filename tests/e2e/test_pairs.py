@@ -89,11 +89,16 @@ def with_options(flow, options):
     return flow.rstrip(" }") + f", {options} }}" if options else flow
 
 
+# A bucket is a stream to the program, so it stands beside one kind of each broker.
+BUCKETS = [("bucket", s) for s in ("rabbitmq", "kafka", "stream", "nats", "bucket")] + \
+          [(s, "bucket") for s in ("rabbitmq", "kafka", "stream", "nats")]
+
+
 def pairs(sources=SOURCES, sinks=SINKS):
-    return list(itertools.product(sources, sinks))
+    return [p for p in itertools.product(sources, sinks) if "bucket" not in p]
 
 
-@tests_over(pairs(), lambda p: f"pair_{p[0]}_to_{p[1]}")
+@tests_over(pairs() + BUCKETS, lambda p: f"pair_{p[0]}_to_{p[1]}")
 def pair(t, p):
     r = Relay(t, *p)
     r.daemon.start()
@@ -102,7 +107,8 @@ def pair(t, p):
     check_equal(r.settled(), [], "problems")
 
 
-@tests_over([p for p in pairs() if SOURCES[p[0]].confirms and p[1] not in ("channel", "nats")],
+@tests_over([p for p in pairs() if SOURCES[p[0]].confirms and p[1] not in ("channel", "nats")] +
+            [("bucket", "stream"), ("stream", "bucket")],
             lambda p: f"kill_9_{p[0]}_to_{p[1]}")
 def killed(t, p):
     """Killed at random points of a running flow: nothing is lost, and repeats stay few."""

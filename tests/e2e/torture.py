@@ -26,7 +26,8 @@ LATE_SECONDS = 0.05     # a kill after so many arrivals comes at most this later
 ARRIVALS_MAX = 60
 EVERYTHING = 1 << 40
 ROUTES = (("rabbitmq", ("kafka", "stream")), ("quorum", ("rabbitmq",)), ("kafka", ("rabbitmq", "stream")),
-          ("stream", ("kafka", "jetstream")), ("channel", ("stream",)), ("jetstream", ("stream",)))
+          ("stream", ("kafka", "jetstream")), ("channel", ("stream",)), ("jetstream", ("stream", "bucket")),
+          ("nats", ("jetstream",)))
 
 
 class SteadyKafkaSource(KafkaSource):
@@ -104,7 +105,7 @@ class Way:
         self.idle.set()
 
     def _feed(self, events):
-        if self.kind == "channel":  # counts from the commit, see look_into_log()
+        if not self.source.confirms:  # counts from the commit, see look_into_log()
             for _, key, body in events:
                 self.source.publish(key, body)
             return
@@ -124,19 +125,19 @@ class Way:
 
     def look_into_log(self, daemon):
         """What the log took since the last look. RabbitMQ redelivers in an order of its own (after a crash it may
-        hand out new messages before those that the dead consumer held), and of a channel only what was logged
-        counts."""
+        hand out new messages before those that the dead consumer held), and of a channel or plain subject only what
+        was logged counts."""
         for row in daemon.rows("events", "ls", "--route", self.name, "--seq", f"{self.logged + 1}-{EVERYTHING}",
                                "--bodies", "--limit", 10_000_000):
             self.logged = max(self.logged, row["seq"])
             name = name_of(body_of(row))
             if name in self.oracle.sent and self.places.setdefault(name, row["seq"]) == row["seq"]:
                 self.oracle.sent[name] = self.oracle.sent[name]._replace(number=row["seq"])
-                if self.kind == "channel":
+                if not self.source.confirms:
                     self.oracle.confirmed([name])
 
     def problems(self, daemon, kills):
-        if self.source.late or self.kind == "channel":
+        if self.source.late or not self.source.confirms:
             self.look_into_log(daemon)
         patience = clients.PATIENCE_SECONDS
         for o in self.outlets:

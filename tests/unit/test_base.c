@@ -5,6 +5,20 @@
 #include "bridge/base/header.h"
 #include "tests/harness.h"
 
+TEST(a_number_is_put_in_its_digits)
+{
+    struct buf b;
+
+    buf_init(&b, 100);
+    buf_put_unsigned(&b, 0);
+    buf_put_byte(&b, ' ');
+    buf_put_unsigned(&b, 1090);
+    buf_put_byte(&b, ' ');
+    buf_put_unsigned(&b, UINT64_MAX);
+    CHECK_TEXT(buf_text(&b), "0 1090 18446744073709551615");
+    buf_done(&b);
+}
+
 TEST(a_buffer_never_grows_past_its_maximum)
 {
     struct buf b;

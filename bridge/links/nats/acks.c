@@ -82,18 +82,21 @@ int64_t acks_step(struct acks *a, struct wire *w, const char *prefix, int64_t no
         for (struct ack_job *job = a->first; job; job = job->next)
             job->sent = 0;
     a->session = session;
+    wire_cork(w);
     for (struct ack_job *job = a->first; job; job = job->next) {
         if (job->sent == job->n && now_ms - job->sent_ms >= AGAIN_MS)
             job->sent = job->n - 1;
         while (job->sent < job->n) {
             if (!send(job, job->sent, w, prefix))
-                return wake;
+                goto full;
             job->sent++;
             job->sent_ms = now_ms;
         }
         if (job->sent_ms + AGAIN_MS < wake)
             wake = job->sent_ms + AGAIN_MS;
     }
+full:
+    wire_uncork(w);
     return wake;
 }
 

@@ -91,18 +91,21 @@ static bool take_value(struct bytes *b, struct bytes *ret)
     return take_scalar(b, ret);
 }
 
+int answer_member(struct bytes *object, struct bytes *name, struct bytes *value)
+{
+    return (take(object, '{') || take(object, ',')) && take_string(object, name) &&
+           take(object, ':') && take_value(object, value);
+}
+
 static struct bytes member(struct bytes object, struct bytes name)
 {
     struct bytes key, value;
 
-    if (!take(&object, '{'))
+    if (object.n && object.at[0] == ',')
         return BYTES_NONE;
-    do {
-        if (!take_string(&object, &key) || !take(&object, ':') || !take_value(&object, &value))
-            return BYTES_NONE;
+    while (answer_member(&object, &key, &value) == 1)
         if (bytes_equal(key, name))
             return value;
-    } while (take(&object, ','));
     return BYTES_NONE;
 }
 

@@ -11,6 +11,8 @@
 /* The text of the member `path` ("state.last_seq"), as it stands: numbers, literals and nested ones
  * whole, strings without their quotes and not unescaped. Absent when it is not there. */
 struct bytes answer_find(struct bytes object, const char *path);
+/* Members of an object, one after the other: 1, 0 at the end or where it cannot be followed. */
+int answer_member(struct bytes *object, struct bytes *name, struct bytes *value);
 /* A whole number; `otherwise` when it is not there or none. */
 int64_t answer_int(struct bytes object, const char *path, int64_t otherwise);
 uint64_t answer_unsigned(struct bytes object, const char *path);

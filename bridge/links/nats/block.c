@@ -264,8 +264,11 @@ static void put_own(const struct block_names *names, const struct message *m, st
         put_line(to, bytes_text(BODY), bytes_text("null"));
     if (m->flags & MESSAGE_REPLAY)
         put_line(to, bytes_text(REPLAY), bytes_text("1"));
-    if (e->hops > 0)
-        buf_put_format(to, HOPS ": %u\r\n", e->hops);
+    if (e->hops > 0) {
+        buf_put_text(to, HOPS ": ");
+        buf_put_unsigned(to, e->hops);
+        buf_put(to, "\r\n", 2);
+    }
 }
 
 int block_write(

@@ -130,7 +130,8 @@ static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, 
         if (!raw_headers(msg, &m->headers))
             put_together(msg, m);
     }
-    (void)natsSubscription_GetDropped(sub, &dropped);
+    if (p->limit_bytes)
+        (void)natsSubscription_GetDropped(sub, &dropped);
     (void)pthread_mutex_lock(&b->lock);
     p->dropped = p->dropped_before + (uint64_t)dropped + (m ? 0 : 1);
     p->dropped_before += m ? 0 : 1;
@@ -202,13 +203,19 @@ static void deafen(struct hand *h, struct wire_port *p)
     p->sub = NULL;
 }
 
+static void messages_free(struct wire_message *m)
+{
+    while (m) {
+        struct wire_message *next = m->next;
+        wire_message_free(m);
+        m = next;
+    }
+}
+
 static void port_free(struct wire_port *p)
 {
-    while (p->first) {
-        struct wire_message *m = p->first;
-        p->first = m->next;
-        wire_message_free(m);
-    }
+    messages_free(p->first);
+    messages_free(p->taken); /* the loop has let go */
     free(p->subject);
     free(p->queue);
     free(p);
@@ -464,9 +471,8 @@ static bool send_one(struct hand *h, struct wire_out *o, uint64_t session)
         if (!h->nc || o->session != session)
             break;
         /* Before the call: a message whose write broke in the middle may have arrived. */
-        (void)pthread_mutex_lock(&b->lock);
-        b->handed = b->closed ? b->handed : o->number;
-        (void)pthread_mutex_unlock(&b->lock);
+        if (!b->closed)
+            b->handed = o->number;
         ok = natsConnection_PublishMsg(h->nc, o->msg) == NATS_OK;
         break;
     }

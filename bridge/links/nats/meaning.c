@@ -70,26 +70,59 @@ static enum verdict verdict_of(int64_t number, int64_t code, struct bytes words)
     return code == 400 ? VERDICT_FINAL : VERDICT_BROKER;
 }
 
+/* {"stream":"S","seq":7}, with more of it in any order. */
+struct ack {
+    struct bytes error, stream, seq;
+    bool duplicate;
+};
+
+static void read_ack(struct bytes body, struct ack *ret)
+{
+    struct bytes name, value;
+
+    *ret = (struct ack){ BYTES_NONE, BYTES_NONE, BYTES_NONE, false };
+    while (answer_member(&body, &name, &value) == 1) {
+        if (bytes_equal(name, bytes_text("stream")))
+            ret->stream = value;
+        else if (bytes_equal(name, bytes_text("seq")))
+            ret->seq = value;
+        else if (bytes_equal(name, bytes_text("error")))
+            ret->error = value;
+        else if (bytes_equal(name, bytes_text("duplicate")))
+            ret->duplicate = bytes_equal(value, bytes_text("true"));
+    }
+}
+
+/* A number above 0. */
+static bool has_place(struct bytes seq)
+{
+    for (size_t i = 0; i < seq.n; i++)
+        if (seq.at[i] < '0' || seq.at[i] > '9')
+            return false;
+    return seq.n && seq.at[0] != '0';
+}
+
 void meaning_of_ack(
     struct bytes headers, struct bytes body, bool fixed, const char *stream, struct meaning *ret)
 {
-    struct bytes words = BYTES_NONE, error = answer_find(body, "error");
+    struct bytes words = BYTES_NONE;
     int status = bytes_present(headers) ? block_begin(&headers, &words) : 0;
+    struct ack ack;
 
+    read_ack(body, &ack);
     *ret = (struct meaning){ .code = status };
     if (status == 503) {
         refuse(ret, VERDICT_ADDRESS, fixed);
         say(ret, BYTES_NONE, "no stream takes this subject");
-    } else if (bytes_present(error)) {
-        int64_t number = answer_int(error, "err_code", 0);
-        words = answer_find(error, "description");
-        refuse(ret, verdict_of(number, answer_int(error, "code", 0), words), fixed);
+    } else if (bytes_present(ack.error)) {
+        int64_t number = answer_int(ack.error, "err_code", 0);
+        words = answer_find(ack.error, "description");
+        refuse(ret, verdict_of(number, answer_int(ack.error, "code", 0), words), fixed);
         ret->code = number > 0 && number < INT32_MAX ? (int)number : 0;
         say(ret, words, "an error without words");
-    } else if (bytes_equal(answer_find(body, "stream"), bytes_text(stream)) &&
-               answer_unsigned(body, "seq") > 0) {
+    } else if (bytes_equal(ack.stream, bytes_text(stream)) && has_place(ack.seq)) {
         ret->fate = FATE_DELIVERED;
-        if (answer_true(body, "duplicate"))
+        if (ack.duplicate)
             say(ret, BYTES_NONE, "the server had it already");
     } else {
         /* Somebody else than a stream answers on this subject. */

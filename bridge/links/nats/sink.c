@@ -143,7 +143,9 @@ static struct report *report(
     f->waiting = false;
     s->bytes -= f->bytes;
     s->done_end++;
-    (void)snprintf(d->text, sizeof d->text, "%s", text);
+    d->text[0] = 0;
+    if (*text)
+        (void)snprintf(d->text, sizeof d->text, "%s", text);
     d->report = (struct report){ .ref = f->ref, .fate = fate, .cause = cause };
     if (fate == FATE_DELIVERED) {
         s->last_confirmed = number > s->last_confirmed ? number : s->last_confirmed;
@@ -307,7 +309,9 @@ static int write_block(struct sink *s, const struct message *m)
             buf_put_bytes(&s->block, m->token);
             buf_put_text(&s->block, "\r\n");
         }
-        buf_put_format(&s->block, "Nats-Expected-Stream: %s\r\n", s->stream);
+        buf_put_text(&s->block, "Nats-Expected-Stream: ");
+        buf_put_text(&s->block, s->stream);
+        buf_put_text(&s->block, "\r\n");
         if (s->options->bucket && !bytes_present(m->event->body))
             buf_put_text(&s->block, "KV-Operation: DEL\r\n");
     }
@@ -338,14 +342,19 @@ static const char *hopeless(struct sink *s, const struct message *m, const char 
 
 static uint64_t send(struct sink *s, const struct message *m, const char *subject, uint64_t number)
 {
-    char reply[256];
     struct wire_publish p = { .subject = subject,
         .headers = s->block.n ? buf_text(&s->block) : NULL,
         .body = m->event->body };
 
-    (void)snprintf(reply, sizeof reply, "%s.%llu", s->inbox, (unsigned long long)number);
-    if (s->kind != SINK_SUBJECT)
-        p.reply = reply;
+    if (s->kind != SINK_SUBJECT) {
+        buf_clear(&s->scratch); /* the block is written */
+        buf_put_text(&s->scratch, s->inbox);
+        buf_put_byte(&s->scratch, '.');
+        buf_put_unsigned(&s->scratch, number);
+        p.reply = buf_text(&s->scratch);
+        if (s->scratch.failed)
+            return 0;
+    }
     return wire_publish(s->wire, &p);
 }
 
@@ -402,11 +411,13 @@ size_t nats_sink_publish(struct sink *s, const struct message *messages, size_t 
     if (!wire_ready(s->wire) || s->hold_ms > s->link->now_ms)
         return 0;
     s->session = wire_status(s->wire)->session;
+    wire_cork(s->wire);
     while (i < n && s->end - s->first < most && fits(s, event_bytes(messages[i].event)) &&
            publish_one(s, &messages[i]))
         i++;
     if (i && s->kind == SINK_SUBJECT)
         wire_flush(s->wire);
+    wire_uncork(s->wire);
     return i;
 }
 

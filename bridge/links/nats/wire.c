@@ -25,6 +25,9 @@ struct wire {
     uint64_t published, flushed, flushes;
     int64_t max_payload;
     char inbox[192], last_words[256], denied[256];
+    bool corked;
+    struct wire_out *out, **out_end; /* while corked */
+    size_t out_n, out_bytes;         /* with those that waited in the box when it was corked */
 };
 
 /* ---- the box ---- */
@@ -385,15 +388,32 @@ bool wire_take_error(struct wire *w, char *ret, size_t n)
 
 /* ---- out ---- */
 
+static bool has_room(size_t n, size_t bytes, const struct wire_out *o)
+{
+    /* Ports must not be lost; they are few. */
+    return o->kind != WIRE_MESSAGE || (n < WIRE_OUT_MAX && bytes + o->bytes <= WIRE_OUT_BYTES_MAX);
+}
+
+static bool put_corked(struct wire *w, struct wire_out *o)
+{
+    if (!has_room(w->out_n, w->out_bytes, o))
+        return false;
+    *w->out_end = o;
+    w->out_end = &o->next;
+    w->out_n++;
+    w->out_bytes += o->bytes;
+    return true;
+}
+
 static bool put_out(struct wire *w, struct wire_out *o)
 {
     struct box *b = w->box;
     bool taken = false;
 
+    if (w->corked && put_corked(w, o))
+        return true;
     (void)pthread_mutex_lock(&b->lock);
-    /* Ports must not be lost; they are few. */
-    if (o->kind != WIRE_MESSAGE ||
-        (b->out_n < WIRE_OUT_MAX && b->out_bytes + o->bytes <= WIRE_OUT_BYTES_MAX)) {
+    if (!w->corked && has_room(b->out_n, b->out_bytes, o)) {
         if (!b->out)
             (void)pthread_cond_broadcast(&b->changed);
         *b->out_end = o;
@@ -406,6 +426,41 @@ static bool put_out(struct wire *w, struct wire_out *o)
     }
     (void)pthread_mutex_unlock(&b->lock);
     return taken;
+}
+
+void wire_cork(struct wire *w)
+{
+    struct box *b = w->box;
+
+    if (w->corked)
+        return;
+    w->corked = true;
+    w->out = NULL;
+    w->out_end = &w->out;
+    (void)pthread_mutex_lock(&b->lock);
+    w->out_n = b->out_n;
+    w->out_bytes = b->out_bytes;
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+void wire_uncork(struct wire *w)
+{
+    struct box *b = w->box;
+
+    w->corked = false;
+    if (!w->out)
+        return;
+    (void)pthread_mutex_lock(&b->lock);
+    if (!b->out)
+        (void)pthread_cond_broadcast(&b->changed);
+    *b->out_end = w->out;
+    b->out_end = w->out_end;
+    for (const struct wire_out *o = w->out; o; o = o->next) {
+        b->out_n++;
+        b->out_bytes += o->bytes;
+    }
+    (void)pthread_mutex_unlock(&b->lock);
+    w->out = NULL;
 }
 
 /* The library takes headers one by one into a table without order, and writes a name as it is
@@ -452,12 +507,7 @@ uint64_t wire_publish(struct wire *w, const struct wire_publish *p)
 
 uint64_t wire_handed(const struct wire *w)
 {
-    uint64_t n = 0;
-
-    (void)pthread_mutex_lock(&w->box->lock);
-    n = w->box->handed;
-    (void)pthread_mutex_unlock(&w->box->lock);
-    return n;
+    return w->box->handed;
 }
 
 void wire_flush(struct wire *w)
@@ -520,6 +570,11 @@ void wire_port_close(struct wire *w, struct wire_port *p)
 
     if (!p)
         return;
+    while (p->taken) {
+        struct wire_message *m = p->taken;
+        p->taken = m->next;
+        wire_message_free(m);
+    }
     (void)pthread_mutex_lock(&w->box->lock);
     p->over = true;
     (void)pthread_mutex_unlock(&w->box->lock);
@@ -530,22 +585,45 @@ void wire_port_close(struct wire *w, struct wire_port *p)
     (void)put_out(w, o);
 }
 
+/* Both with the lock held. */
+static struct wire_message *port_first(struct wire *w, struct wire_port *p)
+{
+    struct wire_message *m = p->first;
+
+    if (!m)
+        return NULL;
+    p->first = m->next;
+    if (!p->first)
+        p->end = &p->first;
+    if (p->waiting == (size_t)p->limit)
+        (void)pthread_cond_broadcast(&w->box->changed);
+    p->waiting--;
+    return m;
+}
+
+static struct wire_message *port_all(struct wire_port *p)
+{
+    struct wire_message *m = p->first;
+
+    p->first = NULL;
+    p->end = &p->first;
+    p->waiting = 0;
+    return m;
+}
+
 struct wire_message *wire_port_take(struct wire *w, struct wire_port *p)
 {
-    struct wire_message *m = NULL;
+    struct wire_message *m = p->limit ? NULL : p->taken;
 
-    (void)pthread_mutex_lock(&w->box->lock);
-    m = p->first;
-    if (m) {
-        p->first = m->next;
-        if (!p->first)
-            p->end = &p->first;
-        if (p->limit && p->waiting == (size_t)p->limit)
-            (void)pthread_cond_broadcast(&w->box->changed);
-        p->waiting--;
-        m->next = NULL;
+    if (!m) {
+        (void)pthread_mutex_lock(&w->box->lock);
+        m = p->limit ? port_first(w, p) : port_all(p);
+        (void)pthread_mutex_unlock(&w->box->lock);
     }
-    (void)pthread_mutex_unlock(&w->box->lock);
+    if (m && !p->limit)
+        p->taken = m->next;
+    if (m)
+        m->next = NULL;
     return m;
 }
 

@@ -57,6 +57,10 @@ void wire_fail(struct wire *w, const char *text);
 
 /* Copies it and hands it on; number it gets, from 1, or 0 when the wire is not ready or full. */
 uint64_t wire_publish(struct wire *w, const struct wire_publish *p);
+/* What is published from here on is handed over at once by wire_uncork(): each hand-over costs a
+ * lock, and may wake a thread. */
+void wire_cork(struct wire *w);
+void wire_uncork(struct wire *w);
 /* Number of the last that reached the library. Those behind it were not sent if the connection is
  * over. */
 uint64_t wire_handed(const struct wire *w);

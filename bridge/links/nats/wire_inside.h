@@ -36,6 +36,8 @@ struct wire_port {
     struct wire_message *first, **end;
     size_t waiting;
     uint64_t dropped, dropped_before;
+    /* The loop's: taken from there at once, where nothing waits for each place to become free. */
+    struct wire_message *taken;
 };
 
 enum wire_phase { WIRE_IDLE = 1, WIRE_DIAL, WIRE_DIALLING, WIRE_UP, WIRE_END, WIRE_ENDED };
@@ -49,7 +51,7 @@ struct box {
     struct nats_link_options options; /* own copies: the hand may outlive the link */
     char *name;
     bool stop;
-    bool closed;           /* the library has said its last word on this connection */
+    _Atomic bool closed;   /* the library has said its last word on this connection */
     enum wire_phase phase; /* the loop asks by WIRE_DIAL and WIRE_END, the hand answers */
     bool leaving;          /* the server goes down in a while */
     uint64_t session;
@@ -59,8 +61,9 @@ struct box {
     size_t error_first, error_end;
     struct wire_out *out, **out_end;
     size_t out_n, out_bytes;
-    bool starved; /* the loop wants to hear when there is room again */
-    uint64_t handed, flushed, flushes;
+    bool starved;            /* the loop wants to hear when there is room again */
+    _Atomic uint64_t handed; /* the hand's alone to write */
+    uint64_t flushed, flushes;
     bool signalled;
 };
 
