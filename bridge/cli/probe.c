@@ -110,7 +110,8 @@ int probes_run(const struct config *config, bool brokers, struct probes *ret)
         return -1;
     }
     for (size_t i = 0; brokers && i < config->connection_count; i++)
-        ret->brokers[ret->broker_count++].connection = &config->connections[i];
+        if (!config->connections[i].built_in)
+            ret->brokers[ret->broker_count++].connection = &config->connections[i];
     for (size_t i = 0; i < config->route_count; i++) {
         const struct config_route *r = &config->routes[i];
 
