@@ -213,7 +213,7 @@ DEFECTS = (
     defect("failed-delivery-report-counts-as-delivered", "bridge/links/kafka/producer.c",
            "    if (s && m->err != 0) {\n", "    if (0) {\n", "kafka_no_confirmation", broker="kafka"),
     defect("another-routes-commit-taken-for-ours", "bridge/links/kafka/assign.c",
-           "memcmp(p->metadata, a->metadata, p->metadata_size) == 0;", "true;",
+           "memcmp(p->metadata, text, p->metadata_size) == 0;", "true;",
            "kafka_a_commit_of_another", broker="kafka"),
     defect("group-beats-the-store", "bridge/links/kafka/assign.c",
            "f->adopt = !ours || f->stored < 0;", "f->adopt = true;", "kafka_our_own_commit", broker="kafka"),
