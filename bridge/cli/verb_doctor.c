@@ -9,6 +9,15 @@
 #include <time.h>
 
 /* The problems of a configuration are one finding each, as `bascule check` tells them. */
+static size_t connections_of(const struct config *c)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->connection_count; i++)
+        n += !c->connections[i].built_in;
+    return n;
+}
+
 static void say_problems(struct doctor *d, const struct config_problems *problems)
 {
     for (size_t i = 0; i < problems->n; i++) {
@@ -23,7 +32,7 @@ static void say_problems(struct doctor *d, const struct config_problems *problem
     }
     if (!problems->n)
         doctor_say(d, DOCTOR_CONFIG, VERDICT_OK, d->config_path, "%zu connections, %zu routes",
-            d->config->connection_count, d->config->route_count);
+            connections_of(d->config), d->config->route_count);
 }
 
 /* The daemon's credentials are ours to read with, where we may. */
