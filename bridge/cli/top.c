@@ -255,8 +255,8 @@ static void draw_table(struct top *t, int lines)
     t->scroll = room > 0 && place >= t->scroll + room ? place - room + 1 : t->scroll;
     if (texts)
         screen_put(HEAD_LINES - 1, texts[0] ? texts[0] : "", SCREEN_BOLD);
-    for (int i = 0; texts && i < room && (size_t)(t->scroll + i) < count; i++) {
-        size_t row = (size_t)(t->scroll + i);
+    for (int i = 0; texts && i < room && t->scroll + i < (int)count; i++) {
+        size_t row = (size_t)t->scroll + (size_t)i;
 
         screen_put(HEAD_LINES + i, texts[row + 1] ? texts[row + 1] : "",
             row_style(t, json_array_get(t->rows, row)));
