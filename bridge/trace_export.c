@@ -359,6 +359,7 @@ static void *run(void *arg)
         t->going = full;
         n = t->n;
         t->n = 0;
+        atomic_store_explicit(&t->tracer.full, false, memory_order_relaxed);
         ending = t->ending;
         (void)pthread_mutex_unlock(&t->lock);
         all_send(t, n);
@@ -382,10 +383,12 @@ static void put(struct tracer *tracer, const struct span *s)
     struct trace_export *t = (struct trace_export *)tracer;
 
     (void)pthread_mutex_lock(&t->lock);
-    if (t->n == TRACE_QUEUE_MAX)
+    if (!s || t->n == TRACE_QUEUE_MAX)
         t->status.crowded++;
     else
         t->filling[t->n++] = *s;
+    if (t->n == TRACE_QUEUE_MAX)
+        atomic_store_explicit(&t->tracer.full, true, memory_order_relaxed);
     if (t->n == 1 || t->n == TRACE_BATCH)
         (void)pthread_cond_signal(&t->changed);
     (void)pthread_mutex_unlock(&t->lock);

@@ -13,6 +13,15 @@ static void copy_bytes(char *to, size_t limit, struct bytes from)
     to[n] = '\0';
 }
 
+/* Counted instead of made. */
+static bool left_out(struct tracer *t)
+{
+    if (!atomic_load_explicit(&t->full, memory_order_relaxed))
+        return false;
+    t->put(t, NULL);
+    return true;
+}
+
 /* ---- receiving ---- */
 
 static void received(
@@ -23,6 +32,10 @@ static void received(
 
     if (!span_begin(t, i->spec.route_id, e, &s))
         return;
+    if (left_out(t)) {
+        t->put(t, NULL); /* two spans */
+        return;
+    }
     s.seq = e->seq;
     COPY(s.route, i->spec.config->name);
     COPY(s.log, i->spec.config->name);
@@ -80,7 +93,7 @@ void spans_reported(const struct outflow *o, struct flight *f, const struct repo
     struct span s = { .kind = SPAN_DELIVER, .start_ns = f->sent_ns, .seq = f->seq };
 
     f->sent_ns = 0;
-    if (s.start_ns == 0 || !span_begin(t, l->route_id, &f->in, &s))
+    if (s.start_ns == 0 || !span_begin(t, l->route_id, &f->in, &s) || left_out(t))
         return;
     s.end_ns = t->now_ns(t);
     COPY(s.route, o->spec.route->name);

@@ -5,6 +5,8 @@
 
 #include "bridge/base/event.h"
 
+#include <stdatomic.h>
+
 enum span_kind {
     SPAN_NONE = 0,
     SPAN_RECEIVE, /* from the source's hands until it is acknowledged */
@@ -30,10 +32,11 @@ struct span {
 /* Whom spans are given to; on the loop thread, and never waits. */
 struct tracer {
     bool on;
-    double ratio;  /* of the events that come without a traceparent */
-    uint64_t seed; /* of this store: made-up ids are its own */
+    double ratio;     /* of the events that come without a traceparent */
+    uint64_t seed;    /* of this store: made-up ids are its own */
+    atomic_bool full; /* a span would find no room: it need not be made */
     int64_t (*now_ns)(struct tracer *t);
-    void (*put)(struct tracer *t, const struct span *s);
+    void (*put)(struct tracer *t, const struct span *s); /* NULL: one that was not made */
 };
 
 /* All that the way of an event costs while tracing is off. */

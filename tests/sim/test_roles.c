@@ -69,6 +69,14 @@ static bool is_forbidden(struct desk *d, const struct api_endpoint *e, uint32_t 
     return status == 403;
 }
 
+/* A tap goes on until whoever asked goes away: only its refusals can be waited for. */
+static bool ends(const struct api_endpoint *e)
+{
+    const char *last = strrchr(e->path, '/');
+
+    return strcmp(last, "/tap") != 0;
+}
+
 TEST(every_endpoint_refuses_those_whose_role_is_below_its_own)
 {
     struct desk d = { 0 };
@@ -77,10 +85,13 @@ TEST(every_endpoint_refuses_those_whose_role_is_below_its_own)
     for (const struct api_endpoint *e = api_endpoints; e->path; e++) {
         if (strcmp(e->path, "/metrics") == 0) /* answers with text */
             continue;
-        for (uint32_t uid = NOBODY; uid <= ADMIN; uid++)
-            if (is_forbidden(&d, e, uid) != (uid - NOBODY < (uint32_t)e->role))
+        for (uint32_t uid = NOBODY; uid <= ADMIN; uid++) {
+            bool below = uid - NOBODY < (uint32_t)e->role;
+
+            if ((below || ends(e)) && is_forbidden(&d, e, uid) != below)
                 harness_fail(__FILE__, __LINE__, "%s %s by user %u", e->method, e->path, uid);
-        CHECK(!is_forbidden(&d, e, 0));
+        }
+        CHECK(!ends(e) || !is_forbidden(&d, e, 0));
     }
     desk_close(&d);
 }

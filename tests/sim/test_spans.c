@@ -8,7 +8,7 @@
 struct spans {
     struct tracer tracer;
     struct span at[SPANS_MAX];
-    size_t n;
+    size_t n, left_out;
     int64_t now_ns;
 };
 
@@ -17,6 +17,10 @@ static struct spans told;
 static void keep(struct tracer *t, const struct span *s)
 {
     (void)t;
+    if (!s) {
+        told.left_out++;
+        return;
+    }
     CHECK(told.n < SPANS_MAX);
     told.at[told.n++] = *s;
 }
@@ -182,6 +186,21 @@ TEST(after_a_crash_a_delivery_still_belongs_to_the_trace_of_its_receipt)
             CHECK(same(told.at[i].parent, span_of(SPAN_RECEIVE, told.at[i].seq)->id, 8));
         else if (told.at[i].kind == SPAN_RECEIVE)
             CHECK(span_of(SPAN_DELIVER, told.at[i].seq) != NULL);
+    rig_done(&g);
+}
+
+TEST(spans_that_would_find_no_room_are_counted_and_not_made)
+{
+    struct rig g;
+
+    rig_traced(&g, 86, 1);
+    told.left_out = 0;
+    atomic_store(&told.tracer.full, true);
+    rig_start(&g);
+    world_publish(&g.world, 20);
+    CHECK(rig_settle(&g, 20000));
+    CHECK_INT(told.n, 0);
+    CHECK_INT(told.left_out, 60);
     rig_done(&g);
 }
 
