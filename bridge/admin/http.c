@@ -127,8 +127,11 @@ static int listen_path(struct http *h, const char *path, const char *group, stru
     (void)snprintf(h->name, sizeof h->name, "admin socket %s", path);
     h->listener = handed_socket(path);
     h->handed = h->listener >= 0;
-    if (h->handed)
+    if (h->handed) {
+        if (chmod(path, h->open ? 0666 : 0660) != 0)
+            log_say(LOG_LEVEL_WARN, NULL, NULL, "%s: its mode: %s", h->name, strerror(errno));
         return 0;
+    }
     if (listen_at(h, group, why) == 0)
         return 0;
     h->path[0] = '\0'; /* what stands there is not ours */

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2016,SC2154
 # The packages inside fresh systems: the RPM's files and scriptlets in a root of its own; the Debian package in a Debian
 # booted with systemd, see inside.
 BOOT_SECONDS=${BOOT_SECONDS:-900}

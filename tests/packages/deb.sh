@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # The Debian package: built twice, read by lintian; manual pages and the unit beside it.
 built() { packaging/build-deb "$BUILD/packages"; }
 # Another folder, time zone and umask, the same bytes.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # The RPM package for Enterprise Linux 9. Debian 11 has the same SQLite and libmicrohttpd as that and a librdkafka and a
 # librabbitmq just older: what links and runs with those does there.
 rpm_lint() {

@@ -288,8 +288,11 @@ TEST(a_socket_that_was_handed_over_is_served_and_stays)
 {
     int fd = hand_over(getpid());
     struct http *h = serve();
+    struct stat st;
 
     CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    CHECK_INT(stat("sock", &st), 0);
+    CHECK_INT(st.st_mode & 0777, 0660);
     serve_while(h, ask_two);
     http_free(h);
     CHECK_INT(access("sock", F_OK), 0);
