@@ -282,6 +282,17 @@ static void compare_source(struct comparing *c, const struct config *of_a,
     c->result = inner.result;
 }
 
+bool compare_sources(const struct config *of_a, const struct config_route *a,
+    const struct config *of_b, const struct config_route *b)
+{
+    struct comparing c = { say_nothing, NULL, "", COMPARE_SAME };
+
+    compare_source(&c, of_a, a, of_b, b);
+    compare_members(&c, COMPARE_PARTS, route_members, a, b);
+    compare_template(&c, "key", a->key, b->key);
+    return c.result == COMPARE_SAME && same_text(a->name, b->name);
+}
+
 static bool same_sinks(const struct config_route *a, const struct config_route *b)
 {
     bool same = a->sink_count == b->sink_count;

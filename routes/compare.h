@@ -23,6 +23,9 @@ enum compare compare_connection(const struct config_connection *a,
 enum compare compare_route(const struct config *of_a, const struct config_route *a,
     const struct config *of_b, const struct config_route *b, compare_say *say, void *arg);
 
+/* Whether all that its source was opened with is the same, and its name. */
+bool compare_sources(const struct config *of_a, const struct config_route *a,
+    const struct config *of_b, const struct config_route *b);
 bool compare_trace(const struct config_trace *a, const struct config_trace *b);
 
 #endif

@@ -70,7 +70,7 @@ static void pause_sink(
 /* A source that was told to stop for good does not begin again: it is opened once more. */
 static int end_drain(struct relay *r, struct relay_route *route, struct fault *why)
 {
-    struct relay_opening how = { r->spec.config, r->links, route };
+    struct relay_opening how = { r->spec.config, r->links, route, false };
 
     if (!route->draining || route->config->going)
         return 0;

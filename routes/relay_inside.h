@@ -82,6 +82,7 @@ struct relay_opening {
     struct config *config;
     struct relay_link *links; /* by its connections */
     struct relay_route *keep;
+    bool source_stays; /* of `keep`: no other one is opened */
 };
 int relay_link_open(
     struct relay *r, const struct config_connection *config, struct link **ret, struct fault *why);
@@ -107,6 +108,8 @@ size_t relay_match_new(const struct relay_route *route, const struct config *nex
 size_t relay_match_old(const struct relay *r, const struct config_route *c);
 /* It has to be opened anew for the configuration's route. */
 bool relay_must_swap(const struct relay_route *route, const struct config *next, size_t i);
+/* Opened anew, it may keep its source. */
+bool relay_source_stays(const struct relay_route *route, const struct config *next, size_t i);
 bool relay_connection_stays(const struct relay *r, const struct config *next, size_t i);
 
 /* relay_going.c: what is gone from the files and finishes first (--drain). */

@@ -160,7 +160,7 @@ static int open_parts(const struct relay_opening *how, struct relay_route *route
     for (size_t s = 0; s < c->sink_count; s++)
         if (c->sinks[s].fallback < c->sink_count)
             route->outflows[s]->fallback = route->outflows[c->sinks[s].fallback];
-    return open_intake(how, route, &stored, why);
+    return how->source_stays ? 0 : open_intake(how, route, &stored, why);
 }
 
 int relay_route_open(struct relay *r, const struct relay_opening *how, size_t i,

@@ -97,6 +97,15 @@ bool relay_must_swap(const struct relay_route *route, const struct config *next,
            COMPARE_PARTS;
 }
 
+bool relay_source_stays(const struct relay_route *route, const struct config *next, size_t i)
+{
+    const struct config_route *c = &next->routes[i];
+
+    return !route->config->going && !route->draining && route->intake->source &&
+           relay_connection_stays(route->relay, next, c->connection) &&
+           compare_sources(route->relay->spec.config, route->config, next, c);
+}
+
 /* ---- collecting ---- */
 
 struct planning {

@@ -90,6 +90,14 @@ static bool reads(const struct replay *j, uint64_t route_id)
     return false;
 }
 
+/* A route that goes over with its source as it is: only its sinks are opened anew. */
+static bool source_stays(const struct relay_route *route, const struct relay_reload *l)
+{
+    size_t i = relay_match_new(route, l->next);
+
+    return i != SIZE_MAX && relay_source_stays(route, l->next, i);
+}
+
 /* A replay that reads the log of a route that goes must be through with it first. */
 static void cancel_jobs(struct relay *r, const struct relay_plan *plan)
 {
@@ -200,14 +208,15 @@ static void abandon(struct relay *r)
     }
 }
 
-static bool stop_sources(struct relay *r)
+static bool stop_sources(struct relay *r, const struct relay_reload *l)
 {
     bool all = true;
 
     for (size_t i = 0; i < r->route_count; i++) {
         struct intake *in = r->routes[i]->intake;
 
-        if (r->routes[i]->leaving && in->source && !in->spec.connector->source_drain(in->source))
+        if (r->routes[i]->leaving && in->source && !source_stays(r->routes[i], l) &&
+            !in->spec.connector->source_drain(in->source))
             all = false;
     }
     return all;
@@ -277,11 +286,13 @@ static int open_fresh(struct relay *r, struct relay_reload *l, struct fault *why
     relay_going_sinks(r, &l->plan, l->next, l->links);
     for (size_t i = 0; i < l->next->route_count; i++) {
         size_t old = relay_match_old(r, &l->next->routes[i]);
-        struct relay_opening how = { l->next, l->links, old == SIZE_MAX ? NULL : r->routes[old] };
+        struct relay_opening how = { l->next, l->links, old == SIZE_MAX ? NULL : r->routes[old],
+            false };
 
         l->routes[i] = how.keep;
         if (how.keep && !how.keep->leaving)
             continue;
+        how.source_stays = how.keep && source_stays(how.keep, l);
         if (relay_route_open(r, &how, i, &l->fresh[i], why) != 0)
             return -1;
         if (how.keep && how.keep->id != l->fresh[i]->id)
@@ -301,11 +312,11 @@ static int open_fresh(struct relay *r, struct relay_reload *l, struct fault *why
 /* A source that was told to stop for good does not begin again: it is opened once more. */
 static int restart_sources(struct relay *r, struct fault *why)
 {
-    struct relay_opening how = { r->spec.config, r->links, NULL };
+    struct relay_opening how = { r->spec.config, r->links, NULL, false };
 
     for (size_t i = 0; i < r->route_count; i++) {
         how.keep = r->routes[i];
-        if (how.keep->leaving && how.keep->intake->source &&
+        if (how.keep->leaving && how.keep->intake->source && !source_stays(how.keep, r->reload) &&
             relay_intake_open_again(&how, how.keep, why) != 0)
             return -1;
     }
@@ -393,26 +404,43 @@ static void keep_asked(const struct outflow *old, struct outflow *new)
     new->balanced = old->balanced;
 }
 
-/* The place stays, with its tail and what is known of it; source and sinks are the new ones. */
-static void replace(struct relay_route *route, struct relay_route *fresh)
+/* What its source was opened with is the same: the new configuration takes it over. */
+static void keep_source(struct relay_route *route, struct config_route *new)
 {
-    for (size_t s = 0; s < fresh->config->sink_count; s++)
-        for (size_t o = 0; o < route->config->sink_count; o++)
-            if (route->outflows[o]->id == fresh->outflows[s]->id)
-                keep_asked(route->outflows[o], fresh->outflows[s]);
+    SWAP(route->config->name, new->name);
+    SWAP(route->config->source_options, new->source_options);
+    route->intake->spec.config = new;
+}
+
+static void renew_source(struct relay_route *route, struct relay_route *fresh)
+{
     fresh->intake->rate = route->intake->rate;
     fresh->intake->gaps = route->intake->gaps;
     fresh->intake->duplicates = route->intake->duplicates;
     if (route->config->going)
         route->draining = false;
     fresh->intake->stopped = route->draining;
-    SWAP(route->config, fresh->config);
     SWAP(route->intake, fresh->intake);
+    route->drained = false;
+    route->link_state = LINK_NONE;
+}
+
+/* The place stays, with its tail and what is known of it; the sinks are new ones, and the source
+ * where it was opened anew. */
+static void replace(struct relay_route *route, struct relay_route *fresh)
+{
+    for (size_t s = 0; s < fresh->config->sink_count; s++)
+        for (size_t o = 0; o < route->config->sink_count; o++)
+            if (route->outflows[o]->id == fresh->outflows[s]->id)
+                keep_asked(route->outflows[o], fresh->outflows[s]);
+    if (fresh->intake)
+        renew_source(route, fresh);
+    else
+        keep_source(route, fresh->config);
+    SWAP(route->config, fresh->config);
     SWAP(route->outflows, fresh->outflows);
     route->first_seq = fresh->first_seq;
-    route->drained = false;
     route->leaving = false;
-    route->link_state = LINK_NONE;
 }
 
 static void free_old(struct relay *r, struct relay_reload *l)
@@ -584,7 +612,7 @@ int relay_reload_turn(struct relay *r, struct fault *why)
         l->stopped = true;
         l->acks_ms = r->now_ms;
     }
-    if (l->phase == PHASE_ACKS && (stop_sources(r) || r->now_ms - l->acks_ms >= ACKS_MS))
+    if (l->phase == PHASE_ACKS && (stop_sources(r, l) || r->now_ms - l->acks_ms >= ACKS_MS))
         return go(r, why);
     return 0;
 }

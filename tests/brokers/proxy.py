@@ -21,8 +21,9 @@ CHUNK_BYTES = 65536
 
 
 class Proxy:
-    def __init__(self, server_port, port=0):
-        self.server_port, self.port = server_port, port
+    def __init__(self, server_port, port=0, tls=None):
+        """tls: the SSL context that clients meet; the server is spoken to without."""
+        self.server_port, self.port, self.tls = server_port, port, tls
         self.latency, self.bandwidth, self.slice = 0.0, None, CHUNK_BYTES
         self.stalled, self.swallowed = set(), set()
         self.accepted = 0            # connections ever
@@ -107,7 +108,7 @@ class Proxy:
 
     async def _listen(self):
         self._wake()
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def _accept(self, client_reader, client_writer):

@@ -530,3 +530,39 @@ TEST(kafka_a_property_that_is_ours_is_refused_and_not_overruled)
     pair = (struct option_pair){ .name = (char *)(uintptr_t) "linger.ms", .value = pair.value };
     CHECK_INT(k->link_check(&g.link, &key, &why), 0);
 }
+
+static size_t commits_left(void)
+{
+    size_t left = 0;
+
+    CHECK_INT(rd_kafka_mock_broker_error_stack_cnt(g.cluster, 1, OFFSET_COMMIT, &left), 0);
+    return left;
+}
+
+TEST(kafka_positions_are_committed_once_a_second_at_most_however_much_comes)
+{
+    rig_open();
+    sink_open(0, "in", 30000);
+    source_open();
+    publish(0);
+    take(1);
+    for (int i = 0; i < 50; i++) /* each commit takes one answer off the stack */
+        (void)rd_kafka_mock_broker_push_request_error_rtts(
+            g.cluster, 1, OFFSET_COMMIT, 1, RD_KAFKA_RESP_ERR_NO_ERROR, 0);
+    for (size_t second = 0; second < 3; second++) {
+        size_t before = commits_left();
+
+        g.stand_ms += second ? 1000 - 30 * 30 : now_ms() + 100000;
+        for (int i = 0; i < 30; i++) {
+            g.stand_ms += 30;
+            publish(0);
+            take(1);
+        }
+        CHECK(before - commits_left() <= 1);
+    }
+    while (50 - commits_left() < 3) { /* and that often they are */
+        g.stand_ms += 10;
+        turn();
+    }
+    rig_close();
+}

@@ -303,3 +303,29 @@ TEST(redis_an_oversize_entry_stops_the_source_or_is_a_gap)
     UNTIL(strcmp(redis_rig_ask("XPENDING in g"), "0") == 0);
     redis_rig_close();
 }
+
+TEST(redis_a_pause_of_a_quiet_stream_holds_at_once)
+{
+    bool woken = false;
+
+    redis_rig_from_stream();
+    g->link.ping_interval_ms = 600000;
+    redis_rig_open();
+    redis_rig_cli("XADD in '*' body 1");
+    redis_rig_source(NULL, 0);
+    CHECK_INT(redis_rig_take(1), 0);
+    /* Its reading waits at the server, for seconds; one may just have ended by itself. */
+    for (int i = 0; i < 5 && !woken; i++) {
+        c->source_pause(g->source, false);
+        UNTIL(strstr(redis_rig_ask("INFO clients | grep blocked_clients"), ":1"));
+        c->source_pause(g->source, true);
+        UNTIL(strstr(redis_rig_ask("INFO clients | grep blocked_clients"), ":0"));
+        woken = strstr(redis_rig_ask("INFO commandstats | grep client.unblock"), "calls=");
+    }
+    CHECK(woken);
+    redis_rig_cli("XADD in '*' body 2");
+    CHECK_TEXT(redis_rig_ask("XPENDING in g"), "0");
+    c->source_pause(g->source, false);
+    CHECK_INT(redis_rig_take(1), 0);
+    redis_rig_close();
+}

@@ -296,3 +296,41 @@ TEST(redis_a_source_that_may_not_read_says_so_and_reads_once_it_may)
     CHECK_INT(redis_rig_take(1), 0);
     redis_rig_close();
 }
+
+/* A server goes through this with its connections standing when it becomes a replica, too. */
+TEST(redis_a_server_that_loads_while_connected_is_waited_for)
+{
+    struct redis_rig_server s;
+    struct event e = { 0 };
+    struct message m = redis_rig_message(&e, "out");
+    struct report r;
+
+    redis_rig_server_start(
+        &s, "reloads", "enable-debug-command yes\nloading-process-events-interval-bytes 1024\n");
+    redis_rig_use(&s);
+    redis_rig_cli("EVAL \"for i=1,100 do "
+                  "redis.call('SET','k'..i,string.rep('x',4000)..math.random()) end\" 0");
+    (void)snprintf(g->url, sizeof g->url, "redis://127.0.0.1:%s", s.port);
+    g->link.url = g->url;
+    redis_rig_to_stream(true);
+    redis_rig_from_stream();
+    redis_rig_open();
+    redis_rig_sink();
+    redis_rig_source(NULL, 0);
+    CHECK_INT(redis_rig_publish(&m).fate, FATE_DELIVERED);
+    UNTIL(redis_rig_source_status().state == LINK_UP);
+    redis_rig_cli("CONFIG SET key-load-delay 200000");
+    redis_rig_cli("DEBUG RELOAD &"); /* 20 s, unless it is told otherwise */
+    until_answer("PING", "LOADING");
+    r = redis_rig_publish(&m);
+    CHECK_INT(r.fate, FATE_UNSENT);
+    CHECK_INT(r.cause, CAUSE_BROKER);
+    CHECK_CONTAINS(r.text, "LOADING");
+    UNTIL(strstr(redis_rig_source_status().error, "LOADING"));
+    redis_rig_cli("CONFIG SET key-load-delay 0");
+    until_answer("PING", "PONG");
+    CHECK_INT(redis_rig_publish(&m).fate, FATE_DELIVERED);
+    UNTIL(redis_rig_source_status().state == LINK_UP);
+    CHECK_TEXT(redis_rig_ask("XLEN out"), "2");
+    redis_rig_close();
+}

@@ -28,16 +28,16 @@ def lasts(daemon):
     wait_until(lambda: time.monotonic() >= end, "the end of the fault", FAULT_SECONDS + 60, daemon.process)
 
 
-def proxy_before(t, broker):
+def proxy_before(t, broker, tls=None):
     """A proxy that leads to the shared broker, known to its clients."""
     port = t.world.port(broker)
     if broker != "kafka":
-        p = Proxy(port)
+        p = Proxy(port, tls=tls)
     elif t.world.kafka_is_mock():
         raise Skip("the mock Kafka has no listener that could be advertised elsewhere")
     else:
         # One test at a time has the advertised port.
-        p = Proxy(t.world.kafka.proxied_port, t.world.kafka.advertised_port)
+        p = Proxy(t.world.kafka.proxied_port, t.world.kafka.advertised_port, tls)
     t.ends(p.end)
     return p
 

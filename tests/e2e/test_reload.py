@@ -2,14 +2,16 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
 
 import clients
-from broker import free_port, wait_until
+from broker import free_port, make_certificates, wait_until
 from daemon import Daemon
-from ends import QuorumSource, StreamSink, StreamSource, connections
+from ends import KafkaSink, QuorumSource, StreamSink, StreamSource, connections
+from faults import proxy_before
 from frame import check, check_equal, test, tests_over
 from test_pairs import Relay, with_options
 from world import port_of
@@ -310,6 +312,37 @@ def reload_takes_up_a_secret_that_was_changed_on_disk(t):
     for part in "first-one", "an0ther-one":
         check(part not in d.text() and part not in str(answer) and part not in str(d.json("status")),
               "a secret was shown")
+
+
+@test
+def reload_takes_up_a_kafka_authority_that_was_renewed_in_its_file(t):
+    """librdkafka reads its files once: what is connected goes on, what comes back is refused until the reload."""
+    first, second = make_certificates(t.directory / "first"), make_certificates(t.directory / "second")
+    ca = t.directory / "ca.pem"
+    ca.write_bytes((first / "ca.pem").read_bytes())
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(first / "server.pem", first / "server.key")
+    proxy = proxy_before(t, "kafka", tls)
+    source, sink = StreamSource(t), KafkaSink(t)
+    heard = sink.listen()
+    d = daemon_of(t, connections(t.world, "redis") + f"""
+kafka: {{ type: kafka, brokers: "127.0.0.1:{proxy.port}", tls: {{ ca_file: {ca} }} }}""",
+                  f"- name: r\n  from: {source.yaml()}\n  to: [ {sink.yaml()} ]")
+    d.start()
+    fill(source, 0, 10)
+    heard.wait_count(10)
+    check_equal(d.json("reload")["changes"], [], "changes before anything changed")
+    tls.load_cert_chain(second / "server.pem", second / "server.key")
+    fill(source, 10, 10)
+    heard.wait_count(20)
+    proxy.reset()
+    fill(source, 20, 10)
+    wait_until(lambda: "certificate" in str(d.route("r")["sinks"][0]),
+               "that the new certificate is refused")
+    ca.write_bytes((second / "ca.pem").read_bytes())
+    check_equal([(c["change"], c["what"], c["name"]) for c in d.json("reload")["changes"]],
+                [("changed", "connection", "kafka"), ("changed", "route", "r")], "changes")
+    heard.wait_count(30)
 
 
 @test

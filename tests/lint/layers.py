@@ -40,7 +40,8 @@ LIBRARIES = (
 # Links whose files lie loose in bridge/links/ and are shared by several.
 SHARED_LINKS = ("bridge/links/tls", "bridge/links/resp", "bridge/links/reply", "bridge/links/resolve",
                 "bridge/links/batches", "bridge/links/committed", "bridge/links/ring", "bridge/links/overlap",
-                "bridge/links/servers")
+                "bridge/links/servers", "bridge/links/listened",
+                "bridge/links/findings")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 

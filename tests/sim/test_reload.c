@@ -107,11 +107,15 @@ TEST(a_changed_route_goes_on_from_the_log_without_a_loss_or_a_repeat)
     world_publish(&g.world, 3000);
     for (int i = 0; i < 10; i++) {
         turns(&g, 7);
-        g.sinks[0].window_events = 50 + i;
+        if (i % 2)
+            g.sinks[0].window_events = 50 + i;
+        else
+            g.route.window_events = 5000 + i;
         rig_reload_now(&g, NULL);
         CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
     }
-    CHECK_INT(g.world.source_opens, 11);
+    CHECK_INT(g.world.source_opens, 6); /* it stays where only a sink changes */
+    CHECK_INT(g.world.sinks[0].opens, 11);
     CHECK_INT(g.world.link_opens, 1);
     CHECK(rig_settle(&g, 5000));
     CHECK_INT(arrivals(&g, 0), 3000);
@@ -119,6 +123,33 @@ TEST(a_changed_route_goes_on_from_the_log_without_a_loss_or_a_repeat)
     rig_check(&g, true);
     rig_stop(&g);
     rig_done(&g);
+}
+
+TEST(a_source_that_does_not_change_goes_on_while_sinks_come_change_and_go)
+{
+    struct rig g;
+
+    rig_init(&g, 82, 2);
+    g.route.sink_count = 1;
+    rig_start(&g);
+    world_publish(&g.world, 200);
+    turns(&g, 5);
+    g.route.sink_count = 2;
+    g.sinks[0].retry.max_ms += 1;
+    rig_reload_now(&g, NULL);
+    CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
+    world_publish(&g.world, 200);
+    CHECK(rig_settle(&g, 5000));
+    CHECK_INT(arrivals(&g, 0), 400);
+    CHECK(arrivals(&g, 1) >= 200);
+    g.route.sink_count = 1;
+    rig_reload_now(&g, NULL);
+    world_publish(&g.world, 200);
+    CHECK(rig_settle(&g, 5000));
+    CHECK_INT(arrivals(&g, 0), 600);
+    CHECK_INT(g.world.source_opens, 1);
+    rig_stop(&g);
+    done(&g);
 }
 
 TEST(a_reload_never_waits_for_a_sick_sink)

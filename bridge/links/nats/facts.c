@@ -1,6 +1,7 @@
 /* Who a NATS server is. The client library keeps its version and its certificate to itself, so the
  * server's first line is read from a socket of our own, and the handshake that follows is made.
  * https://docs.nats.io/reference/reference-protocols/nats-protocol */
+#include "bridge/links/findings.h"
 #include "bridge/links/nats/answer.h"
 #include "bridge/links/nats/probe.h"
 #include "bridge/links/tls.h"
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LINE_BYTES_MAX 65536
@@ -23,14 +23,6 @@ struct dial {
     char host[256], port[8];
     struct buf line;
 };
-
-static int64_t clock_ms(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* "tls://user:secret@[::1]:4222" */
 static void split(const char *url, struct dial *d)
@@ -53,7 +45,7 @@ static void split(const char *url, struct dial *d)
 static int await(const struct dial *d, short events, struct fault *why)
 {
     struct pollfd p = { d->fd, events, 0 };
-    int64_t left = d->end_ms - clock_ms();
+    int64_t left = d->end_ms - findings_clock_ms();
 
     if (left > 0 && poll(&p, 1, (int)left) == 1)
         return 0;
@@ -189,7 +181,7 @@ static int ask(struct dial *d, const struct nats_link_options *o, const char *ur
 int nats_probe_facts(const struct nats_link_options *o, int64_t timeout_ms, struct link_facts *ret,
     struct fault *why)
 {
-    int64_t end_ms = clock_ms() + timeout_ms;
+    int64_t end_ms = findings_clock_ms() + timeout_ms;
     int result = -1;
 
     for (size_t i = 0; result != 0 && i < nats_url_count(o); i++) {

@@ -1,14 +1,13 @@
 #include "bridge/links/nats/probe.h"
 
+#include "bridge/links/findings.h"
 #include "bridge/links/nats/answer.h"
 #include "bridge/links/nats/block.h"
 #include "bridge/links/nats/jet.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <time.h>
 
 #define TURN_MS 50
 
@@ -16,42 +15,17 @@ struct probe {
     struct link *link;
     struct wire *wire;
     int64_t end_ms;
-    struct finding *ret;
-    size_t n, limit;
+    struct findings found;
     struct wire_port *port;
     char reply[224];
     struct wire_message *answer; /* the last one */
     struct buf subject;
 };
 
-/* The one place of this link that reads a clock: it waits here, beside no loop. */
-static int64_t clock_ms(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void find(struct probe *p, bool is_error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void find(struct probe *p, bool is_error, const char *format, ...)
-{
-    va_list args;
-
-    if (p->n == p->limit)
-        return;
-    p->ret[p->n].is_error = is_error;
-    va_start(args, format);
-    (void)vsnprintf(p->ret[p->n].text, sizeof p->ret->text, format, args);
-    va_end(args);
-    p->n++;
-}
-
 static bool turn(struct probe *p)
 {
     struct epoll_event event;
-    int64_t now = clock_ms();
+    int64_t now = findings_clock_ms();
 
     if (now >= p->end_ms)
         return false;
@@ -87,14 +61,15 @@ static bool ask(struct probe *p, enum jet_request what, const char *stream, cons
     while (!p->answer && turn(p)) {
         p->answer = wire_port_take(p->wire, p->port);
         if (!p->answer && wire_take_error(p->wire, words, sizeof words)) {
-            find(p, true, "%s", words);
+            findings_add(&p->found, true, "%s", words);
             return false;
         }
     }
     if (!p->answer)
-        find(p, true, "no answer to %s", out.subject);
+        findings_add(&p->found, true, "no answer to %s", out.subject);
     else if (bytes_present(p->answer->headers))
-        find(p, true, "nobody answers for JetStream: it is not enabled for this account");
+        findings_add(
+            &p->found, true, "nobody answers for JetStream: it is not enabled for this account");
     else
         return true;
     return false;
@@ -109,7 +84,7 @@ static bool is_there(struct probe *p, const char *what, const char *name, bool *
     *missing = number == JET_STREAM_NOT_FOUND || number == JET_CONSUMER_NOT_FOUND;
     if (*missing || !bytes_present(answer_find(body(p), "error")))
         return !*missing;
-    find(p, true, "%s '%s': %s", what, name,
+    findings_add(&p->found, true, "%s '%s': %s", what, name,
         answer_text(body(p), "error.description", words, sizeof words));
     return false;
 }
@@ -155,7 +130,7 @@ static void probe_bucket(struct probe *p, const char *bucket)
     (void)snprintf(stream, sizeof stream, "KV_%.255s", bucket);
     if (ask(p, JET_STREAM_INFO, stream, NULL) && !is_there(p, "bucket", bucket, &missing) &&
         missing)
-        find(p, true, "bucket '%s' does not exist", bucket);
+        findings_add(&p->found, true, "bucket '%s' does not exist", bucket);
 }
 
 static void probe_stream_sink(struct probe *p, const struct nats_sink_options *o)
@@ -167,20 +142,21 @@ static void probe_stream_sink(struct probe *p, const struct nats_sink_options *o
         return;
     if (!is_there(p, "stream", o->stream, &missing)) {
         if (missing)
-            find(p, true, "stream '%s' does not exist", o->stream);
+            findings_add(&p->found, true, "stream '%s' does not exist", o->stream);
         return;
     }
     config = answer_find(body(p), "config");
     if (o->subject.fixed && !nats_probe_taken(o->subject.text, answer_find(config, "subjects")))
-        find(p, true, "stream '%s' does not take subject '%s'", o->stream, o->subject.text);
+        findings_add(
+            &p->found, true, "stream '%s' does not take subject '%s'", o->stream, o->subject.text);
     if (answer_true(config, "sealed"))
-        find(p, true, "stream '%s' is sealed", o->stream);
+        findings_add(&p->found, true, "stream '%s' is sealed", o->stream);
     if (answer_true(config, "no_ack"))
-        find(p, true, "stream '%s' does not acknowledge: nothing would ever count as delivered",
-            o->stream);
+        findings_add(&p->found, true,
+            "stream '%s' does not acknowledge: nothing would ever count as delivered", o->stream);
     if (bytes_equal(answer_find(config, "storage"), bytes_text("memory")))
-        find(p, false, "stream '%s' is kept in memory: what it confirms is gone with its server",
-            o->stream);
+        findings_add(&p->found, false,
+            "stream '%s' is kept in memory: what it confirms is gone with its server", o->stream);
 }
 
 /* Subscribes for real, and this connection is closed right after. In no queue group: as a member
@@ -200,14 +176,14 @@ static void tell_errors(struct probe *p, bool is_error, const char *after)
     while (wire_flushes(p->wire) == before && turn(p))
         ;
     while (wire_take_error(p->wire, words, sizeof words))
-        find(p, is_error, "%s%s", words, after);
+        findings_add(&p->found, is_error, "%s%s", words, after);
 }
 
 static void probe_given_up(struct probe *p, const struct nats_source_options *o, int64_t most)
 {
     char subject[320];
 
-    find(p, false,
+    findings_add(&p->found, false,
         "consumer '%s' gives a message up after %lld deliveries: it is a dead letter of reason "
         "'source' then, and while the store stands that may come to many",
         o->durable, (long long)most);
@@ -227,23 +203,25 @@ static void probe_consumer(struct probe *p, const struct nats_source_options *o,
         return;
     if (!is_there(p, "consumer", o->durable, &missing)) {
         if (missing)
-            find(p, o->declare != NATS_DECLARE_CREATE, "stream '%s' has no consumer '%s'%s",
-                o->stream, o->durable,
+            findings_add(&p->found, o->declare != NATS_DECLARE_CREATE,
+                "stream '%s' has no consumer '%s'%s", o->stream, o->durable,
                 o->declare == NATS_DECLARE_CREATE ? " yet: the first start makes it" : "");
         return;
     }
     config = answer_find(body(p), "config");
     if (bytes_present(answer_find(config, "deliver_subject")))
-        find(p, true, "consumer '%s' pushes: a pull consumer is needed", o->durable);
+        findings_add(
+            &p->found, true, "consumer '%s' pushes: a pull consumer is needed", o->durable);
     if (bytes_equal(answer_find(config, "ack_policy"), bytes_text("none")))
-        find(p, true, "consumer '%s' takes no acknowledgements", o->durable);
+        findings_add(&p->found, true, "consumer '%s' takes no acknowledgements", o->durable);
     most = answer_int(config, "max_deliver", -1);
     if (most > 0)
         probe_given_up(p, o, most);
     most = answer_int(config, "max_ack_pending", -1);
     if (most > 0 && most < window)
-        find(p, false, "consumer '%s' hands out %lld messages at a time, less than the window",
-            o->durable, (long long)most);
+        findings_add(&p->found, false,
+            "consumer '%s' hands out %lld messages at a time, less than the window", o->durable,
+            (long long)most);
 }
 
 static void probe_stream_source(
@@ -256,8 +234,8 @@ static void probe_stream_source(
     if (is_there(p, "stream", o->stream, &missing))
         probe_consumer(p, o, window);
     else if (missing)
-        find(p, o->declare != NATS_DECLARE_CREATE, "stream '%s' does not exist%s", o->stream,
-            o->declare == NATS_DECLARE_CREATE ? " yet: the first start makes it" : "");
+        findings_add(&p->found, o->declare != NATS_DECLARE_CREATE, "stream '%s' does not exist%s",
+            o->stream, o->declare == NATS_DECLARE_CREATE ? " yet: the first start makes it" : "");
 }
 
 /* Without the group it may be less than is allowed. */
@@ -272,9 +250,10 @@ static void probe_subjects(struct probe *p, const struct nats_source_options *o)
 size_t nats_probe_run(struct link *l, const struct nats_source_options *source, int64_t window,
     const struct nats_sink_options *sink, int64_t timeout_ms, struct finding *ret, size_t limit)
 {
-    struct probe p = {
-        .link = l, .wire = l->shared, .end_ms = clock_ms() + timeout_ms, .ret = ret, .limit = limit
-    };
+    struct probe p = { .link = l,
+        .wire = l->shared,
+        .end_ms = findings_clock_ms() + timeout_ms,
+        .found = { ret, 0, limit } };
 
     buf_init(&p.subject, 4096);
     (void)snprintf(p.reply, sizeof p.reply, "%.200s.probe", wire_inbox(p.wire));
@@ -283,8 +262,8 @@ size_t nats_probe_run(struct link *l, const struct nats_source_options *source, 
         ;
     if (!p.port || !wire_ready(p.wire)) {
         const char *words = wire_status(p.wire)->error;
-        find(&p, true, "%s", *words ? words : "no answer in time");
-        return p.n;
+        findings_add(&p.found, true, "%s", *words ? words : "no answer in time");
+        return p.found.n;
     }
     if (sink && sink->bucket)
         probe_bucket(&p, sink->bucket);
@@ -298,5 +277,5 @@ size_t nats_probe_run(struct link *l, const struct nats_source_options *source, 
         probe_subjects(&p, source);
     wire_message_free(p.answer);
     buf_done(&p.subject);
-    return p.n;
+    return p.found.n;
 }

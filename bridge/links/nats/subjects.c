@@ -1,16 +1,13 @@
 /* Plain subjects as a source. The server keeps nothing: what it sent while we did not listen is
  * gone, so every such time becomes a gap, told when it begins and again when it is over; and what
  * came faster than it was taken is counted. */
+#include "bridge/links/listened.h"
 #include "bridge/links/nats/source.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define PACK_EVENTS 1000
 #define PACK_BYTES (1u << 20)
-/* The place that is stored is only a time: until when we know that we listened. */
-#define SEEN_NAME "listened-until"
-#define SEEN_EVERY_MS 60000
 /* A dead connection is noticed when so many answers to pings are missing (PINGS_OUT_MAX), and one
  * interval more may have passed before the first of them. */
 #define PINGS_MISSED 3
@@ -21,13 +18,7 @@ struct subjects {
     uint64_t *dropped;
     size_t port_n;
     uint64_t session;
-    bool listening;
-    int64_t seen_ms;    /* stored at the last start; 0: none, or told */
-    int64_t stored_ms;  /* as given with the last batch */
-    int64_t missing_ms; /* start of the gap that is open; 0: none */
-    uint64_t number;    /* of messages, for names */
-    int64_t base_ms;    /* of those names: time of the first subscription */
-    char what[160], cause[200];
+    struct listened heard;
 };
 
 static struct subjects *of(struct source *s)
@@ -35,10 +26,19 @@ static struct subjects *of(struct source *s)
     return (struct subjects *)s;
 }
 
-static void note(
-    struct subjects *t, int64_t start_ms, int64_t end_ms, uint64_t count, const char *cause)
+static void check_memory(struct subjects *t)
 {
-    source_note(&t->s, t->what, start_ms, end_ms, count, cause);
+    if (t->heard.no_memory)
+        wire_fail(t->s.wire, "out of memory");
+    t->heard.no_memory = false;
+}
+
+static void note(struct subjects *t, uint64_t count, const char *cause)
+{
+    int64_t now = t->s.link->unix_ms;
+
+    listened_note(&t->heard, now, now, count, cause);
+    check_memory(t);
 }
 
 static void stopped_listening(struct subjects *t)
@@ -48,38 +48,26 @@ static void stopped_listening(struct subjects *t)
                        ? t->s.link->options->ping_interval_ms * PINGS_MISSED
                        : 0;
 
-    t->listening = false;
-    t->missing_ms = t->s.link->unix_ms - back;
-    (void)snprintf(t->cause, sizeof t->cause, "%.199s",
+    listened_end(&t->heard, t->s.link->unix_ms - back,
         status->error[0] ? status->error : "the connection was lost");
-    note(t, t->missing_ms, 0, 0, t->cause);
+    check_memory(t);
 }
 
 static void began_to_listen(struct subjects *t, uint64_t session)
 {
-    int64_t now = t->s.link->unix_ms;
-
-    if (t->listening) /* it was lost and came back between two steps */
+    if (t->heard.on) /* it was lost and came back between two steps */
         stopped_listening(t);
     t->session = session;
-    t->listening = true;
-    if (t->missing_ms)
-        note(t, t->missing_ms, now, 0, t->cause);
-    else if (t->seen_ms)
-        note(t, t->seen_ms, now, 0, "nobody listened: the bridge was not running or not connected");
-    t->missing_ms = t->seen_ms = t->stored_ms = 0;
-    if (!t->base_ms)
-        t->base_ms = now;
+    listened_begin(&t->heard, t->s.link->unix_ms);
+    check_memory(t);
 }
 
 static void count_dropped(struct subjects *t)
 {
-    int64_t now = t->s.link->unix_ms;
-
     for (size_t i = 0; i < t->port_n; i++) {
         uint64_t dropped = wire_port_dropped(t->s.wire, t->ports[i]);
         if (dropped > t->dropped[i])
-            note(t, now, now, dropped - t->dropped[i],
+            note(t, dropped - t->dropped[i],
                 "messages came faster than they were taken and were dropped");
         t->dropped[i] = dropped;
     }
@@ -87,17 +75,14 @@ static void count_dropped(struct subjects *t)
 
 static void take(struct subjects *t, struct pack *p, struct wire_message *m)
 {
-    int64_t now = t->s.link->unix_ms;
-    char origin[48];
+    struct listened_origin origin = listened_next(&t->heard);
 
-    (void)snprintf(
-        origin, sizeof origin, "%lld-%llu", (long long)t->base_ms, (unsigned long long)++t->number);
     if (m->body.n + m->headers.n + strlen(m->subject) > (size_t)t->s.spec.max_event_bytes)
-        note(t, now, now, 1, "a message above max_event_bytes was skipped");
-    else if (source_put(&t->s, p, m, 0, origin) == 0)
+        note(t, 1, "a message above max_event_bytes was skipped");
+    else if (source_put(&t->s, p, m, 0, origin.text) == 0)
         return;
     else
-        note(t, now, now, 1, "a message that cannot be read, or no memory for it");
+        note(t, 1, "a message that cannot be read, or no memory for it");
     wire_message_free(m);
 }
 
@@ -137,61 +122,29 @@ static int64_t subjects_step(struct source *s)
 
     if (status->state == LINK_UP && t->session != status->session)
         began_to_listen(t, status->session);
-    for (size_t i = 0; t->base_ms && i < t->port_n; i++)
+    for (size_t i = 0; t->heard.base_ms && i < t->port_n; i++)
         while (take_messages(t, t->ports[i]))
             ;
     count_dropped(t);
-    if (status->state != LINK_UP && t->listening)
+    if (status->state != LINK_UP && t->heard.on)
         stopped_listening(t);
     return INT64_MAX;
 }
 
 /* ---- lending ---- */
 
-static int put_place(struct subjects *t, struct piece *p)
-{
-    const struct batches *b = &t->s.batches;
-    int64_t seen = t->missing_ms;
-
-    if (!seen && p->pack)
-        seen = p->pack->from_ms;
-    if (!seen)
-        seen = b->ready ? b->ready->from_ms : t->s.link->unix_ms;
-    p->positions = calloc(1, sizeof *p->positions);
-    if (!p->positions)
-        return -1;
-    buf_put_format(&p->text, "%lld", (long long)seen);
-    if (p->text.failed)
-        return -1;
-    p->positions[0] =
-        (struct position){ .name = bytes_text(SEEN_NAME), .value = buf_bytes(&p->text) };
-    p->batch.positions = p->positions;
-    p->batch.position_count = 1;
-    t->stored_ms = t->s.link->unix_ms;
-    return 0;
-}
-
 static struct batch *subjects_receive(struct source *s, size_t limit)
 {
-    struct subjects *t = of(s);
-    bool due = t->listening && s->link->unix_ms - t->stored_ms >= SEEN_EVERY_MS;
-    struct piece *p = batches_take(&s->batches, limit, &s->spec, due);
+    int64_t now = s->link->unix_ms;
 
-    if (!p)
-        return NULL;
-    /* Without the place it is only told less exactly where a later gap begins. */
-    if (t->listening || t->missing_ms)
-        (void)put_place(t, p);
-    return &p->batch;
+    return listened_take(&of(s)->heard, &s->spec, limit, now, now);
 }
 
 static void subjects_settle(struct source *s, struct piece *p, bool kept)
 {
-    struct subjects *t = of(s);
-
-    if (!kept && p->batch.count)
-        note(t, p->pack->from_ms, s->link->unix_ms, p->batch.count,
-            "messages came that could not be stored");
+    if (!kept)
+        listened_lost(&of(s)->heard, p, s->link->unix_ms);
+    check_memory(of(s));
     (void)subjects_step(s);
 }
 
@@ -211,19 +164,6 @@ static void subjects_done(struct source *s)
     free(t->dropped);
 }
 
-static void load_seen(struct subjects *t, const struct source_spec *spec)
-{
-    char text[24];
-
-    for (size_t i = 0; i < spec->position_count; i++) {
-        const struct position *p = &spec->positions[i];
-        if (!bytes_equal(p->name, bytes_text(SEEN_NAME)) || p->value.n >= sizeof text)
-            continue;
-        (void)snprintf(text, sizeof text, "%.*s", (int)p->value.n, (const char *)p->value.at);
-        t->seen_ms = strtoll(text, NULL, 10);
-    }
-}
-
 static int open_ports(struct subjects *t)
 {
     const struct nats_source_options *o = t->s.options;
@@ -235,8 +175,6 @@ static int open_ports(struct subjects *t)
     if (!t->ports || !t->dropped)
         return -1;
     for (size_t i = 0; i < o->subjects.n; i++) {
-        size_t at = strlen(t->what);
-        (void)snprintf(t->what + at, sizeof t->what - at, "%s%s", at ? "," : "", o->subjects.at[i]);
         t->ports[i] = wire_port_open(t->s.wire, o->subjects.at[i], o->queue_group, limit, bytes);
         if (!t->ports[i])
             return -1;
@@ -253,7 +191,8 @@ static int subjects_open(
     if (!t)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     source_common(&t->s, &nats_subject_source, l, spec);
-    load_seen(t, spec);
+    listened_init(&t->heard, &t->s.batches, spec);
+    listened_name(&t->heard, &t->s.options->subjects);
     /* The server cuts off who does not keep up: nobody else is cut off with it. */
     t->s.wire = nats_link_wire(l, why);
     if (!t->s.wire || open_ports(t) != 0) {

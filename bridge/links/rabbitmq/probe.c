@@ -1,31 +1,16 @@
 #include "bridge/links/rabbitmq/probe.h"
 
-#include <stdarg.h>
+#include "bridge/links/findings.h"
+#include "bridge/links/rabbitmq/dial.h"
+
 #include <stdio.h>
 #include <stdlib.h>
-
-#include "bridge/links/rabbitmq/dial.h"
 
 struct probe {
     amqp_connection_state_t amqp;
     amqp_channel_t channel;
-    struct finding *ret;
-    size_t limit, count;
+    struct findings found;
 };
-
-static void __attribute__((format(printf, 3, 4)))
-found(struct probe *p, bool is_error, const char *format, ...)
-{
-    va_list ap;
-
-    if (p->count == p->limit)
-        return;
-    p->ret[p->count].is_error = is_error;
-    va_start(ap, format);
-    (void)vsnprintf(p->ret[p->count].text, sizeof p->ret->text, format, ap);
-    va_end(ap);
-    p->count++;
-}
 
 static void nothing(void *context, int fd)
 {
@@ -44,7 +29,7 @@ static bool answered(struct probe *p, const char *what, const char *name)
     if (reply.reply_type == AMQP_RESPONSE_NORMAL)
         return true;
     dial_explain(reply, &code, text, sizeof text);
-    found(p, true, "%s '%s': %s", what, name, text);
+    findings_add(&p->found, true, "%s '%s': %s", what, name, text);
     if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
         reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD) {
         (void)amqp_send_method(p->amqp, p->channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
@@ -78,12 +63,12 @@ static void probe_limits(struct probe *p, const struct options_source *o, const 
     if (create && o->type == OPTIONS_QUORUM &&
         (argument_given(&o->arguments, "x-delivery-limit") || limited_unasked(peer)) &&
         !argument_given(&o->arguments, "x-dead-letter-exchange"))
-        found(p, false,
+        findings_add(&p->found, false,
             "queue '%s' has a delivery limit and no dead-letter exchange: the broker drops a "
             "message that was given out too often",
             o->queue);
     else if (!create && limited_unasked(peer))
-        found(p, false,
+        findings_add(&p->found, false,
             "if queue '%s' is a quorum queue it has a delivery limit (20 unless set): see that it "
             "has a dead-letter exchange too, or the broker drops a message that was given out too "
             "often",
@@ -104,7 +89,8 @@ static void expect_406(struct probe *p, const char *what, const char *name, bool
     dial_explain(reply, &code, text, sizeof text);
     /* What a topic permission says of a made-up key it need not say of an event's. */
     if (code != AMQP_PRECONDITION_FAILED)
-        found(p, !(templated && strstr(text, "topic")), "%s '%s': %s", what, name, text);
+        findings_add(
+            &p->found, !(templated && strstr(text, "topic")), "%s '%s': %s", what, name, text);
     if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
         reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD) {
         (void)amqp_send_method(p->amqp, p->channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
@@ -183,21 +169,21 @@ static void probe_source(struct probe *p, const struct options_source *o, const 
 size_t probe_run(const struct link_spec *spec, const struct source_spec *source,
     const struct sink_spec *sink, int64_t timeout_ms, struct finding *ret, size_t limit)
 {
-    struct probe p = { .channel = 1, .ret = ret, .limit = limit };
+    struct probe p = { .channel = 1, .found = { ret, 0, limit } };
     const struct options_sink *to = sink ? sink->options : NULL;
     struct fault why = { 0 };
     struct dial_peer peer = { 0 };
     struct dial d;
 
     if (dial_init(&d, spec->name, spec->options, &why) != 0) {
-        found(&p, true, "%s", why.text);
-        return p.count;
+        findings_add(&p.found, true, "%s", why.text);
+        return p.found.n;
     }
     if (timeout_ms > 0 && timeout_ms < d.timeout_ms)
         d.timeout_ms = timeout_ms;
     for (size_t i = 0; i < d.count && !p.amqp; i++)
         if (dial_open(&d, i, "check", nothing, NULL, &p.amqp, &peer, &why) != 0)
-            found(&p, i + 1 == d.count, "%s", why.text);
+            findings_add(&p.found, i + 1 == d.count, "%s", why.text);
     if (p.amqp) {
         (void)amqp_channel_open(p.amqp, p.channel);
         if (answered(&p, "connection", spec->name)) {
@@ -210,7 +196,7 @@ size_t probe_run(const struct link_spec *spec, const struct source_spec *source,
         (void)amqp_destroy_connection(p.amqp);
     }
     dial_done(&d);
-    return p.count;
+    return p.found.n;
 }
 
 int probe_facts(

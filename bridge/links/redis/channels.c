@@ -1,28 +1,19 @@
 /* Pub/sub channels as a source. The server keeps nothing: what it sent while we did not listen is
  * gone, so every such time becomes a gap, told when it begins and again when it is over. */
+#include "bridge/links/listened.h"
 #include "bridge/links/redis/source.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define PACK_EVENTS 1000
 #define PACK_BYTES (1u << 20)
-/* The place that is stored is only a time: until when we know that we listened. */
-#define SEEN_NAME "listened-until"
-#define SEEN_EVERY_MS 60000
 
 struct channels {
     struct source s; /* first */
     struct pack *filling;
     size_t asked, confirmed; /* subscriptions */
-    bool subscribed;
-    int64_t seen_ms;    /* stored at the last start; 0: none, or told */
-    int64_t stored_ms;  /* as given with the last batch */
-    int64_t missing_ms; /* start of the gap that is open; 0: none */
-    int64_t suspect_ms; /* reading was held from here and no answer came since; 0: no */
-    uint64_t number;    /* of messages, for names */
-    int64_t base_ms;    /* of those names: time of the first subscription */
-    char cause[200];
+    int64_t suspect_ms;      /* reading was held from here and no answer came since; 0: no */
+    struct listened heard;
 };
 
 static struct channels *of(void *owner)
@@ -37,24 +28,17 @@ static bool is_pattern(const char *channel)
 
 /* ---- gaps ---- */
 
-static void join(char *to, size_t n, const struct option_list *list)
+static void check_memory(struct channels *t)
 {
-    for (size_t i = 0; i < list->n; i++) {
-        size_t at = strlen(to);
-        (void)snprintf(to + at, n - at, "%s%s", at ? "," : "", list->at[i]);
-    }
+    if (t->heard.no_memory)
+        client_fail(&t->s.reader, "out of memory", 13);
+    t->heard.no_memory = false;
 }
 
-static void note(
-    struct channels *t, int64_t start_ms, int64_t end_ms, uint64_t count, const char *cause)
+static void note(struct channels *t, int64_t at_ms, const char *cause)
 {
-    struct note n = { .start_ms = start_ms, .end_ms = end_ms, .count = count };
-
-    join(n.what, sizeof n.what, &t->s.options->channels);
-    join(n.what, sizeof n.what, &t->s.options->sharded_channels);
-    (void)snprintf(n.cause, sizeof n.cause, "%.199s", cause);
-    if (batches_note(&t->s.batches, &n) != 0)
-        client_fail(&t->s.reader, "out of memory", 13);
+    listened_note(&t->heard, at_ms, at_ms, 1, cause);
+    check_memory(t);
 }
 
 static void close_pack(struct channels *t)
@@ -83,27 +67,17 @@ static void reader_lost(void *owner)
     const struct client *c = &t->s.reader;
 
     close_pack(t);
-    if (t->subscribed) {
-        t->missing_ms = t->suspect_ms ? t->suspect_ms : c->answered_unix_ms;
-        (void)snprintf(t->cause, sizeof t->cause, "%.199s", c->status.error);
-        note(t, t->missing_ms, 0, 0, t->cause);
-    }
+    if (t->heard.on)
+        listened_end(
+            &t->heard, t->suspect_ms ? t->suspect_ms : c->answered_unix_ms, c->status.error);
+    check_memory(t);
     t->suspect_ms = 0;
-    t->subscribed = false;
 }
 
 static void all_confirmed(struct channels *t)
 {
-    int64_t now = t->s.link->unix_ms;
-
-    t->subscribed = true;
-    if (t->missing_ms)
-        note(t, t->missing_ms, now, 0, t->cause);
-    else if (t->seen_ms)
-        note(t, t->seen_ms, now, 0, "nobody listened: the bridge was not running or not connected");
-    t->missing_ms = t->seen_ms = t->stored_ms = 0;
-    if (!t->base_ms)
-        t->base_ms = now;
+    listened_begin(&t->heard, t->s.link->unix_ms);
+    check_memory(t);
 }
 
 /* ---- messages ---- */
@@ -118,7 +92,7 @@ static void hold_if_full(struct channels *t)
     bool full = events >= (size_t)t->s.spec.window_events ||
                 bytes >= (size_t)t->s.spec.window_bytes || t->s.paused;
 
-    if (!t->subscribed || full == t->s.reader.held)
+    if (!t->heard.on || full == t->s.reader.held)
         return;
     if (full && !t->suspect_ms)
         t->suspect_ms = t->s.link->unix_ms;
@@ -130,9 +104,7 @@ static void hold_if_full(struct channels *t)
 
 static int keep(struct channels *t, struct bytes channel, struct bytes body)
 {
-    char name[48];
-    int n = snprintf(
-        name, sizeof name, "%lld-%llu", (long long)t->base_ms, (unsigned long long)++t->number);
+    struct listened_origin name = listened_next(&t->heard);
     struct pack *p = t->filling;
     size_t from = p ? p->data.n : 0;
 
@@ -142,11 +114,11 @@ static int keep(struct channels *t, struct bytes channel, struct bytes body)
             return -1;
         p->from_ms = t->s.link->unix_ms;
     }
-    p->events[p->n++] = (struct event){
-        .address = { NULL, channel.n }, .origin = { NULL, (size_t)n }, .body = { NULL, body.n }
-    };
+    p->events[p->n++] = (struct event){ .address = { NULL, channel.n },
+        .origin = { NULL, strlen(name.text) },
+        .body = { NULL, body.n } };
     buf_put(&p->data, channel.at, channel.n);
-    buf_put(&p->data, name, (size_t)n);
+    buf_put_text(&p->data, name.text);
     buf_put(&p->data, body.at, body.n);
     if (p->data.failed) {
         p->n--;
@@ -164,9 +136,9 @@ static void message(struct channels *t, struct bytes channel, struct bytes body)
     int64_t now = t->s.link->unix_ms;
 
     if (channel.n + body.n > (size_t)t->s.spec.max_event_bytes)
-        note(t, now, now, 1, "a message above max_event_bytes was skipped");
+        note(t, now, "a message above max_event_bytes was skipped");
     else if (keep(t, channel, body) != 0)
-        note(t, now, now, 1, "no memory for a message");
+        note(t, now, "no memory for a message");
     hold_if_full(t);
 }
 
@@ -245,53 +217,22 @@ static void channels_step(struct source *s)
 
 /* ---- lending ---- */
 
-static int put_place(struct channels *t, struct piece *p)
-{
-    const struct batches *b = &t->s.batches;
-    int64_t seen = t->missing_ms;
-
-    if (!seen && p->pack)
-        seen = p->pack->from_ms;
-    if (!seen)
-        seen = b->ready ? b->ready->from_ms : t->s.reader.answered_unix_ms;
-    p->positions = calloc(1, sizeof *p->positions);
-    if (!p->positions)
-        return -1;
-    buf_put_format(&p->text, "%lld", (long long)seen);
-    if (p->text.failed)
-        return -1;
-    p->positions[0] =
-        (struct position){ .name = bytes_text(SEEN_NAME), .value = buf_bytes(&p->text) };
-    p->batch.positions = p->positions;
-    p->batch.position_count = 1;
-    t->stored_ms = t->s.link->unix_ms;
-    return 0;
-}
-
 static struct batch *channels_receive(struct source *s, size_t limit)
 {
     struct channels *t = (struct channels *)s;
-    bool due = t->subscribed && s->link->unix_ms - t->stored_ms >= SEEN_EVERY_MS;
-    struct piece *p = NULL;
 
     if (!s->batches.ready)
         close_pack(t);
-    p = batches_take(&s->batches, limit, &s->spec, due);
-    if (!p)
-        return NULL;
-    /* Without the place it is only told less exactly where a later gap begins. */
-    if (t->subscribed || t->missing_ms)
-        (void)put_place(t, p);
-    return &p->batch;
+    return listened_take(&t->heard, &s->spec, limit, s->link->unix_ms, s->reader.answered_unix_ms);
 }
 
 static void channels_settle(struct source *s, struct piece *p, bool kept)
 {
     struct channels *t = (struct channels *)s;
-    int64_t now = s->link->unix_ms;
 
-    if (!kept && p->batch.count)
-        note(t, p->pack->from_ms, now, p->batch.count, "messages came that could not be stored");
+    if (!kept)
+        listened_lost(&t->heard, p, s->link->unix_ms);
+    check_memory(t);
     if (s->reader.ready)
         hold_if_full(t);
 }
@@ -307,19 +248,6 @@ static void channels_done(struct source *s)
     pack_free(((struct channels *)s)->filling);
 }
 
-static void load_seen(struct channels *t, const struct source_spec *spec)
-{
-    char text[24];
-
-    for (size_t i = 0; i < spec->position_count; i++) {
-        const struct position *p = &spec->positions[i];
-        if (!bytes_equal(p->name, bytes_text(SEEN_NAME)) || p->value.n >= sizeof text)
-            continue;
-        (void)snprintf(text, sizeof text, "%.*s", (int)p->value.n, (const char *)p->value.at);
-        t->seen_ms = strtoll(text, NULL, 10);
-    }
-}
-
 static int channels_open(
     struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why)
 {
@@ -328,7 +256,9 @@ static int channels_open(
     if (!t)
         return fault_set(why, FAULT_RETRY, 0, "out of memory");
     source_init(&t->s, &channel_source, l, spec);
-    load_seen(t, spec);
+    listened_init(&t->heard, &t->s.batches, spec);
+    listened_name(&t->heard, &t->s.options->channels);
+    listened_name(&t->heard, &t->s.options->sharded_channels);
     t->s.reader.up = reader_up;
     t->s.reader.lost = reader_lost;
     *ret = &t->s;

@@ -15,8 +15,8 @@
 #define READ_COUNT_FIRST 64
 /* What one reply should hold; the server counts entries, not bytes. */
 #define READ_BYTES (1u << 20)
-/* How long a reading may wait at the server: a pause holds only after it. The second is for a
- * stream where the last one brought nothing. */
+/* How long a reading may wait at the server. The second is for a stream where the last one brought
+ * nothing. */
 #define BLOCK_MS_MAX 1000
 #define BLOCK_QUIET_MS 5000
 #define CLAIM_WAIT_MS_MIN 1000
@@ -32,8 +32,10 @@ struct stream {
     struct backlog backlog;
     int64_t backlog_ms; /* when to ask for it next */
     bool grouped, was_grouped, reading;
-    bool quiet; /* the last reading brought nothing */
-    bool again; /* read our pending entries from 0 */
+    bool waiting;      /* a reading that may wait at the server is on its way; until it is woken */
+    int64_t client_id; /* of the reader's connection; 0: not known */
+    bool quiet;        /* the last reading brought nothing */
+    bool again;        /* read our pending entries from 0 */
     bool
         finishing; /* all of them were read; the acknowledgements of known ones may be on the way */
     char after[48]; /* last pending id that was read; "" when done with them */
@@ -65,7 +67,8 @@ static void reader_lost(void *owner)
 
 static void reader_up(void *owner)
 {
-    of(owner)->grouped = false;
+    of(owner)->grouped = of(owner)->waiting = false;
+    of(owner)->client_id = 0;
     of(owner)->backlog_ms = 0;
     of(owner)->quiet = false;
     start_over(of(owner));
@@ -362,7 +365,7 @@ static void received(void *owner, uint64_t pending, const struct resp_value *v, 
     struct bytes last;
 
     (void)sent;
-    t->reading = false;
+    t->reading = t->waiting = false;
     if (!v || t->again)
         return;
     if (is_gone(v)) {
@@ -457,6 +460,44 @@ static void group_made(void *owner, uint64_t arg, const struct resp_value *v, bo
 
 /* ---- asking ---- */
 
+static void named(void *owner, uint64_t arg, const struct resp_value *v, bool sent)
+{
+    (void)arg;
+    (void)sent;
+    if (v && v->type == RESP_INT)
+        of(owner)->client_id = v->i;
+}
+
+static void ask_name(struct stream *t)
+{
+    struct resp *r = t->s.reader.resp;
+
+    if (resp_command(r, 2, named, t, 0) != 0)
+        return;
+    resp_arg_text(r, "CLIENT");
+    resp_arg_text(r, "ID");
+}
+
+static void woken(void *owner, uint64_t arg, const struct resp_value *v, bool sent)
+{
+    (void)owner, (void)arg, (void)v,
+        (void)sent; /* a user who may not waits for the reading's end */
+}
+
+/* A reading that waits at the server takes what comes in the meantime, for us who are paused. */
+static void wake(struct stream *t)
+{
+    struct client *c = &t->s.link->commands;
+
+    if (!t->waiting || t->client_id == 0 || !c->ready || resp_command(c->resp, 3, woken, t, 0) != 0)
+        return;
+    t->waiting = false;
+    resp_arg_text(c->resp, "CLIENT");
+    resp_arg_text(c->resp, "UNBLOCK");
+    resp_arg_int(c->resp, t->client_id);
+    client_watch(c);
+}
+
 static void make_group(struct stream *t)
 {
     struct resp *r = t->s.reader.resp;
@@ -495,6 +536,7 @@ static void ask(struct stream *t, size_t count)
     if (resp_command(r, pending ? 9 : 11, received, t, pending) != 0)
         return;
     t->reading = true;
+    t->waiting = !pending;
     resp_arg_text(r, "XREADGROUP");
     resp_arg_text(r, "GROUP");
     resp_arg_text(r, t->s.options->group);
@@ -594,9 +636,12 @@ static void stream_step(struct source *s)
         t->finishing = false;
         committed_read_end(&t->committed);
     }
+    if (s->reader.ready && (s->paused || s->draining))
+        wake(t);
     if (!s->reader.ready || t->reading || s->draining)
         return;
     if (t->again && !t->grouped) {
+        ask_name(t);
         make_group(t);
         return;
     }

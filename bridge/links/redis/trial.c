@@ -1,5 +1,7 @@
 #include "bridge/links/redis/trial.h"
 
+#include "bridge/links/findings.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -11,8 +13,7 @@
 struct probe {
     struct link *link;
     int64_t end_ms;
-    struct finding *ret;
-    size_t n, limit;
+    struct findings found;
     /* the last reply */
     bool answered, is_error, is_array, has_group;
     const char *group;
@@ -20,34 +21,10 @@ struct probe {
     char text[4096];
 };
 
-/* The one place of this link that reads a clock: it waits here, beside no loop. */
-static int64_t clock_ms(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void find(struct probe *p, bool is_error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void find(struct probe *p, bool is_error, const char *format, ...)
-{
-    va_list args;
-
-    if (p->n == p->limit)
-        return;
-    p->ret[p->n].is_error = is_error;
-    va_start(args, format);
-    (void)vsnprintf(p->ret[p->n].text, sizeof p->ret->text, format, args);
-    va_end(args);
-    p->n++;
-}
-
 static bool turn(struct probe *p)
 {
     struct epoll_event event;
-    int64_t now = clock_ms();
+    int64_t now = findings_clock_ms();
 
     if (now >= p->end_ms)
         return false;
@@ -122,7 +99,7 @@ static bool ask(struct probe *p, ...)
     while (!p->answered && turn(p))
         ;
     if (!p->answered)
-        find(p, true, "no answer to %s", args[0]);
+        findings_add(&p->found, true, "no answer to %s", args[0]);
     return p->answered;
 }
 
@@ -136,7 +113,7 @@ static bool says(const struct probe *p, const char *word)
 static void tell_forbidden(struct probe *p, const char *what, const char *place)
 {
     if (says(p, "NOPERM") || says(p, "WRONGTYPE"))
-        find(p, true, "%s '%s': %s", what, place, p->text);
+        findings_add(&p->found, true, "%s '%s': %s", what, place, p->text);
 }
 
 static void probe_stream_source(struct probe *p, const struct redis_source_options *o)
@@ -145,12 +122,13 @@ static void probe_stream_source(struct probe *p, const struct redis_source_optio
     if (!ask(p, "XINFO", "GROUPS", o->stream, NULL))
         return;
     if (says(p, "WRONGTYPE"))
-        find(p, true, "stream '%s': %s", o->stream, p->text);
+        findings_add(&p->found, true, "stream '%s': %s", o->stream, p->text);
     else if (says(p, "ERR no such key"))
-        find(p, false, "stream '%s' does not exist yet: the first start makes it", o->stream);
+        findings_add(&p->found, false, "stream '%s' does not exist yet: the first start makes it",
+            o->stream);
     else if (p->is_array && !p->has_group)
-        find(p, false, "stream '%s' has no group '%s' yet: the first start makes it", o->stream,
-            o->group);
+        findings_add(&p->found, false,
+            "stream '%s' has no group '%s' yet: the first start makes it", o->stream, o->group);
     if (ask(p, "XREADGROUP", "GROUP", o->group, "bascule-probe", "STREAMS", o->stream, "no-id",
             NULL))
         tell_forbidden(p, "reading stream", o->stream);
@@ -166,12 +144,12 @@ static void probe_channels(struct probe *p, const struct redis_source_options *o
     for (size_t i = 0; i < o->channels.n; i++) {
         const char *name = o->channels.at[i];
         if (ask(p, strpbrk(name, "*?[") ? "PSUBSCRIBE" : "SUBSCRIBE", name, NULL) && p->is_error)
-            find(p, true, "channel '%s': %s", name, p->text);
+            findings_add(&p->found, true, "channel '%s': %s", name, p->text);
     }
     for (size_t i = 0; i < o->sharded_channels.n; i++) {
         const char *name = o->sharded_channels.at[i];
         if (ask(p, "SSUBSCRIBE", name, NULL) && p->is_error)
-            find(p, true, "sharded channel '%s': %s", name, p->text);
+            findings_add(&p->found, true, "sharded channel '%s': %s", name, p->text);
     }
 }
 
@@ -183,14 +161,14 @@ static void probe_stream_sink(struct probe *p, const struct redis_sink_options *
         return;
     if (ask(p, "TYPE", stream, NULL) && !p->is_error && strcmp(p->text, "none") != 0 &&
         strcmp(p->text, "stream") != 0)
-        find(p, true, "stream '%s' is a key of type %s", stream, p->text);
+        findings_add(&p->found, true, "stream '%s' is a key of type %s", stream, p->text);
     if (ask(p, "XADD", stream, "no-id", "f", "v", NULL))
         tell_forbidden(p, "adding to stream", stream);
     if ((o->token_field && !*o->token_field) || o->wait.set ||
         !ask(p, "XRANGE", stream, "no-id", "+", NULL) || !says(p, "NOPERM"))
         return;
-    find(p, false, "stream '%s' may not be read: after a lost reply an entry may be added twice",
-        stream);
+    findings_add(&p->found, false,
+        "stream '%s' may not be read: after a lost reply an entry may be added twice", stream);
 }
 
 /* Nothing can be published for a trial: only the server's own rehearsal tells, where we may ask. */
@@ -205,7 +183,7 @@ static void probe_channel_sink(struct probe *p, const struct redis_sink_options 
     (void)snprintf(user, sizeof user, "%.255s", p->text);
     if (ask(p, "ACL", "DRYRUN", user, sharded ? "SPUBLISH" : "PUBLISH", t->text, "x", NULL) &&
         !p->is_error && strcmp(p->text, "OK") != 0)
-        find(p, true, "channel '%s': %s", t->text, p->text);
+        findings_add(&p->found, true, "channel '%s': %s", t->text, p->text);
 }
 
 /* "name:value" of an answer to INFO; "" when it is not there. */
@@ -229,7 +207,7 @@ static void probe_eviction(struct probe *p)
         return;
     if (strcmp(info(p, "maxmemory", limit, sizeof limit), "0") != 0 && *limit &&
         strncmp(info(p, "maxmemory_policy", policy, sizeof policy), "allkeys", 7) == 0)
-        find(p, false,
+        findings_add(&p->found, false,
             "the server evicts any key when its memory is full (maxmemory-policy %s): "
             "streams and their entries may vanish",
             policy);
@@ -245,7 +223,7 @@ static int64_t unix_ms(void)
 
 int trial_facts(struct link *l, int64_t timeout_ms, struct link_facts *ret, struct fault *why)
 {
-    struct probe p = { .link = l, .end_ms = clock_ms() + timeout_ms };
+    struct probe p = { .link = l, .end_ms = findings_clock_ms() + timeout_ms };
     const struct link_status *s = &l->commands.status;
     char version[48];
     int64_t before;
@@ -274,17 +252,19 @@ int trial_facts(struct link *l, int64_t timeout_ms, struct link_facts *ret, stru
 size_t trial_run(struct link *l, const struct redis_source_options *source,
     const struct redis_sink_options *sink, int64_t timeout_ms, struct finding *ret, size_t limit)
 {
-    struct probe p = { .link = l, .end_ms = clock_ms() + timeout_ms, .ret = ret, .limit = limit };
+    struct probe p = {
+        .link = l, .end_ms = findings_clock_ms() + timeout_ms, .found = { ret, 0, limit }
+    };
     const char *error = l->commands.status.error;
 
     while (!l->commands.ready && turn(&p))
         ;
     if (!l->commands.ready) {
-        find(&p, true, "%s", *error ? error : "no answer in time");
-        return p.n;
+        findings_add(&p.found, true, "%s", *error ? error : "no answer in time");
+        return p.found.n;
     }
     if (ask(&p, "INFO", "cluster", NULL) && strstr(p.text, "cluster_enabled:1"))
-        find(&p, true, "the server is part of a cluster, which this link cannot use");
+        findings_add(&p.found, true, "the server is part of a cluster, which this link cannot use");
     if ((sink && sink->stream.text) || (source && source->stream))
         probe_eviction(&p);
     if (sink && sink->stream.text)
@@ -297,5 +277,5 @@ size_t trial_run(struct link *l, const struct redis_source_options *source,
         probe_channels(&p, source);
     if (l->commands.resp)
         resp_forget(l->commands.resp, &p);
-    return p.n;
+    return p.found.n;
 }
