@@ -77,11 +77,11 @@ static void collector_close(struct collector *c)
     (void)close(c->fd);
 }
 
-static struct trace_export *open_export(char *url, const char *header_value)
+static struct trace_export *open_export(const char *url, const char *header_value)
 {
     struct option_pair header = { (char *)(uintptr_t) "authorization",
         (char *)(uintptr_t)header_value, OPTION_VALUE_TEXT };
-    struct config_trace settings = { .endpoint = url,
+    struct config_trace settings = { .endpoint = (char *)(uintptr_t)url,
         .ratio = 1,
         .timeout_ms = 60000,
         .headers = { &header, header_value ? 1 : 0 } };
