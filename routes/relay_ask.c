@@ -54,7 +54,8 @@ int relay_find(struct relay *r, const char *route, const char *sink, struct rela
         }
         return fault_set(why, FAULT_INPUT, 0, "route '%s' has no sink '%s'", route, sink);
     }
-    return fault_set(why, FAULT_INPUT, 0, "there is no route '%s'", route);
+    (void)fault_set(why, FAULT_INPUT, 0, "there is no route '%s'", route);
+    return -1;
 }
 
 static void pause_sink(

@@ -261,7 +261,7 @@ TEST(redis_entries_of_a_dead_consumer_are_claimed)
 
 TEST(redis_claimed_entries_behind_newer_ones_are_counted_as_reordered)
 {
-    struct link_status status = { 0 };
+    struct link_status status;
 
     redis_rig_from_stream();
     g->from.claim_idle_ms = 2000;
