@@ -14,7 +14,8 @@
 struct api {
     struct api_spec spec;
     struct api_taps taps;
-    struct call *waiting; /* for an answer of the store */
+    struct call *waiting;   /* for an answer of the store */
+    struct call *unwritten; /* replies to changes that are not on disk yet */
     struct store_known *known;
     size_t known_count;
     uint64_t next_tag;
@@ -54,19 +55,26 @@ static void call_free(struct call *c)
         free(c->values[i]);
     json_decref(c->body);
     json_decref(c->kept);
+    json_decref(c->late);
     free(c);
+}
+
+static void calls_free(struct call *c)
+{
+    while (c) {
+        struct call *next = c->next;
+
+        call_free(c);
+        c = next;
+    }
 }
 
 void api_free(struct api *a)
 {
     if (!a)
         return;
-    while (a->waiting) {
-        struct call *c = a->waiting;
-
-        a->waiting = c->next;
-        call_free(c);
-    }
+    calls_free(a->waiting);
+    calls_free(a->unwritten);
     free(a->known);
     free(a);
 }
@@ -332,7 +340,7 @@ int call_page(struct call *c, struct query_spec *spec)
 
 /* ---- replies ---- */
 
-static void reply(struct call *c, unsigned status, json_t *json)
+static void reply_now(struct call *c, unsigned status, json_t *json)
 {
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
@@ -344,6 +352,37 @@ static void reply(struct call *c, unsigned status, json_t *json)
     free(text);
     json_decref(json);
     call_free(c);
+}
+
+/* What was changed is on disk, and for all to see, before it is answered. */
+static void reply(struct call *c, unsigned status, json_t *json)
+{
+    if (c->written <= store_committed(c->store)) {
+        reply_now(c, status, json);
+        return;
+    }
+    c->status = status;
+    c->late = json;
+    c->next = c->api->unwritten;
+    c->api->unwritten = c;
+}
+
+static void reply_written(struct api *a)
+{
+    struct call **at = &a->unwritten;
+
+    while (*at) {
+        struct call *c = *at;
+        json_t *late = c->late;
+
+        if (c->written > store_committed(a->spec.store)) {
+            at = &c->next;
+            continue;
+        }
+        *at = c->next;
+        c->late = NULL;
+        reply_now(c, c->status, late);
+    }
 }
 
 void call_reply(struct call *c, json_t *json)
@@ -508,6 +547,7 @@ bool api_turn(struct api *a, int64_t now_ms, int64_t unix_ms)
         query_answer_done(&one);
         one = (struct query_answer){ 0 };
     }
+    reply_written(a);
     api_taps_turn(&a->taps, now_ms, unix_ms);
     changed = changed || a->changed;
     a->changed = false;
@@ -523,6 +563,7 @@ void call_audit(
 
     store_audit_put(
         c->store, c->unix_ms, who.uid, who.pid, what, object, detail ? detail : "", result);
+    c->written = store_filling(c->store);
     c->api->changed = true;
 }
 

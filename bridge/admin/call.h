@@ -30,6 +30,10 @@ struct call {
     json_t *kept;                  /* what a handler keeps over a question; freed with the call */
     void (*then)(struct call *c, struct query_answer *a);
     uint64_t tag;
+    uint64_t written; /* the transaction with what it changed, to be on disk before the reply; 0: it
+                       * changed nothing */
+    unsigned status;  /* of the reply that waits for it, `late` */
+    json_t *late;
     struct call *next;
 };
 

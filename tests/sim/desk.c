@@ -50,7 +50,7 @@ void desk_turn(struct desk *d)
 {
     int64_t unix_ms;
 
-    rig_turn(&d->rig, false);
+    rig_turn(&d->rig, d->stuck);
     unix_ms = d->unix_ms ? d->unix_ms : d->rig.unix_ms;
     (void)api_turn(d->api, d->rig.now_ms, unix_ms);
     (void)http_step(d->http, d->rig.now_ms);

@@ -16,6 +16,7 @@ struct desk {
     const struct config_members *roles; /* CONFIG_ROLE_COUNT of them; NULL: no roles */
     int64_t unix_ms;                    /* what the api takes for now; 0: the rig's time */
     uint32_t ask_as;                    /* the user who asks; 0: who runs the test */
+    bool stuck;                         /* nothing gets onto the disk */
 };
 
 /* After rig_init(). */

@@ -109,6 +109,35 @@ TEST(api_status_tells_routes_sinks_store_and_connections)
     desk_close(&d);
 }
 
+TEST(api_answers_a_change_once_it_is_on_disk)
+{
+    static const char request[] =
+        "POST /v1/routes/orders/pause HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    struct sockaddr_un at = { .sun_family = AF_UNIX, .sun_path = "sock" };
+    struct relay_route_status status;
+    struct desk d = { 0 };
+    char answer[4096];
+    int fd;
+
+    rig_init(&d.rig, 79, 1);
+    desk_open(&d);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    CHECK_INT(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
+    CHECK_INT(write(fd, request, sizeof request - 1), (ssize_t)(sizeof request - 1));
+    d.stuck = true;
+    for (int i = 0; i < 200; i++)
+        desk_turn(&d);
+    relay_route_status(d.rig.relay, 0, &status);
+    CHECK(status.paused);
+    CHECK_INT(read(fd, answer, sizeof answer), -1);
+    d.stuck = false;
+    for (int i = 0; i < 200; i++)
+        desk_turn(&d);
+    CHECK(read(fd, answer, sizeof answer) > 0);
+    (void)close(fd);
+    desk_close(&d);
+}
+
 TEST(api_pause_holds_resume_goes_on_and_both_are_on_record)
 {
     struct desk d = { 0 };
