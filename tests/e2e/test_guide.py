@@ -14,7 +14,7 @@ import re
 import subprocess
 from typing import NamedTuple
 
-from broker import wait_until
+from broker import free_port, wait_until
 from daemon import PROGRAM, TOP, Daemon
 from frame import Failed, Skip, check, check_equal, test, tests_over
 from world import port_of
@@ -66,6 +66,7 @@ class Host:
         self.daemon = Daemon(t.directory, "{}", "[]")
         self.places = {"/etc/bascule": str(self.etc), "/var/lib/bascule": str(t.directory), "/var/backups/bascule": str(t.directory / "backups"),
                        "/run/bascule/admin.sock": str(self.daemon.socket)}
+        self.places["127.0.0.1:9095"] = f"127.0.0.1:{free_port()}"
         text = page.read_text()
         for port, name in PORTS.items():
             if f"localhost:{port}" in text or f"-p {port}" in text:
