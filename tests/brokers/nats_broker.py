@@ -37,6 +37,7 @@ class Nats(Broker):
         self.jetstream = jetstream
         self.limits = limits or {}  # of the account: max_file, max_mem, max_streams, max_consumers
         self.revoked = ()           # users that the next configure() leaves out
+        self.line = None            # a Proxy in front of it, of who wants one
         self.more = ""              # more lines of configuration
         self.keys = nats_keys.Keys(self.directory)
 

@@ -10,6 +10,7 @@ import redis
 
 from broker import wait_until
 from nats_client import Nats, NatsError
+from proxy import Proxy
 
 PATIENCE_SECONDS = 60
 
@@ -241,10 +242,14 @@ class KafkaEnd:
 
 
 class NatsEnd:
+    """Links come to a server without TLS through a line that can be cut. A server that cuts a user off by itself makes
+    its subjects anew meanwhile, and what others publish then on a plain one reaches nobody."""
     broker = "nats"
 
     def __init__(self, broker):
         self.server = broker
+        if broker.plain and not broker.line:
+            broker.line = Proxy(broker.port)
 
     def client(self):
         return Nats(self.server.port)
@@ -254,6 +259,9 @@ class NatsEnd:
         return Nats(self.server.port, seed_file=self.server.keys.seed_file)
 
     def cut(self):
+        if self.server.line:
+            self.server.line.reset()
+            return
         self.server.revoke("app")
         self.server.revoke()
 

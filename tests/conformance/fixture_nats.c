@@ -19,7 +19,7 @@ static void link_options(void *ret)
 {
     struct nats_link_options *o = ret;
 
-    if (asprintf(&o->url, "nats://app:secret@127.0.0.1:%s", getenv("BASCULE_TEST_NATS_PORT")) < 0)
+    if (asprintf(&o->url, "nats://app:secret@127.0.0.1:%s", getenv("BASCULE_TEST_NATS_LINE")) < 0)
         abort();
     times(o);
 }
@@ -110,7 +110,7 @@ static const struct fixture fixtures[] = {
         .sink_options = stream_sink_options },
     { .name = "nats_stream",
         .end = "nats_stream",
-        .needs = "BASCULE_TEST_NATS_PORT",
+        .needs = "BASCULE_TEST_NATS_LINE",
         .connector = &connector_nats,
         .flags = FIXTURE_OPEN,
         .slot = NATS_SLOT_SUBJECT,
@@ -119,7 +119,7 @@ static const struct fixture fixtures[] = {
         .sink_options = stream_sink_options },
     { .name = "nats_subject",
         .end = "nats_subject",
-        .needs = "BASCULE_TEST_NATS_PORT",
+        .needs = "BASCULE_TEST_NATS_LINE",
         .connector = &connector_nats,
         .flags = FIXTURE_LOSSY | FIXTURE_OPEN,
         .slot = NATS_SLOT_SUBJECT,

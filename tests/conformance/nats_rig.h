@@ -1,6 +1,7 @@
 /* One link to a real NATS with at most one source and one sink, for the tests of its own rules.
  *
- * BASCULE_TEST_NATS_PORT names the port of a server that is the tests' alone. */
+ * BASCULE_TEST_NATS_PORT names the port of a server that is the tests' alone,
+ * BASCULE_TEST_NATS_LINE that of the line to it that can be cut. */
 #ifndef BASCULE_NATS_RIG_H
 #define BASCULE_NATS_RIG_H
 

@@ -134,6 +134,8 @@ def run(arguments):
         env = {**os.environ, "BASCULE_TEST_CONTROL": str(root / "control")}
         for b in brokers.values():
             env.update(b.env())
+        if "nats" in brokers:
+            env["BASCULE_TEST_NATS_LINE"] = str(brokers["nats"].line.port)
         sys.stdout.flush()
         child = subprocess.Popen([f"{build}/tests/conformance.bin", *parts], env=env)
         return child.wait()
