@@ -135,19 +135,22 @@ static int complete(struct source *s)
 static int oversize(struct source *s, uint64_t body_bytes)
 {
     struct incoming *in = &s->in;
+    int result;
 
     if (s->reject_oversize) {
         in->announced = false; /* its body frames find nothing open and are passed over */
         return amqp_basic_reject(s->c.io->amqp, s->c.number, in->tag, 0) == AMQP_STATUS_OK ? 0 : -1;
     }
-    consumer_lock(s);
-    s->stopped = true;
-    consumer_unlock(s);
-    return io_close_channel(&s->c,
+    result = io_close_channel(&s->c,
         "a message of %" PRIu64
         " bytes waits, larger than max_event_bytes %zu: raise that, take the "
         "message away, or set oversize: reject",
         body_bytes, s->max_event_bytes);
+    /* Who sees that it has stopped sees why. */
+    consumer_lock(s);
+    s->stopped = true;
+    consumer_unlock(s);
+    return result;
 }
 
 int delivery_head(struct source *s, const amqp_frame_t *f)
