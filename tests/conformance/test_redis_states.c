@@ -329,7 +329,8 @@ TEST(redis_a_server_that_loads_while_connected_is_waited_for)
     redis_rig_cli("CONFIG SET key-load-delay 0");
     until_answer("PING", "PONG");
     CHECK_INT(redis_rig_publish(&m).fate, FATE_DELIVERED);
-    /* A read that was blocked when loading began is answered after it; one that was not, LOADING. */
+    /* A read that was blocked when loading began is answered after it; one that was not, LOADING.
+     */
     redis_rig_cli("XADD in '*' body x");
     CHECK_INT(redis_rig_take(1), 0);
     UNTIL(redis_rig_source_status().state == LINK_UP);
