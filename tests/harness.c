@@ -1,6 +1,6 @@
-/* Runs all tests linked in, or those whose name contains an argument. Usage: BINARY [-v] [-x]
- * [PART…]; -v: names and output of all, -x: ends after the first failure. Last line: "N passed, N
- * failed, N skipped". */
+/* Runs all tests linked in, or those whose name contains an argument. Usage: BINARY [-v] [-x] [-l]
+ * [PART…]; -v: names and output of all, -x: ends after the first failure, -l: only says the names.
+ * Last line: "N passed, N failed, N skipped". */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -129,22 +129,28 @@ static int run_one(const struct harness_test *t, bool verbose)
 int main(int argc, char **argv)
 {
     int passed = 0, failed = 0, skipped = 0;
-    bool verbose = false, one = false;
+    bool verbose = false, one = false, list = false;
 
     for (; argc > 1 && argv[1][0] == '-'; argv++, argc--) {
         verbose = verbose || strcmp(argv[1], "-v") == 0;
         one = one || strcmp(argv[1], "-x") == 0;
+        list = list || strcmp(argv[1], "-l") == 0;
     }
     for (const struct harness_test *t = tests; t && !(one && failed); t = t->next) {
         int code;
 
         if (!wanted(t, argv + 1))
             continue;
+        if (list) {
+            puts(t->name);
+            continue;
+        }
         code = run_one(t, verbose);
         passed += code == 0;
         skipped += code == EXIT_SKIPPED;
         failed += code != 0 && code != EXIT_SKIPPED;
     }
-    printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
+    if (!list)
+        printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
     return failed != 0;
 }

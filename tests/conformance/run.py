@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Starts the brokers, runs the conformance suite on every link, and stops them.
-Usage: run.py [-v] [-b BROKER] [PART…]: only tests whose names contain a PART; only brokers named by -b.
+Usage: run.py [-v] [-b BROKER] [PART…]: only tests whose names contain a PART; only brokers named by -b. Without any of
+them two halves run side by side, since most of a test is waiting.
 Last line: "N passed, N failed, N skipped".
 
 The test program asks for what only a client or the operator of a broker can do by lines on a Unix socket
@@ -8,6 +9,7 @@ The test program asks for what only a client or the operator of a broker can do 
 "subscribers END NAME", "heard FILE" (waits until the listeners have every line of FILE; answers how many they
 lack), "cut END", "stop END", "start END". The answer is "ok VALUE" or "error TEXT"."""
 import os
+import re
 import shutil
 import signal
 import socket
@@ -106,7 +108,6 @@ def started(root, names):
 
 
 def run(arguments):
-    build = os.environ.get("BUILD", "build")
     names, parts = [], []
     arguments = iter(arguments)
     for a in arguments:
@@ -137,7 +138,7 @@ def run(arguments):
         if "nats" in brokers:
             env["BASCULE_TEST_NATS_LINE"] = str(brokers["nats"].line.port)
         sys.stdout.flush()
-        child = subprocess.Popen([f"{build}/tests/conformance.bin", *parts], env=env)
+        child = subprocess.Popen([program(), *parts], env=env)
         return child.wait()
     finally:
         if child and child.poll() is None:
@@ -150,6 +151,49 @@ def run(arguments):
         shutil.rmtree(root, ignore_errors=True)
 
 
+# A test's name begins with its broker's.
+HALVES = ((("kafka",), ("kafka",)), (("rabbitmq", "redis", "nats", "nats_tls"), ("rabbitmq", "redis", "nats")))
+SUMMARY = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped")
+
+
+def run_halves():
+    with tempfile.TemporaryDirectory(prefix="bascule-halves-") as logs:
+        children = []
+        for number, (brokers, parts) in enumerate(HALVES):
+            log = open(Path(logs) / str(number), "w+", encoding="utf-8", errors="replace")
+            children.append((log, subprocess.Popen(
+                [sys.executable, __file__, *(a for b in brokers for a in ("-b", b)), *parts], stdout=log, stderr=log)))
+        counts, failed = [0, 0, 0], False
+        try:
+            for log, child in children:
+                failed |= child.wait() != 0
+                log.seek(0)
+                *lines, last = log.read().splitlines() or [""]
+                print("\n".join(lines))
+                summary = SUMMARY.fullmatch(last)
+                counts = [a + int(b) for a, b in zip(counts, summary.groups() if summary else (0, 1, 0))]
+        finally:
+            for log, child in children:
+                if child.poll() is None:
+                    child.terminate()
+                    child.wait()
+                log.close()
+    for name in in_no_half():
+        print(f"FAIL {name} was run by none of the halves, or by two")
+        counts[1] += 1
+    print("{} passed, {} failed, {} skipped".format(*counts))
+    return 1 if failed or counts[1] else 0
+
+
+def in_no_half():
+    names = subprocess.run([program(), "-l"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [n for n in names if sum(any(p in n for p in parts) for _, parts in HALVES) != 1]
+
+
+def program():
+    return f"{os.environ.get('BUILD', 'build')}/tests/conformance.bin"
+
+
 def end(_number, _frame):
     raise KeyboardInterrupt  # so that brokers are stopped on the way out
 
@@ -157,4 +201,4 @@ def end(_number, _frame):
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, end)
     sys.stdout.reconfigure(line_buffering=True)
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]) if sys.argv[1:] else run_halves())
