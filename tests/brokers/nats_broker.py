@@ -29,11 +29,12 @@ class Nats(Broker):
     name = "nats"
     user = "nats"
 
-    def __init__(self, directory, tls=False, auth="users", verify=False, max_payload=1 << 20, limits=None,
-                 plain=True, jetstream=True):
+    def __init__(self, directory, tls=False, auth="users", verify=False, max_payload=1 << 20,
+                 max_control_line=4096, limits=None, plain=True, jetstream=True):
         super().__init__(directory, tls)
         self.port, self.monitor_port = free_port(), free_port()
         self.auth, self.verify, self.max_payload, self.plain = auth, verify, max_payload, plain
+        self.max_control_line = max_control_line
         self.jetstream = jetstream
         self.limits = limits or {}  # of the account: max_file, max_mem, max_streams, max_consumers
         self.revoked = ()           # users that the next configure() leaves out
@@ -45,7 +46,7 @@ class Nats(Broker):
         d = self.directory
         limits = ", ".join(f"{k}: {v}" for k, v in self.limits.items())
         lines = [f"listen: 127.0.0.1:{self.port}", f"http: 127.0.0.1:{self.monitor_port}",
-                 f"server_name: bascule{self.port}", f"max_payload: {self.max_payload}",
+                 f"server_name: bascule{self.port}", f"max_payload: {self.max_payload}", f"max_control_line: {self.max_control_line}",
                  f"jetstream {{ store_dir: {d}, max_mem: 256MB, max_file: 4GB }}" if self.jetstream else "",
                  'lame_duck_duration: "30s"', 'lame_duck_grace_period: "10ms"', "write_deadline: 2s"]
         if self.auth == "users":

@@ -289,6 +289,25 @@ def body_over_max_payload_is_a_dead_letter_and_neighbours_arrive(t):
 
 
 @test
+def subject_that_makes_the_server_hang_up_is_a_dead_letter_once_it_is_alone(t):
+    """Longer than the server's control line: it names nobody and closes the connection."""
+    own = Own(t, max_control_line=512)
+    own.client.stream("OUT", "out.>")
+    source = own.into('"out.${key}"')
+    own.d.start()
+    list(source.feed([(f"a{n}", f"a{n}", b"before %d" % n) for n in range(10)]
+                     + [("long", "x" * 600, b"too long")]
+                     + [(f"b{n}", f"b{n}", b"after %d" % n) for n in range(10)]))
+    row = own.d.wait_dead(1)[0]
+    check_equal((row["id"], row["reason"], row["text"]), ("long", "protocol", "maximum control line exceeded"),
+                "dead letter")
+    wait_delivered(own.d, 20)
+    around = [b"before %d" % n for n in range(10)] + [b"after %d" % n for n in range(10)]
+    check_equal(sorted(own.stored()), sorted(around), "stored")
+    check_equal(len(own.d.dead()), 1, "dead letters")
+
+
+@test
 def message_over_the_streams_own_limit_is_a_dead_letter(t):
     own = Own(t)
     own.client.stream("OUT", "out", max_msg_size=2000)
