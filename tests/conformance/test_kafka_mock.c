@@ -346,10 +346,11 @@ TEST(kafka_a_producer_that_fails_for_good_is_not_made_anew_without_pause)
 
 TEST(kafka_too_few_replicas_are_waited_for_and_charge_nothing)
 {
-    rd_kafka_resp_err_t errors[20];
+    rd_kafka_resp_err_t
+        errors[60]; /* a try each 100 ms; librdkafka looks at timeouts once a second */
     struct report r;
 
-    for (size_t i = 0; i < 20; i++)
+    for (size_t i = 0; i < 60; i++)
         errors[i] = RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
     rig_open();
     sink_open(0, "replicas", 1500);
@@ -358,7 +359,7 @@ TEST(kafka_too_few_replicas_are_waited_for_and_charge_nothing)
     rd_kafka_mock_push_request_errors_array(g.cluster, PRODUCE, 2, errors);
     publish(0);
     CHECK_INT(collect(0).fate, FATE_DELIVERED);
-    rd_kafka_mock_push_request_errors_array(g.cluster, PRODUCE, 20, errors);
+    rd_kafka_mock_push_request_errors_array(g.cluster, PRODUCE, 60, errors);
     publish(0);
     r = collect(0);
     CHECK_INT(r.fate, FATE_UNSENT); /* which uses no attempt */

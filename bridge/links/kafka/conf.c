@@ -1,4 +1,4 @@
-#include "bridge/links/kafka/handle.h"
+#include "bridge/links/kafka/linger.h"
 #include "bridge/links/kafka/token.h"
 
 #include <stdlib.h>
@@ -156,7 +156,7 @@ rd_kafka_conf_t *kafka_conf_producer(
         { NULL, NULL } };
 
     (void)snprintf(timeout, sizeof timeout, "%lld", (long long)timeout_ms);
-    if (conf && !set_all(conf, pairs, why)) {
+    if (conf && (!set_all(conf, pairs, why) || kafka_linger_conf(conf, o, timeout_ms, why) != 0)) {
         rd_kafka_conf_destroy(conf);
         return NULL;
     }
@@ -228,12 +228,9 @@ static int try_handle(rd_kafka_conf_t *conf, bool consumer, struct fault *why)
 int kafka_conf_sink_fits(const struct kafka_link_options *o, const struct kafka_sink_options *sink,
     int64_t timeout_ms, struct fault *why)
 {
-    for (size_t i = 0; i < o->properties.n; i++)
-        if (strcmp(o->properties.at[i].name, "linger.ms") == 0 ||
-            strcmp(o->properties.at[i].name, "queue.buffering.max.ms") == 0)
-            return try_handle(
-                kafka_conf_producer(o, sink->compression, timeout_ms, why), false, why);
-    return 0;
+    if (!kafka_linger_theirs(o))
+        return 0;
+    return try_handle(kafka_conf_producer(o, sink->compression, timeout_ms, why), false, why);
 }
 
 int kafka_conf_check(const struct kafka_link_options *o, const char **key, struct fault *why)

@@ -8,10 +8,11 @@
 #include <librdkafka/rdkafka.h>
 
 /* Work for the handle's thread. `run` may block; what it fills in is read again on the loop thread
- * after kafka_handle_done() gave the job back. Owned by the handle in between; freed with
- * `free_job` when the handle ends first. */
+ * after kafka_handle_done() gave the job back, by a producer's `done`. Owned by the handle in
+ * between; freed with `free_job` when the handle ends first. */
 struct kafka_job {
     void (*run)(struct kafka_job *j, rd_kafka_t *rk);
+    void (*done)(struct link *l, const struct kafka_job *j);
     void (*free_job)(struct kafka_job *j);
     struct kafka_job *next;
 };

@@ -108,7 +108,7 @@ void kafka_producer_meaning(const struct sink *s, const struct flight *f, rd_kaf
     }
 }
 
-static void flight_end(struct flight *f)
+static void flight_end(struct kafka_producer *p, struct flight *f)
 {
     struct flights *home = f->home;
 
@@ -120,6 +120,8 @@ static void flight_end(struct flight *f)
     f->next_free = home->free;
     home->free = f;
     home->out--;
+    p->out--;
+    p->out_bytes -= f->bytes;
 }
 
 static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
@@ -144,7 +146,8 @@ static void reported(struct kafka_producer *p, const rd_kafka_message_t *m)
         s->progress_ms = s->link->now_ms;
         kafka_sink_report(s, &r);
     }
-    flight_end(f);
+    kafka_linger_reported(&p->linger);
+    flight_end(p, f);
     if (home->orphan && home->out == 0)
         flights_free(p, home);
 }
@@ -156,6 +159,8 @@ static int dial(struct kafka_producer *p, struct fault *why)
 
     if (!conf)
         return -1;
+    p->linger = (struct kafka_linger){ .theirs = kafka_linger_theirs(p->link->options) };
+    p->out = p->out_bytes = 0;
     return kafka_handle_open(conf, false, p->link->wake_fd, &p->handle, why);
 }
 
@@ -285,13 +290,13 @@ static void producer_error(struct kafka_producer *p, rd_kafka_event_t *ev)
             kafka_sink_down(s, p->error);
 }
 
-void kafka_producer_step(struct kafka_producer *p)
+int64_t kafka_producer_step(struct kafka_producer *p)
 {
     rd_kafka_event_t *ev;
     struct kafka_job *j;
 
     while (p->handle && (j = kafka_handle_done(p->handle))) {
-        kafka_sink_checked(p->link, j);
+        j->done(p->link, j);
         j->free_job(j);
     }
     while (p->handle && (ev = rd_kafka_queue_poll(kafka_handle_events(p->handle), 0))) {
@@ -306,4 +311,7 @@ void kafka_producer_step(struct kafka_producer *p)
     }
     if (p->fatal)
         producer_replace(p);
+    return p->handle
+               ? kafka_linger_step(&p->linger, p->handle, p->link->now_ms, p->out, p->out_bytes)
+               : INT64_MAX;
 }

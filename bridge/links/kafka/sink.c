@@ -55,6 +55,7 @@ static void check_start(struct sink *s)
     if (!c)
         return;
     c->job.run = check_run;
+    c->job.done = kafka_sink_checked;
     c->job.free_job = check_free;
     c->sink = s;
     if (s->options->topic.fixed)
@@ -268,6 +269,8 @@ static bool publish_one(struct sink *s, const struct message *m)
     }
     s->flights->free = f->next_free;
     s->flights->out++;
+    s->producer->out++;
+    s->producer->out_bytes += event_bytes(m->event);
     f->sink = s;
     f->ref = m->ref;
     f->order = ++s->order;
@@ -291,6 +294,7 @@ static bool has_place(struct sink *s)
 
 size_t kafka_sink_publish(struct sink *s, const struct message *messages, size_t n)
 {
+    bool quiet = s->producer->out == 0;
     size_t k = 0;
 
     if (s->ready && s->options->topic.fixed && !s->topic)
@@ -298,6 +302,8 @@ size_t kafka_sink_publish(struct sink *s, const struct message *messages, size_t
             rd_kafka_topic_new(kafka_handle_rk(s->producer->handle), s->options->topic.text, NULL);
     while (k < n && s->ready && !s->moving && has_place(s) && publish_one(s, &messages[k]))
         k++;
+    if (quiet && s->producer->out > 0)
+        kafka_handle_wake(s->link->wake_fd); /* a step tells the producer to send */
     return k;
 }
 
@@ -379,6 +385,8 @@ static void sink_move(struct sink *s)
 
 int64_t kafka_sink_step(struct sink *s)
 {
+    int64_t tell_ms;
+
     if (!kafka_producer_ready(s->producer)) {
         (void)snprintf(s->status.error, sizeof s->status.error, "%s", s->producer->error);
         kafka_state_set(&s->status, LINK_DOWN, s->link->now_ms);
@@ -387,7 +395,7 @@ int64_t kafka_sink_step(struct sink *s)
     }
     if (s->status.since_ms == 0)
         s->status.since_ms = s->link->now_ms;
-    kafka_producer_step(s->producer);
+    tell_ms = kafka_producer_step(s->producer);
     s->moving = s->moving || stalled(s);
     if (s->moving && s->out == 0 && s->flights)
         sink_move(s);
@@ -399,7 +407,9 @@ int64_t kafka_sink_step(struct sink *s)
         kafka_handle_wake(s->link->wake_fd);
     if (s->status.state == LINK_DOWN)
         return s->status.retry_ms;
-    return s->out > 0 && !s->producer->dedicated ? s->link->now_ms + STALL_MS : INT64_MAX;
+    return s->out > 0 && !s->producer->dedicated && s->link->now_ms + STALL_MS < tell_ms
+               ? s->link->now_ms + STALL_MS
+               : tell_ms;
 }
 
 struct sink *kafka_sink_next(const struct sink *s)

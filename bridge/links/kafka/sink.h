@@ -3,6 +3,7 @@
 #define BASCULE_KAFKA_SINK_H
 
 #include "bridge/base/buf.h"
+#include "bridge/links/kafka/linger.h"
 #include "bridge/links/kafka/link.h"
 #include "bridge/links/ring.h"
 
@@ -29,6 +30,8 @@ struct kafka_producer {
     struct kafka_producer *next;
     struct kafka_handle *handle; /* NULL between a fatal error and its replacement */
     struct flights *flights;
+    struct kafka_linger linger;
+    size_t out, out_bytes; /* of all its sinks, those that are gone among them */
     int compression;
     int64_t timeout_ms;
     int users;
@@ -80,8 +83,9 @@ int kafka_producer_open(struct link *l, const struct kafka_sink_options *o, int6
 void kafka_producer_leave(struct kafka_producer *p);
 /* Whether it has a handle; makes one when it is time. */
 bool kafka_producer_ready(struct kafka_producer *p);
-/* Delivery reports, errors and answers, to all of its sinks. */
-void kafka_producer_step(struct kafka_producer *p);
+/* Delivery reports, errors and answers, to all of its sinks. Returns when it wants its next step.
+ */
+int64_t kafka_producer_step(struct kafka_producer *p);
 /* What an error makes of a message. */
 void kafka_producer_meaning(const struct sink *s, const struct flight *f, rd_kafka_resp_err_t e,
     bool maybe_written, struct report *r);
