@@ -265,7 +265,7 @@ int header_value_text(const struct header_value *value, struct buf *to)
         buf_put_text(to, value->i ? "true" : "false");
         return 0;
     case HEADER_U64:
-        buf_put_format(to, "%" PRIu64, value->u);
+        buf_put_unsigned(to, value->u);
         return 0;
     case HEADER_F32:
         buf_put_format(to, "%.9g", value->f);

@@ -279,7 +279,7 @@ static void own_write(
         put(to, bytes_text("message-id"), event_id(event));
     if (event->hops) {
         buf_clear(scratch);
-        buf_put_format(scratch, "%u", event->hops);
+        buf_put_unsigned(scratch, event->hops);
         put(to, bytes_text("bascule-hops"), buf_bytes(scratch));
     }
     if (replay)
