@@ -228,7 +228,7 @@ static int try_handle(rd_kafka_conf_t *conf, bool consumer, struct fault *why)
 int kafka_conf_sink_fits(const struct kafka_link_options *o, const struct kafka_sink_options *sink,
     int64_t timeout_ms, struct fault *why)
 {
-    if (!kafka_linger_theirs(o))
+    if (kafka_linger_every_ms(o) > 0)
         return 0;
     return try_handle(kafka_conf_producer(o, sink->compression, timeout_ms, why), false, why);
 }

@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The first message of a quiet time is sent at once, others with those that come within so long. */
+/* The first message of a quiet time is sent at once, others with those that come within so long,
+ * unless the user says otherwise. */
 #define TELL_EVERY_MS 5
 /* One request is full (batch.size): it is sent as soon as its partition has none under way, untold.
  */
@@ -16,13 +17,18 @@
 /* Above an answer's time, below what is noticed when a call on the handle's thread takes long. */
 #define LINGER_MS 100
 
-bool kafka_linger_theirs(const struct kafka_link_options *o)
+int64_t kafka_linger_every_ms(const struct kafka_link_options *o)
 {
+    int64_t ms = TELL_EVERY_MS;
+
     for (size_t i = 0; i < o->properties.n; i++)
         if (strcmp(o->properties.at[i].name, "linger.ms") == 0 ||
-            strcmp(o->properties.at[i].name, "queue.buffering.max.ms") == 0)
-            return true;
-    return false;
+            strcmp(o->properties.at[i].name, "queue.buffering.max.ms") == 0) {
+            double wanted = strtod(o->properties.at[i].value, NULL);
+
+            ms = wanted >= LINGER_MS ? 0 : wanted <= 1 ? 1 : (int64_t)wanted;
+        }
+    return ms;
 }
 
 int kafka_linger_conf(rd_kafka_conf_t *conf, const struct kafka_link_options *o, int64_t timeout_ms,
@@ -31,7 +37,7 @@ int kafka_linger_conf(rd_kafka_conf_t *conf, const struct kafka_link_options *o,
     char text[24];
     int64_t ms = timeout_ms / 2 < LINGER_MS ? timeout_ms / 2 : LINGER_MS;
 
-    if (kafka_linger_theirs(o))
+    if (kafka_linger_every_ms(o) == 0)
         return 0;
     (void)snprintf(text, sizeof text, "%lld", (long long)ms);
     return kafka_conf_set(conf, "linger.ms", text, why);
@@ -82,9 +88,11 @@ static void tell(struct kafka_linger *l, struct kafka_handle *h, int64_t now_ms)
 
 int64_t kafka_linger_due(const struct kafka_linger *l, size_t out, size_t out_bytes)
 {
-    int64_t every = out_bytes < FULL_BYTES ? TELL_EVERY_MS : TELL_FULL_EVERY_MS;
+    int64_t every = l->every_ms;
 
-    if (l->theirs || l->telling || out == 0 || l->unheard > UNHEARD_MAX)
+    if (out_bytes >= FULL_BYTES && every < TELL_FULL_EVERY_MS)
+        every = TELL_FULL_EVERY_MS;
+    if (l->every_ms == 0 || l->telling || out == 0 || l->unheard > UNHEARD_MAX)
         return INT64_MAX;
     return l->told_ms + (every << l->unheard);
 }

@@ -9,7 +9,7 @@
 #include "bridge/links/kafka/handle.h"
 
 struct kafka_linger {
-    bool theirs;      /* the user's properties say how long: nothing is done here */
+    int64_t every_ms; /* what comes within it goes together; 0: librdkafka sees to it */
     bool telling;     /* a job is under way */
     unsigned unheard; /* times that it was told since the last report */
     int64_t told_ms;
@@ -18,8 +18,9 @@ struct kafka_linger {
 /* Fills linger.ms; `timeout_ms` is the sink's confirm_timeout, which must be longer. */
 int kafka_linger_conf(rd_kafka_conf_t *conf, const struct kafka_link_options *o, int64_t timeout_ms,
     struct fault *why);
-/* Whether the properties say something of it. */
-bool kafka_linger_theirs(const struct kafka_link_options *o);
+/* What the properties say of it, else ours. 0: they want so long a time that librdkafka sees to it.
+ */
+int64_t kafka_linger_every_ms(const struct kafka_link_options *o);
 /* A report came. */
 void kafka_linger_reported(struct kafka_linger *l);
 /* When to tell it next; INT64_MAX: not before the next message or report. `out`, `out_bytes`: what

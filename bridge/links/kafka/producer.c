@@ -159,7 +159,7 @@ static int dial(struct kafka_producer *p, struct fault *why)
 
     if (!conf)
         return -1;
-    p->linger = (struct kafka_linger){ .theirs = kafka_linger_theirs(p->link->options) };
+    p->linger = (struct kafka_linger){ .every_ms = kafka_linger_every_ms(p->link->options) };
     p->out = p->out_bytes = 0;
     return kafka_handle_open(conf, false, p->link->wake_fd, &p->handle, why);
 }
