@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WATCH_BUSY_MS 3
+#define WATCH_BUSY_MS 25
 #define WATCH_IDLE_MS 1000
 #define WATCH_QUERY_MS 1000
 #define END_WAIT_MS 3000
@@ -32,6 +32,7 @@ struct kafka_handle {
     rd_kafka_topic_partition_list_t *watched; /* .offset: the high watermark */
     int watch_at;
     atomic_bool stop, busy;
+    bool nudged; /* [lock] */
     atomic_ullong answers;
     struct peer peers[PEERS_MAX]; /* [lock] */
     size_t peer_count;
@@ -121,10 +122,11 @@ static struct kafka_job *job_wait(struct kafka_handle *h)
     struct kafka_job *j;
 
     (void)pthread_mutex_lock(&h->lock);
-    while (!h->todo && !h->stop &&
+    while (!h->todo && !h->stop && !h->nudged &&
            pthread_cond_timedwait(&h->changed, &h->lock, h->busy ? &busy : &idle) != ETIMEDOUT)
         ;
     j = h->todo;
+    h->nudged = h->nudged && j;
     if (j) {
         h->todo = j->next;
         if (!h->todo)
@@ -344,6 +346,14 @@ void kafka_handle_busy(struct kafka_handle *h, bool busy)
         (void)pthread_cond_signal(&h->changed);
         (void)pthread_mutex_unlock(&h->lock);
     }
+}
+
+void kafka_handle_nudge(struct kafka_handle *h)
+{
+    (void)pthread_mutex_lock(&h->lock);
+    h->nudged = true;
+    (void)pthread_cond_signal(&h->changed);
+    (void)pthread_mutex_unlock(&h->lock);
 }
 
 int64_t kafka_handle_high(struct kafka_handle *h, const char *topic, int32_t partition)

@@ -62,6 +62,8 @@ int64_t kafka_handle_peer_expires(struct kafka_handle *h);
  * (design, section 6). The list is copied. */
 void kafka_handle_watch(struct kafka_handle *h, const rd_kafka_topic_partition_list_t *list);
 void kafka_handle_busy(struct kafka_handle *h, bool busy);
+/* Wakes the fetcher of one of them, each time of the next. */
+void kafka_handle_nudge(struct kafka_handle *h);
 /* The last known high watermark of list entry i, -1 unknown. */
 int64_t kafka_handle_high(struct kafka_handle *h, const char *topic, int32_t partition);
 

@@ -8,6 +8,8 @@
 /* So many at once: there is a backlog, and its fetcher may sleep for 1 s over a full queue. */
 #define FAST_RECORDS 256
 #define FAST_MS 1500
+/* So much taken makes room for a fetch below the library's limit (queued.max.messages.kbytes). */
+#define NUDGE_BYTES ((size_t)512 * 1024)
 
 static struct batch *lend(struct source *s, struct kafka_lent *b)
 {
@@ -123,6 +125,12 @@ static void records_take(struct source *s)
     s->carry_at = s->carry_n = 0;
     n = rd_kafka_consume_batch_queue(s->records, 0, s->carry, KAFKA_BATCH_EVENTS_MAX);
     s->carry_n = n > 0 ? (size_t)n : 0;
+    for (size_t i = 0; i < s->carry_n; i++)
+        s->taken_bytes += s->carry[i]->len + s->carry[i]->key_len;
+    if (s->taken_bytes >= NUDGE_BYTES) {
+        s->taken_bytes = 0;
+        kafka_handle_nudge(s->handle);
+    }
     if (s->carry_n >= FAST_RECORDS)
         s->fast_until_ms = s->link->now_ms + FAST_MS;
     kafka_handle_busy(s->handle, s->link->now_ms < s->fast_until_ms);

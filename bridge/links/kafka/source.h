@@ -73,6 +73,7 @@ struct source {
     int64_t revoke_until_ms, rejoin_until_ms, commit_ms;
     bool committing, revoke_commit, paused, draining, stopped;
     int64_t fast_until_ms; /* reads at full speed */
+    size_t taken_bytes;    /* since its fetcher was woken last */
     uint64_t answers;      /* of the handle's, when last looked at */
     struct link_status status;
 };
