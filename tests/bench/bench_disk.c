@@ -1,10 +1,11 @@
 /* Disk bytes an event: a slow route, event by event, by a made-up clock, with the
  * housekeeping of each second.
  *
- *   bench_disk PATH EVENTS-PER-SECOND SECONDS [EVENTS-A-CHUNK]
+ *   bench_disk PATH EVENTS-PER-SECOND SECONDS [EVENTS-A-CHUNK [letters|order]]
  *
- * Prints one JSON line: bytes an event of the used pages, of the frames, and of the bodies; the
- * longest CPU time of one housekeeping step. Needs no fast disk: /dev/shm will do. */
+ * Prints one JSON line: bytes an event of the used pages, of the frames with their filters, and of
+ * the bodies; the longest CPU time of one housekeeping step. Needs no fast disk: /dev/shm will do.
+ */
 #include "bridge/digest.h"
 #include "store/query.h"
 #include "store/store.h"
@@ -39,21 +40,37 @@ static void work(struct store *s)
         die("store", why.text);
 }
 
+static bool orders;
+static uint64_t body_bytes;
+
+static size_t put_body(char to[BODY_ORDER_MAX + 1], uint64_t seq)
+{
+    size_t n = BODY_BYTES;
+
+    if (orders)
+        n = (size_t)body_put_order(to, seq);
+    else
+        body_put(to, seq);
+    body_bytes += n;
+    return n;
+}
+
 static void append(struct store *s, uint64_t route_id, uint64_t seq, size_t n, int64_t ms)
 {
-    static char bodies[1000][BODY_BYTES + 1], keys[1000][32], origins[1000][32];
+    static char bodies[1000][BODY_ORDER_MAX + 1], keys[1000][32], origins[1000][32];
     struct event events[1000];
     struct fault why;
     struct block *b;
 
     for (size_t i = 0; i < n; i++) {
-        body_put(bodies[i], seq + i);
+        size_t bytes = put_body(bodies[i], seq + i);
+
         (void)body_key(keys[i], seq + i);
         (void)snprintf(origins[i], sizeof origins[i], "in-0-%" PRIu64, seq + i);
         events[i] = (struct event){ .address = bytes_of("in", 2),
             .key = bytes_text(keys[i]),
             .origin = bytes_text(origins[i]),
-            .body = bytes_of(bodies[i], BODY_BYTES),
+            .body = bytes_of(bodies[i], bytes),
             .time_ms = ms };
     }
     if (block_open(route_id, seq, ms, events, n, &b, &why) != 0)
@@ -83,11 +100,11 @@ static void report(struct store *s, uint64_t events, int64_t longest_us)
     query_answer_done(&a);
     store_usage(s, &usage);
     (void)printf("{\"events\": %llu, \"chunks\": %lld, \"frame_bytes\": %.1f, \"disk_bytes\": %.1f,"
-                 " \"disk_of_body\": %.3f, \"longest_step_us\": %lld}\n",
+                 " \"body_bytes\": %.1f, \"disk_of_body\": %.3f, \"longest_step_us\": %lld}\n",
         (unsigned long long)events, (long long)chunks, (double)frames / (double)events,
         (double)(usage.used_bytes - usage.wal_bytes) / (double)events,
-        (double)(usage.used_bytes - usage.wal_bytes) / (double)events / BODY_BYTES,
-        (long long)longest_us);
+        (double)body_bytes / (double)events,
+        (double)(usage.used_bytes - usage.wal_bytes) / (double)body_bytes, (long long)longest_us);
 }
 
 int main(int argc, char **argv)
@@ -103,8 +120,10 @@ int main(int argc, char **argv)
     struct fault why;
     int64_t longest = 0;
 
-    if (argc < 4 || rate <= 0 || chunk < 1 || chunk > 1000)
-        die("usage", "PATH EVENTS-PER-SECOND SECONDS [EVENTS-A-CHUNK]");
+    orders = argc > 5 && strcmp(argv[5], "order") == 0;
+    if (argc < 4 || rate <= 0 || chunk < 1 || chunk > 1000 ||
+        (argc > 5 && !orders && strcmp(argv[5], "letters") != 0))
+        die("usage", "PATH EVENTS-PER-SECOND SECONDS [EVENTS-A-CHUNK [letters|order]]");
     if (store_open(&spec, START_MS, &s, &why) != 0 ||
         store_route_open(s, "slow", NULL, &route, &why) != 0)
         die("store", why.text);
