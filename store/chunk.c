@@ -159,6 +159,12 @@ int chunk_event_get(struct bytes *from, struct event *ret)
     return 0;
 }
 
+/* 0: what the level says. */
+static int hash_log(const struct block *b, struct chunk_dictionary with)
+{
+    return !with.number && b->bytes / SMALL_EVENT_BYTES < b->count ? SMALL_HASH_LOG : 0;
+}
+
 int chunk_frame(void *context, const struct block *b, struct chunk_dictionary with, struct buf *to,
     struct fault *why)
 {
@@ -175,6 +181,7 @@ int chunk_frame(void *context, const struct block *b, struct chunk_dictionary wi
     (void)ZSTD_CCtx_refCDict(z, with.made);
     (void)ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, CHUNK_LEVEL);
     (void)ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
+    (void)ZSTD_CCtx_setParameter(z, ZSTD_c_hashLog, hash_log(b, with));
     n = ZSTD_compress2(z, at, bound, b->data, b->bytes);
     if (ZSTD_isError(n))
         return fault_set(why, FAULT_RETRY, 0, "zstd: %s", ZSTD_getErrorName(n));
