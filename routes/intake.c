@@ -324,6 +324,8 @@ int intake_flush(struct intake *i, int64_t unix_ms, struct fault *why)
     }
     for (; i->given < i->batch_n; i->given++) {
         give_rest(i, i->batches[i->given].batch);
+        if (i->spec.connector->source_copied)
+            i->spec.connector->source_copied(i->source, i->batches[i->given].batch);
         /* All of it was known already: there is nothing to wait for. */
         i->batches[i->given].txn = store_filling(i->spec.store) - store_empty(i->spec.store);
     }
