@@ -273,6 +273,9 @@ struct connector {
     /* The next batch of up to `limit` events, NULL when there is none now. Batches are settled in
      * the order in which they were received, but more than one may be out. */
     struct batch *(*source_receive)(struct source *s, size_t limit);
+    /* The caller has its own copy of the events and reads them no more: what they stand in may go,
+     * long before the batch is settled. NULL: nothing to let go of. */
+    void (*source_copied)(struct source *s, struct batch *batch);
     /* kept: committed, so acknowledge. Not kept: give it back to the broker as never seen, where
      * that costs no delivery attempt; else forget it. */
     void (*source_settle)(struct source *s, struct batch *batch, bool kept);

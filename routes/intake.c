@@ -251,17 +251,19 @@ static int give_block(struct intake *i, size_t n, int64_t received_ms, struct fa
     return 0;
 }
 
+/* For one more of a chunk's, of which there are far fewer than may wait. */
 static bool room_for(struct intake *i, size_t n)
 {
+    size_t capacity = i->event_capacity ? 2 * i->event_capacity : 64;
     struct event *events;
 
-    if (n <= i->event_capacity)
+    if (n < i->event_capacity)
         return true;
-    events = realloc(i->events, n * sizeof *events);
+    events = reallocarray(i->events, capacity, sizeof *events);
     if (!events)
         return false;
     i->events = events;
-    i->event_capacity = n;
+    i->event_capacity = capacity;
     return true;
 }
 
@@ -286,8 +288,6 @@ static int give_events(struct intake *i, int64_t received_ms, struct fault *why)
 {
     size_t n = 0, bytes = 0;
 
-    if (!room_for(i, i->waiting_events))
-        return fault_set(why, FAULT_RETRY, 0, "out of memory");
     for (size_t b = i->given; b < i->batch_n; b++) {
         const struct batch *batch = i->batches[b].batch;
 
@@ -296,6 +296,8 @@ static int give_events(struct intake *i, int64_t received_ms, struct fault *why)
                 i->duplicates++;
                 continue;
             }
+            if (!room_for(i, n))
+                return fault_set(why, FAULT_RETRY, 0, "out of memory");
             i->events[n++] = batch->events[e];
             bytes += event_bytes(&batch->events[e]);
             if (bytes < INTAKE_CHUNK_BYTES && n < BLOCK_EVENTS_MAX)
@@ -322,6 +324,8 @@ int intake_flush(struct intake *i, int64_t unix_ms, struct fault *why)
     }
     for (; i->given < i->batch_n; i->given++) {
         give_rest(i, i->batches[i->given].batch);
+        if (i->spec.connector->source_copied)
+            i->spec.connector->source_copied(i->source, i->batches[i->given].batch);
         /* All of it was known already: there is nothing to wait for. */
         i->batches[i->given].txn = store_filling(i->spec.store) - store_empty(i->spec.store);
     }

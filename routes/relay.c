@@ -277,7 +277,7 @@ static size_t receive_told(struct relay *r)
 static size_t feed_sinks(struct relay_route *route)
 {
     struct relay *r = route->relay;
-    uint64_t needed = UINT64_MAX;
+    uint64_t needed = UINT64_MAX, newest = 0;
     size_t moved = 0;
 
     for (size_t s = 0; s < route->config->sink_count; s++) {
@@ -285,8 +285,10 @@ static size_t feed_sinks(struct relay_route *route)
 
         moved += outflow_send(o, r->now_ms, r->unix_ms);
         needed = outflow_needs(o) < needed ? outflow_needs(o) : needed;
+        newest = outflow_needs(o) > newest ? outflow_needs(o) : newest;
     }
     tail_trim(&route->tail, needed);
+    tail_unread(&route->tail, newest);
     return moved;
 }
 

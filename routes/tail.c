@@ -45,6 +45,12 @@ void tail_trim(struct tail *t, uint64_t seq)
         drop_oldest(t);
 }
 
+void tail_unread(struct tail *t, uint64_t seq)
+{
+    while (t->n > 1 && seq < nth(t, 0)->first_seq && t->bytes > TAIL_UNREAD_BYTES)
+        drop_oldest(t);
+}
+
 size_t tail_bytes_from(const struct tail *t, uint64_t seq)
 {
     size_t bytes = 0;

@@ -7,6 +7,8 @@
 
 #define TAIL_BYTES_MAX (8 << 20)
 #define TAIL_BLOCKS_MAX 256
+/* While all that read are further behind: enough to meet one that comes from the log. */
+#define TAIL_UNREAD_BYTES (2 << 20)
 
 struct tail {
     struct block *at[TAIL_BLOCKS_MAX]; /* oldest first, from `head`, wrapping; one reference each */
@@ -21,6 +23,8 @@ void tail_done(struct tail *t);
 void tail_push(struct tail *t, struct block *b);
 /* Lets go of blocks that end below `seq`: nobody reads them any more. */
 void tail_trim(struct tail *t, uint64_t seq);
+/* `seq`: the newest that somebody reads next. When that is older than all blocks, few are kept. */
+void tail_unread(struct tail *t, uint64_t seq);
 /* Bytes of the blocks from the one that holds seq on; SIZE_MAX when they are not all here. */
 size_t tail_bytes_from(const struct tail *t, uint64_t seq);
 /* The block that holds seq, lent until the next push or trim; NULL: it is only in the log. */

@@ -22,6 +22,16 @@ static struct block *block_alloc(uint32_t count, size_t bytes)
     return b;
 }
 
+/* What was reserved is a bound, a third above what small events need, and blocks are kept for long.
+ */
+static void give_back(struct block *b)
+{
+    uint8_t *data = realloc(b->data, b->bytes ? b->bytes : 1);
+
+    if (data)
+        b->data = data;
+}
+
 int block_open(uint64_t route_id, uint64_t first_seq, int64_t received_ms,
     const struct event *events, size_t count, struct block **ret, struct fault *why)
 {
@@ -45,6 +55,7 @@ int block_open(uint64_t route_id, uint64_t first_seq, int64_t received_ms,
         b->bytes += chunk_event_put(b->data + b->bytes, &events[i], 0);
     }
     b->offsets[count] = (uint32_t)b->bytes;
+    give_back(b);
     *ret = b;
     return 0;
 }

@@ -168,9 +168,10 @@ def measure_neighbours(brokers, root, events=400000):
 
 
 def measure_disk(root):
-    """Bytes of the store an event: at full speed, and at ten a second after merging (256 B bodies)."""
+    """Bytes of the store an event: at full speed, and at ten a second after merging, with both kinds of bodies."""
     ret = {}
-    for name, arguments in (("full_speed", (100000, 20, 1000)), ("ten_a_second", (10, 7200, 1))):
+    for name, arguments in (("full_speed", (100000, 20, 1000)), ("full_speed_orders", (100000, 20, 1000, "order")),
+                            ("ten_a_second", (10, 7200, 1)), ("ten_a_second_orders", (10, 7200, 1, "order"))):
         d = root / "disk"
         d.mkdir()
         r = subprocess.run([DISK, d / "s.db", *map(str, arguments)], check=True, capture_output=True, text=True)

@@ -33,6 +33,8 @@ struct batch *checked_receive(struct checked *k, size_t limit)
 void checked_settle(struct checked *k, struct batch *b, bool kept)
 {
     CHECK(k->lent_count > 0 && k->lent[0] == b);
+    if (k->c->source_copied)
+        k->c->source_copied(k->source, b);
     k->lent_events -= b->count;
     memmove(k->lent, k->lent + 1, --k->lent_count * sizeof k->lent[0]);
     k->c->source_settle(k->source, b, kept);

@@ -41,3 +41,30 @@ TEST(a_filter_knows_every_id_and_key_and_few_others)
     buf_done(&filter);
     block_unref(b);
 }
+
+TEST(a_filter_of_events_without_keys_takes_half_the_bytes)
+{
+    static struct event events[EVENTS];
+    static char texts[EVENTS][2][32];
+    size_t bytes[2];
+
+    for (int keys = 0; keys < 2; keys++) {
+        struct buf filter;
+        struct block *b;
+        struct fault why;
+
+        for (int i = 0; i < EVENTS; i++) {
+            event_of(i, &events[i], texts[i]);
+            events[i].key = keys ? events[i].key : BYTES_NONE;
+        }
+        CHECK_INT(block_open(1, 1, 1, events, EVENTS, &b, &why), 0);
+        buf_init(&filter, 1 << 20);
+        chunk_filter(b, &filter);
+        bytes[keys] = filter.n;
+        for (int i = 0; i < EVENTS; i++)
+            CHECK(chunk_filter_may(buf_bytes(&filter), chunk_hash_id(events[i].origin)));
+        buf_done(&filter);
+        block_unref(b);
+    }
+    CHECK_INT(2 * bytes[0], bytes[1]);
+}

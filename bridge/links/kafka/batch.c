@@ -35,11 +35,18 @@ struct kafka_lent *kafka_batch_open(struct source *s)
     return NULL;
 }
 
-static void clear(struct kafka_lent *b)
+/* They hold the whole of the fetches that they came with. */
+void kafka_batch_drop_messages(struct kafka_lent *b)
 {
     for (size_t i = 0; i < b->message_count; i++)
         rd_kafka_message_destroy(b->messages[i]);
-    b->message_count = b->range_count = b->gap_count = b->origins_n = 0;
+    b->message_count = 0;
+}
+
+static void clear(struct kafka_lent *b)
+{
+    kafka_batch_drop_messages(b);
+    b->range_count = b->gap_count = b->origins_n = 0;
     b->batch = (struct batch){ 0 };
     b->adopts = false;
     buf_clear(&b->headers);

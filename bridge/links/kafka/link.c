@@ -182,6 +182,7 @@ const struct connector connector_kafka = {
     .library = kafka_link_library,
     .source_open = kafka_source_open,
     .source_receive = kafka_source_receive,
+    .source_copied = kafka_source_copied,
     .source_settle = kafka_source_settle,
     .source_pause = kafka_source_pause,
     .source_drain = kafka_source_drain,

@@ -26,6 +26,7 @@ struct sink *kafka_sink_next(const struct sink *s);
 int kafka_source_open(
     struct link *l, const struct source_spec *spec, struct source **ret, struct fault *why);
 struct batch *kafka_source_receive(struct source *s, size_t limit);
+void kafka_source_copied(struct source *s, struct batch *batch);
 void kafka_source_settle(struct source *s, struct batch *batch, bool kept);
 void kafka_source_pause(struct source *s, bool paused);
 bool kafka_source_drain(struct source *s);

@@ -184,6 +184,12 @@ static void out_remove(struct source *s, struct kafka_lent *b)
         s->out_end = at;
 }
 
+void kafka_source_copied(struct source *s, struct batch *batch)
+{
+    (void)s;
+    kafka_batch_drop_messages((struct kafka_lent *)batch);
+}
+
 void kafka_source_settle(struct source *s, struct batch *batch, bool kept)
 {
     struct kafka_lent *b = (struct kafka_lent *)batch;

@@ -6,7 +6,7 @@
 #include "bridge/links/kafka/assign.h"
 #include "bridge/links/kafka/link.h"
 
-#define KAFKA_BATCH_EVENTS_MAX 4096
+#define KAFKA_BATCH_EVENTS_MAX 1024
 #define KAFKA_NUMBER_BYTES_MAX 20 /* digits of an offset or a time, with its sign */
 
 struct kafka_part {
@@ -95,6 +95,8 @@ void kafka_group_free(struct source *s);
 
 /* batch.c: records as events. */
 struct kafka_lent *kafka_batch_open(struct source *s);
+/* Of records that were copied: settling needs only where they stood. */
+void kafka_batch_drop_messages(struct kafka_lent *b);
 /* Back to the spare ones. */
 void kafka_batch_close(struct source *s, struct kafka_lent *b);
 void kafka_batch_free(struct kafka_lent *b);
