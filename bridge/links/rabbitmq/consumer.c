@@ -14,6 +14,11 @@ void consumer_unlock(const struct source *s)
     pthread_mutex_unlock(&s->c.io->link->lock);
 }
 
+size_t consumer_resume_bytes(const struct source *s)
+{
+    return s->window_bytes / 2 + 1;
+}
+
 /* ---- set-up ---- */
 
 static int declare_queue(struct source *s)
@@ -164,8 +169,9 @@ static int work(struct channel *c)
     wanted = s->acks_wanted;
     draining = s->draining;
     /* Bodies beyond the window: stop the broker until the loop has caught up. */
-    on = !s->paused && !draining &&
-         s->ready_bytes < (s->consumer == CONSUMER_ON ? s->window_bytes : s->window_bytes / 2 + 1);
+    s->choked =
+        s->ready_bytes >= (s->consumer == CONSUMER_ON ? s->window_bytes : consumer_resume_bytes(s));
+    on = !s->paused && !draining && !s->choked;
     prefetch = s->prefetch;
     ask = s->lag_wanted;
     s->lag_wanted = false;

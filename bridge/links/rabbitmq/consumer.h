@@ -46,6 +46,8 @@ struct source {
     /* [lock] */
     struct lot *ready, *newest; /* first and last of a list */
     size_t ready_bytes;
+    size_t lent_batches; /* the loop changes it */
+    bool choked;         /* the consumer ended because ready_bytes fill the window */
     uint64_t session_hex;
     uint64_t ack_tag;      /* acknowledge all up to it; 0: none */
     uint64_t *single_tags; /* or these, one by one */
@@ -57,7 +59,7 @@ struct source {
     int64_t lag;
     /* [loop] */
     int64_t lag_due_ms;
-    size_t lent_events, lent_bytes, lent_batches;
+    size_t lent_events, lent_bytes;
     bool forgotten; /* deliveries of this session will never be acknowledged */
     /* [io] */
     enum consumer consumer;
@@ -73,6 +75,8 @@ extern const struct channel_ops consumer_ops;
 
 void consumer_lock(const struct source *s);
 void consumer_unlock(const struct source *s);
+/* One that ended for the window begins again below this. */
+size_t consumer_resume_bytes(const struct source *s);
 /* Frees it; for one that was opened ops->release() does. */
 void consumer_free(struct source *s);
 

@@ -13,6 +13,7 @@
 
 #define FRAMES_PER_TURN 512
 #define FRAME_SPARE 64 /* around properties in their frame */
+#define OUT_MAX (1u << 20)
 
 static void lock(struct io *io)
 {
@@ -349,12 +350,18 @@ static struct channel *first_channel(struct io *io)
     return c;
 }
 
-/* One round over all channels and what arrived. 1: call again at once, 0: wait first, -1: ended. */
+/* What arrived first, so that the channels answer to all of it in this round and what comes next
+ * wakes the thread. 1: call again at once, 0: wait first, -1: ended. */
 static int turn(struct io *io, struct io_end *end, char text[256])
 {
-    bool more = false;
-    int frames;
+    int frames = frames_take(io, end, text);
+    bool more = frames == FRAMES_PER_TURN;
 
+    for (struct channel *c = first_channel(io); c; c = c->next)
+        if (c->state == CHANNEL_UP)
+            c->ops->flush(c);
+    if (frames < 0)
+        return -1;
     channels_reap(io);
     for (struct channel *c = first_channel(io); c; c = c->next) {
         int did = channel_turn(c);
@@ -367,13 +374,8 @@ static int turn(struct io *io, struct io_end *end, char text[256])
         }
         more = more || did > 0;
     }
-    frames = frames_take(io, end, text);
-    for (struct channel *c = first_channel(io); c; c = c->next)
-        if (c->state == CHANNEL_UP)
-            c->ops->flush(c);
-    if (frames < 0)
-        return -1;
-    return more || frames > 0;
+    /* The library may read while it sends. */
+    return more || amqp_frames_enqueued(io->amqp);
 }
 
 static void lost(struct io *io, struct io_end *end)
@@ -442,8 +444,10 @@ static void connect_once(struct io *io)
 {
     struct fault why = { 0 };
     struct dial_peer peer = { 0 };
-    int failed =
-        dial_open(&io->link->dial, io->host, io->purpose, reached, io, &io->amqp, &peer, &why);
+    int failed;
+
+    io->plain = !io->link->dial.hosts[io->host % io->link->dial.count].tls;
+    failed = dial_open(&io->link->dial, io->host, io->purpose, reached, io, &io->amqp, &peer, &why);
 
     lock(io);
     if (failed) {
@@ -519,6 +523,7 @@ struct io *io_open(struct link *l, const char *purpose, struct fault *why)
         .fd = -1,
         .state_seen = IO_IDLE,
         .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    buf_init(&io->out, OUT_MAX);
     /* Nobody joins it: it may hang in a name look-up when the link is freed. It holds a reference.
      */
     (void)pthread_attr_init(&detached);
@@ -576,6 +581,7 @@ void link_unref(struct link *l)
         l->ios = io->next;
         (void)close(io->wake);
         free(io->numbers);
+        buf_done(&io->out);
         free(io);
     }
     (void)close(l->bell);

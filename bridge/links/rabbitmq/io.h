@@ -11,6 +11,7 @@
 #define BASCULE_IO_H
 
 #include "bridge/base/backoff.h"
+#include "bridge/base/buf.h"
 #include "bridge/links/rabbitmq/dial.h"
 
 #include <pthread.h>
@@ -64,6 +65,8 @@ struct io {
     struct channel **numbers;          /* [io] by channel number; [0] is NULL */
     size_t number_count;               /* [io] */
     size_t host;                       /* [io] the one to try next */
+    bool plain;                        /* [io] without TLS: its socket may be written to */
+    struct buf out;                    /* [io] what is written to it at once */
 };
 
 /* Why a channel ended. */

@@ -7,9 +7,11 @@
 
 #include "bridge/links/rabbitmq/jobs.h"
 #include "bridge/links/rabbitmq/returns.h"
+#include "bridge/links/rabbitmq/frames.h"
 
 #define JOBS_PER_TURN 128
-#define STALL_MS 2000 /* confirms this late, while others share the connection */
+#define OUT_BYTES 65536 /* in one write, and then what the next message has */
+#define STALL_MS 2000   /* confirms this late, while others share the connection */
 
 void publisher_lock(const struct sink *s)
 {
@@ -67,12 +69,67 @@ static void cork(struct sink *s, int on)
     (void)setsockopt(amqp_get_sockfd(s->c.io->amqp), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
 }
 
+static int publish_one(struct sink *s, struct job *j)
+{
+    return amqp_basic_publish(s->c.io->amqp, s->c.number, amqp_cstring_bytes(s->exchange), j->key,
+               s->mandatory, 0, &j->properties, j->body) == AMQP_STATUS_OK
+               ? 0
+               : -1;
+}
+
+static int write_singly(struct sink *s, struct job **jobs, size_t n)
+{
+    size_t i = 0;
+
+    if (n > 1)
+        cork(s, 1);
+    while (i < n && publish_one(s, jobs[i]) == 0)
+        i++;
+    if (n > 1)
+        cork(s, 0);
+    return i < n ? -1 : 0;
+}
+
+static int write_out(struct io *io)
+{
+    int failed = frames_send(amqp_get_sockfd(io->amqp), buf_bytes(&io->out));
+
+    buf_clear(&io->out);
+    return failed;
+}
+
+/* Three small writes a message took a third of all CPU between two queues. The library's own writes
+ * are whole frames when they return, so ours fall between them. */
+static int write_together(struct sink *s, struct job **jobs, size_t n)
+{
+    struct io *io = s->c.io;
+    size_t frame_max = (size_t)amqp_get_frame_max(io->amqp);
+
+    for (size_t i = 0; i < n; i++) {
+        struct job *j = jobs[i];
+        amqp_basic_publish_t publish = { .exchange = amqp_cstring_bytes(s->exchange),
+            .routing_key = j->key,
+            .mandatory = s->mandatory };
+
+        if (io->out.n > OUT_BYTES && write_out(io) != 0)
+            return -1;
+        if (j->body.len <= OUT_BYTES && frames_publish(&io->out, s->c.number, frame_max, &publish,
+                                            &j->properties, j->body) == 0)
+            continue;
+        /* A large body is not copied once more. */
+        if (write_out(io) != 0 || publish_one(s, j) != 0)
+            return -1;
+    }
+    return write_out(io);
+}
+
 static int work(struct channel *c)
 {
     struct sink *s = (struct sink *)c;
     struct job *jobs[JOBS_PER_TURN];
-    size_t n, i = 0;
+    size_t n;
     bool more;
+    int failed;
 
     publisher_lock(s);
     n = jobs_take(s, jobs, JOBS_PER_TURN);
@@ -82,18 +139,11 @@ static int work(struct channel *c)
     publisher_unlock(s);
     if (n == 0)
         return 0;
-    if (n > 1)
-        cork(s, 1);
-    while (i < n &&
-           amqp_basic_publish(c->io->amqp, c->number, amqp_cstring_bytes(s->exchange), jobs[i]->key,
-               s->mandatory, 0, &jobs[i]->properties, jobs[i]->body) == AMQP_STATUS_OK)
-        i++;
-    if (n > 1)
-        cork(s, 0);
+    failed = c->io->plain ? write_together(s, jobs, n) : write_singly(s, jobs, n);
     publisher_lock(s);
     c->io->sending = false;
     publisher_unlock(s);
-    return i < n ? -1 : more;
+    return failed ? -1 : more;
 }
 
 static int frame(struct channel *c, const amqp_frame_t *f)

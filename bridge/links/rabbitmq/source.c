@@ -185,7 +185,8 @@ struct batch *source_receive(struct source *s, size_t limit)
         s->lent_events += n;
         s->lent_bytes += bytes;
         s->lent_batches++;
-        io_wake(s->c.io); /* it may have stopped for the window */
+        if (s->choked && s->ready_bytes < consumer_resume_bytes(s))
+            io_wake(s->c.io);
     }
     consumer_unlock(s);
     return lent ? &lent->batch : NULL;
@@ -242,7 +243,8 @@ void source_settle(struct source *s, struct batch *batch, bool kept)
         s->c.retry_ms =
             s->c.io->link->now_ms + backoff_wait_ms(&backoff_connect, 3, &s->c.io->link->random);
     }
-    io_ring(s->c.io->link);
+    if (s->c.state != CHANNEL_UP || !s->c.wanted)
+        io_ring(s->c.io->link); /* a new session may have waited for it */
     io_wake(s->c.io);
     lot_unref(lent->lot);
     consumer_unlock(s);
