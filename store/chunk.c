@@ -180,7 +180,6 @@ int chunk_frame(void *context, const struct block *b, struct chunk_dictionary wi
         return fault_set(why, FAULT_RETRY, 0, "out of memory for a frame of %zu bytes", bound);
     (void)ZSTD_CCtx_refCDict(z, with.made);
     (void)ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, CHUNK_LEVEL);
-    (void)ZSTD_CCtx_setParameter(z, ZSTD_c_hashLog, CHUNK_HASH_LOG);
     (void)ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
     (void)ZSTD_CCtx_setParameter(z, ZSTD_c_hashLog, hash_log(b, with));
     n = ZSTD_compress2(z, at, bound, b->data, b->bytes);
