@@ -19,14 +19,17 @@ SOON = {"rabbitmq": "heartbeat: 1s",
         "redis": "ping_interval: 300ms"}
 END = {"rabbitmq": "rabbitmq", "kafka": "kafka", "redis": "stream"}
 BROKERS = tuple(END)
-# How long an outage lasts at least; make soak-faults has them last ten minutes.
+# How long an outage lasts at least; make soak-faults has them last ten minutes, and one of three sinks an hour.
 FAULT_SECONDS = int(os.environ.get("BASCULE_FAULT_SECONDS", "0"))
 
 
-def lasts(daemon):
-    """Called in the middle of a fault."""
-    end = time.monotonic() + FAULT_SECONDS
-    wait_until(lambda: time.monotonic() >= end, "the end of the fault", FAULT_SECONDS + 60, daemon.process)
+def lasts(daemon, flows=None, seconds=FAULT_SECONDS):
+    """Called in the middle of a fault; once a second flows() shows that what is well goes on."""
+    end = time.monotonic() + seconds
+    while (now := time.monotonic()) < end:
+        if flows:
+            flows()
+        wait_until(lambda t=min(end, now + 1): time.monotonic() >= t, "the end of the fault", 60, daemon.process)
 
 
 def proxy_before(t, broker, tls=None):
@@ -61,7 +64,8 @@ class Beside:
         list(self.source.feed([(f"b{n}", "k", b"beside %d" % n) for n in range(self.fed, self.fed + count)]))
         self.fed += count
         self.heard.wait_count(self.fed)
-        check_equal(self.heard.bodies(), [b"beside %d" % n for n in range(self.fed)], "the route beside")
+        check_equal(self.heard.bodies()[-count:], [b"beside %d" % n for n in range(self.fed - count, self.fed)],
+                    "the route beside")
 
 
 class Flow:

@@ -8,7 +8,7 @@ import clients
 from broker import free_port, wait_until
 from daemon import Daemon
 from ends import RabbitSink, RabbitSource, StreamSink, StreamSource, connections
-from faults import Judged, burnt_nothing, rest
+from faults import Judged, burnt_nothing, lasts, rest
 from frame import Skip, check, check_equal, test
 from test_pairs import Relay
 from world import port_of
@@ -73,6 +73,7 @@ def broker_that_dies_and_comes_back(t):
     own.kill()
     fed.feed(10)
     wait_until(lambda: source.rabbit.depth(source.place) == 0, "an empty queue")
+    lasts(d)
     own.start()
     arrived = clients.StreamListener(port, t.name)
     t.ends(arrived.stop)

@@ -7,6 +7,7 @@ import clients
 from broker import wait_until
 from daemon import Daemon
 from ends import StreamSink, StreamSource, connections
+from faults import lasts
 from frame import Skip, check, check_equal, test, tests_over
 from nats_broker import PASSWORD, Nats
 from nats_client import NatsError
@@ -129,6 +130,7 @@ def sink_server_away(t, how):
     (own.server.kill if how == "killed" else own.server.stop)()
     own.feed()
     wait_down(own.d)
+    lasts(own.d)
     own.server.start()
     wait_delivered(own.d, 2 * EVENTS)
     # The token keeps out what the server had stored and could no longer say.
@@ -147,6 +149,7 @@ def source_server_away(t, how):
     heard.wait_count(10)
     (own.server.kill if how == "killed" else own.server.stop)()
     wait_down(own.d, "source")
+    lasts(own.d)
     own.server.start()
     own.put()
     heard.wait(own.oracle.arrived_all, "all of them")
@@ -169,6 +172,7 @@ def half_open_server_is_noticed_and_nothing_is_lost_or_doubled(t):
     own.server.freeze()
     own.feed()
     wait_down(own.d)
+    lasts(own.d)
     own.server.thaw()
     wait_delivered(own.d, 2 * EVENTS)
     check_equal(own.rest(own.stored()), [], "problems")
