@@ -188,10 +188,12 @@ soak-store: $(BUILD)/tests/unit.bin ## power cuts by SEEDS (10) of N (400) each 
 	done
 	@BASCULE_KILLS=0 $(BUILD)/tests/unit.bin test_kill
 
-soak-faults: all $(TOOLS) ## outages of FAULT_SECONDS (600) each, then torture N (1000) times (SEED=1)
+soak-faults: all $(TOOLS) ## outages of FAULT_SECONDS (600) each, one of DOWN_SECONDS (3600), then torture N (1000) times (SEED=1)
 	@packaging/install-deps build brokers test
 	@BUILD=$(BUILD) BASCULE_FAULT_SECONDS=$(or $(FAULT_SECONDS),600) tests/e2e/run -v stopped_until black_hole \
-		burns_no_attempt one_of_three rabbitmq_restarted kafka_killed
+		burns_no_attempt rabbitmq_restarted kafka_killed broker_that_dies alarm_blocks key_parked \
+		names_that_nobody reader_that_never half_open_server jetstream_sink_survives jetstream_source_survives
+	@BUILD=$(BUILD) BASCULE_FAULT_SECONDS=$(or $(DOWN_SECONDS),3600) tests/e2e/run -v one_of_three
 	@BUILD=$(BUILD) tests/e2e/torture --kills $(or $(N),1000) --seed $(or $(SEED),1)
 
 SANITIZED = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/$@

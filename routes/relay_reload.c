@@ -18,8 +18,12 @@
 #define ANSWERS_MS 2000
 #define ACKS_MS 1000
 #define ACKS_LOOK_MS 10 /* a link's own threads may have got them out without a word */
-/* For what came in to be on disk; past it the reload fails. */
-#define DISK_MS 10000
+/* For what does not end by itself, a full store or a replay at a sink that is sick; past it the
+ * reload fails. */
+#define STUCK_MS 10000
+/* For what came in to be on disk, on one that takes seconds for a sync; less than a command waits
+ * for its answer (SILENCE_S, bridge/cli/client.c). */
+#define DISK_MS 45000
 
 enum phase { PHASE_NONE = 0, PHASE_ANSWERS, PHASE_DISK, PHASE_ACKS };
 
@@ -586,19 +590,27 @@ static int fail(struct relay *r, struct fault *why, const char *text)
     return take_back(r, why);
 }
 
+/* Why it has waited long enough; NULL: a slow disk is waited for. */
+static const char *stuck(const struct relay *r, const struct relay_reload *l, int64_t waited)
+{
+    if (store_full(r->spec.store))
+        return "the store is full: what a changed route received is not on disk yet";
+    if (!unread(r, l))
+        return "a replay of a route that goes has no answer yet";
+    return waited >= DISK_MS ? "what a changed route received is not on disk yet" : NULL;
+}
+
 int relay_reload_turn(struct relay *r, struct fault *why)
 {
     struct relay_reload *l = r->reload;
+    const char *text;
     int64_t waited;
 
     if (!l || l->state != RELAY_RELOAD_RUNNING)
         return 0;
     waited = r->now_ms - l->began_ms;
-    if (l->phase != PHASE_ACKS && waited >= DISK_MS)
-        return fail(r, why,
-            store_full(r->spec.store)
-                ? "the store is full: what a changed route received is not on disk yet"
-                : "what a changed route received, or a replay of a route that goes, is not done");
+    if (l->phase != PHASE_ACKS && waited >= STUCK_MS && (text = stuck(r, l, waited)) != NULL)
+        return fail(r, why, text);
     if (l->phase == PHASE_ANSWERS && waited >= ANSWERS_MS && !l->abandoned) {
         l->abandoned = true;
         abandon(r);
@@ -627,7 +639,9 @@ int64_t relay_reload_wake(const struct relay *r)
         return r->now_ms;
     if (l->phase == PHASE_ACKS)
         return r->now_ms + ACKS_LOOK_MS;
-    return l->began_ms + (l->abandoned || l->phase == PHASE_DISK ? DISK_MS : ANSWERS_MS);
+    if (!l->abandoned && l->phase != PHASE_DISK)
+        return l->began_ms + ANSWERS_MS;
+    return l->began_ms + (r->now_ms - l->began_ms < STUCK_MS ? STUCK_MS : DISK_MS);
 }
 
 enum relay_reload_state relay_reload_state(struct relay *r, struct config **ret, struct fault *why)

@@ -100,6 +100,10 @@ static const char read_pragmas[] = "PRAGMA query_only=ON;"
                                    "PRAGMA cache_size=-2048;"
                                    "PRAGMA temp_store=MEMORY;";
 
+/* With it SQLite neither asks whether the file has all pages that its header tells of, nor refuses
+ * all tables for the sake of one (https://www.sqlite.org/pragma.html#pragma_writable_schema). */
+static const char damaged_pragmas[] = "PRAGMA writable_schema=ON;";
+
 static bool is_empty(struct db *d)
 {
     int64_t pages = 1;
@@ -127,7 +131,7 @@ static int open_sqlite(const char *path, enum db_mode mode, const char *vfs, sql
                                                         : SQLITE_OPEN_READONLY);
     char uri[3 * PATH_MAX + 32];
 
-    if (mode != DB_ALONE)
+    if (mode != DB_ALONE && mode != DB_DAMAGED_ALONE)
         return sqlite3_open_v2(path, ret, flags, vfs);
     immutable_uri(path, uri, sizeof uri);
     return sqlite3_open_v2(uri, ret, flags | SQLITE_OPEN_URI, vfs);
@@ -152,6 +156,7 @@ int db_open(
     sqlite3_progress_handler(d->sqlite, PROGRESS_STEPS, progress, d);
     (void)sqlite3_file_control(d->sqlite, NULL, SQLITE_FCNTL_PERSIST_WAL, &keep);
     if ((mode == DB_WRITE && is_empty(d) && db_exec(d, new_pragmas, why) != 0) ||
+        (mode >= DB_DAMAGED && db_exec(d, damaged_pragmas, why) != 0) ||
         db_exec(d, mode == DB_WRITE ? write_pragmas : read_pragmas, why) != 0) {
         (void)fault_prefix(why, "%s", path);
         db_close(d);

@@ -8,8 +8,9 @@
 struct db;
 struct statement; /* prepared once per connection and text, kept by the connection */
 
-/* DB_ALONE: reads the file as if it had no WAL and nobody changed it. */
-enum db_mode { DB_NONE = 0, DB_WRITE, DB_READ, DB_ALONE };
+/* DB_ALONE: reads the file as if it had no WAL and nobody changed it. DB_DAMAGED, also _ALONE:
+ * reads what can be read of a file that was cut short or whose schema is damaged. */
+enum db_mode { DB_NONE = 0, DB_WRITE, DB_READ, DB_ALONE, DB_DAMAGED, DB_DAMAGED_ALONE };
 
 /* DB_WRITE creates the file when it is not there. vfs NULL: the default. FAULT_BROKEN: no database,
  * or damaged. */

@@ -61,6 +61,45 @@ static void copy_table(
         v->say(v->arg, 0, line);
 }
 
+/* Can a chunk behind this one be found, or be found not to be there? */
+static bool can_seek(struct salvage *v, int64_t after)
+{
+    struct statement *st =
+        db_prepare(v->from, "SELECT id FROM chunk WHERE id > ?1 ORDER BY id LIMIT 1", NULL);
+    int got = -1;
+
+    if (st) {
+        db_bind_int(st, 1, after);
+        got = db_step(st, NULL);
+        db_reset(st);
+    }
+    return got >= 0;
+}
+
+/* The nearest place behind a damaged page from where it goes on: found by doubling, then halving.
+ * INT64_MAX: nowhere. Chunks of the next page may lie far behind it, those of the next route do. */
+static int64_t behind_damage(struct salvage *v, int64_t lost_at)
+{
+    int64_t low = lost_at, high = lost_at, step = 1;
+
+    do {
+        low = high;
+        if (high > INT64_MAX - step)
+            return INT64_MAX;
+        high += step;
+        step *= step <= INT64_MAX / 2 ? 2 : 1;
+    } while (!can_seek(v, high));
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+
+        if (can_seek(v, middle))
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
+}
+
 /* Chunk by chunk, so that a damaged page costs its own chunks only. */
 static void copy_chunks(struct salvage *v)
 {
@@ -68,9 +107,8 @@ static void copy_chunks(struct salvage *v)
     int64_t after = 0;
     uint64_t saved = 0, gone = 0;
     char line[700];
-    int in_a_row = 0;
 
-    while (in_a_row < 1000) {
+    while (after < INT64_MAX) {
         struct statement *st = db_prepare(v->from,
             "SELECT id, count, received_ms, raw_bytes, frame, before_bytes, stored_bytes, filter, "
             "last_ms, filter_format"
@@ -96,17 +134,15 @@ static void copy_chunks(struct salvage *v)
                 " filter, last_ms, filter_format) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 10) == 0) {
             saved += b->count;
-            in_a_row = 0;
         } else {
             (void)snprintf(line, sizeof line, "lost: %s", why.text);
             lost(v, line);
             gone++;
-            in_a_row++;
-            if (got != 1)
-                after++; /* its page cannot be read: try behind it */
         }
         block_unref(b);
         db_reset(st);
+        if (got != 1)
+            after = behind_damage(v, after);
     }
     (void)snprintf(
         line, sizeof line, "log: %" PRIu64 " events saved, %" PRIu64 " chunks lost", saved, gone);
@@ -184,12 +220,23 @@ static int copy_all(struct salvage *v, struct fault *why)
     return db_exec(v->to, "COMMIT", why);
 }
 
-/* A version that cannot be read is part of the damage; one that is too new is not. */
+static bool has_our_tables(struct salvage *v)
+{
+    int64_t n = 0;
+
+    return db_read_int(v->from,
+               "SELECT count(*) FROM sqlite_schema WHERE name IN ('chunk', 'position', 'outcome')",
+               &n, NULL) == 0 &&
+           n == 3;
+}
+
+/* A version that cannot be read, or the mark that it is ours, is part of the damage; a version that
+ * is too new is not. */
 static int read_version(struct salvage *v, const char *path, struct fault *why)
 {
     if (schema_read(v->from, path, &v->hashless, why) == 0)
         return 0;
-    if (why->kind == FAULT_INPUT)
+    if (why->kind == FAULT_INPUT && !(why->code == SCHEMA_FOREIGN && has_our_tables(v)))
         return -1;
     lost(v, why->text);
     return 0;
@@ -209,7 +256,7 @@ int store_salvage_file(const char *path, const char *new_path, store_digest *dig
         lost(&v, why->text);
         foreign = why->code == WAL_FOREIGN;
     }
-    if (db_open(path, foreign ? DB_ALONE : DB_READ, NULL, &v.from, why) == 0 &&
+    if (db_open(path, foreign ? DB_DAMAGED_ALONE : DB_DAMAGED, NULL, &v.from, why) == 0 &&
         read_version(&v, path, why) == 0 && db_open(new_path, DB_WRITE, NULL, &v.to, why) == 0 &&
         copy_all(&v, why) == 0 && db_checkpoint(v.to, &whole, why) == 0 &&
         schema_sync_directory(new_path, why) == 0 && restore_give(new_path, new_path, why) == 0) {

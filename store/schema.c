@@ -51,7 +51,8 @@ int schema_state(
         return 0;
     }
     if (application != APPLICATION_ID || is < 1)
-        return fault_set(why, FAULT_INPUT, 0, "store: %s is not a store of Bascule", path);
+        return fault_set(
+            why, FAULT_INPUT, SCHEMA_FOREIGN, "store: %s is not a store of Bascule", path);
     if (is > SCHEMA_VERSION)
         return fault_set(why, FAULT_INPUT, 0,
             "store: %s has schema version %lld, this program knows versions up to %d: a newer "

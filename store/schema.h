@@ -14,6 +14,8 @@ enum schema_state {
     SCHEMA_TODAY,
 };
 
+#define SCHEMA_FOREIGN 1 /* the code of a fault: no store of ours */
+
 /* What the file at `path` is. FAULT_INPUT: no store of ours, or one of a newer version. */
 int schema_state(
     struct db *d, const char *path, enum schema_state *ret, int *version, struct fault *why);

@@ -1,4 +1,4 @@
-"""A TCP proxy that is as bad as a network can be. It listens on a loopback port in front of one server; what it does
+"""A TCP proxy that is as bad as a network can be. It listens in front of one server, on loopback; what it does
 can be changed while connections stand.
 
     latency    seconds that bytes take, in each direction
@@ -21,9 +21,9 @@ CHUNK_BYTES = 65536
 
 
 class Proxy:
-    def __init__(self, server_port, port=0, tls=None):
-        """tls: the SSL context that clients meet; the server is spoken to without."""
-        self.server_port, self.port, self.tls = server_port, port, tls
+    def __init__(self, server_port, port=0, tls=None, host="127.0.0.1"):
+        """tls: the SSL context that clients meet; the server is spoken to without. host: where it listens."""
+        self.server_port, self.port, self.tls, self.host = server_port, port, tls, host
         self.latency, self.bandwidth, self.slice = 0.0, None, CHUNK_BYTES
         self.stalled, self.swallowed = set(), set()
         self.accepted = 0            # connections ever
@@ -108,7 +108,7 @@ class Proxy:
 
     async def _listen(self):
         self._wake()
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self.tls)
+        self.server = await asyncio.start_server(self._accept, self.host, self.port, ssl=self.tls)
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def _accept(self, client_reader, client_writer):

@@ -17,6 +17,8 @@ from oracle import Books, name_of  # noqa: E402
 TOP = Path(__file__).resolve().parent.parent.parent
 PROGRAM = (TOP / os.environ.get("BUILD", "build") / "bascule").resolve()
 START_SECONDS = 60
+# How events end that are not delivered.
+ENDED = ("dead", "dropped", "filtered", "loop", "diverted")
 STOP_SECONDS = 60
 
 
@@ -158,10 +160,10 @@ class Daemon:
         dropped = sum(v for k, v in c.items() if k.startswith("dropped_"))
         ended = {}
         if c["dead"] or dropped or c["diverted"]:
-            for row in self.rows("events", "ls", "--route", route, "--sink", s["name"], "--bodies", "--limit",
-                                 10_000_000):
-                if row["fate"] not in ("delivered", "pending", "before the sink began"):
-                    ended[name_of(body_of(row))] = row["fate"]
+            for fate in ENDED:
+                for row in self.rows("events", "ls", "--route", route, "--sink", s["name"], "--fate", fate, "--bodies",
+                                     "--limit", 10_000_000):
+                    ended[name_of(body_of(row))] = fate
         return Books(c["accepted"], c["delivered"], c["held"], c["dead"], dropped, c["diverted"], c["reordered"],
                      s["pending"], s["in_flight"], s["balanced"], ended)
 

@@ -9,6 +9,7 @@ import clients
 from broker import wait_until
 from ends import StreamSink, StreamSource, connection
 from frame import Skip, check, check_equal
+from oracle import Oracle
 from proxy import Proxy
 
 # Where tests say how a broker is told to notice a dead peer soon.
@@ -18,14 +19,17 @@ SOON = {"rabbitmq": "heartbeat: 1s",
         "redis": "ping_interval: 300ms"}
 END = {"rabbitmq": "rabbitmq", "kafka": "kafka", "redis": "stream"}
 BROKERS = tuple(END)
-# How long an outage lasts at least; make soak-faults has them last ten minutes.
+# How long an outage lasts at least; make soak-faults has them last ten minutes, and one of three sinks an hour.
 FAULT_SECONDS = int(os.environ.get("BASCULE_FAULT_SECONDS", "0"))
 
 
-def lasts(daemon):
-    """Called in the middle of a fault."""
-    end = time.monotonic() + FAULT_SECONDS
-    wait_until(lambda: time.monotonic() >= end, "the end of the fault", FAULT_SECONDS + 60, daemon.process)
+def lasts(daemon, flows=None, seconds=FAULT_SECONDS):
+    """Called in the middle of a fault; once a second flows() shows that what is well goes on."""
+    end = time.monotonic() + seconds
+    while (now := time.monotonic()) < end:
+        if flows:
+            flows()
+        wait_until(lambda t=min(end, now + 1): time.monotonic() >= t, "the end of the fault", 60, daemon.process)
 
 
 def proxy_before(t, broker, tls=None):
@@ -60,7 +64,8 @@ class Beside:
         list(self.source.feed([(f"b{n}", "k", b"beside %d" % n) for n in range(self.fed, self.fed + count)]))
         self.fed += count
         self.heard.wait_count(self.fed)
-        check_equal(self.heard.bodies(), [b"beside %d" % n for n in range(self.fed)], "the route beside")
+        check_equal(self.heard.bodies()[-count:], [b"beside %d" % n for n in range(self.fed - count, self.fed)],
+                    "the route beside")
 
 
 class Flow:
@@ -80,6 +85,35 @@ class Flow:
     def done(self):
         wait_until(lambda: not self.thread.is_alive(), "the feeder", clients.PATIENCE_SECONDS)
         check(not self.error, f"the feeder failed: {self.error!r}")
+
+
+class Judged:
+    """A source whose events an oracle knows, which judges of what came at the sinks."""
+
+    def __init__(self, source, seed=1, **options):
+        self.source, self.oracle = source, Oracle(seed, **options)
+
+    def feed(self, count):
+        self.oracle.confirmed(self.source.feed(self.oracle.make(count)))
+
+    def add(self, *events):
+        """Of (key, body): bodies that are to be so. Returns their names, and thereby their ids."""
+        made = [self.oracle.add(key, body) for key, body in events]
+        self.oracle.confirmed(self.source.feed(made))
+        return [name for name, _, _ in made]
+
+    def wait(self, listener, what="all events"):
+        listener.wait(self.oracle.arrived_all, what)
+
+    def rest(self, daemon, route, heard, **allowed):
+        return rest(self.oracle, daemon, route, heard, **allowed)
+
+
+def rest(oracle, daemon, route, heard, **allowed):
+    """Problems of a route with named sinks, each heard by a listener; what must arrive has."""
+    wait_until(lambda: daemon.at_rest(route), "an empty backlog", clients.PATIENCE_SECONDS, daemon.process)
+    return [f"{name}: {p}" for name, listener in heard.items()
+            for p in oracle.problems(listener.bodies(), books=daemon.books(route, name), **allowed)]
 
 
 def link_of(daemon, name):

@@ -6,7 +6,7 @@ import subprocess
 import clients
 from broker import free_port, wait_until
 from ends import RabbitSink, StreamSink, StreamSource, connection
-from faults import Beside, Flow, burnt_nothing, lasts, link_of
+from faults import FAULT_SECONDS, Beside, Flow, burnt_nothing, lasts, link_of, rest
 from frame import Skip, check, check_equal, test, tests_over
 from oracle import Oracle
 from test_failures import QUICK, daemon_of
@@ -14,13 +14,6 @@ from test_pairs import Relay
 from world import port_of
 
 EVENTS = 300
-
-
-def rest(t, oracle, daemon, route, heard, **allowed):
-    """Problems of a route with named sinks, each heard by a listener; all is there before."""
-    wait_until(lambda: daemon.at_rest(route), "an empty backlog", clients.PATIENCE_SECONDS, daemon.process)
-    return [f"{name}: {p}" for name, listener in heard.items()
-            for p in oracle.problems(listener.bodies(), books=daemon.books(route, name), **allowed)]
 
 
 def own_broker(t, kind):
@@ -51,13 +44,18 @@ def one_of_three_sinks_down_leaves_the_others_their_speed(t):
     down = next(s for s in d.route("r")["sinks"] if s["name"] == "down")
     check_equal((down["counts"]["delivered"], down["pending"], down["link"]["state"] == "up"), (0, 2000, False),
                 "delivered, pending and up of the sink that is down")
-    lasts(d)
+
+    def flows():
+        oracle.confirmed(source.feed(oracle.make(50)))
+        for name in sinks:
+            heard[name].wait_count(len(oracle.sent))
+    lasts(d, flows)
     burnt_nothing(t, d, "r")
     own = redis_at(t, port)
     heard["down"] = clients.StreamListener(own, t.name)
     t.ends(heard["down"].stop)
-    heard["down"].wait(oracle.arrived_all, "all events after all")
-    check_equal(rest(t, oracle, d, "r", heard), [], "problems")
+    heard["down"].wait(oracle.arrived_all, "all events after all", clients.PATIENCE_SECONDS + FAULT_SECONDS)
+    check_equal(rest(oracle, d, "r", heard), [], "problems")
 
 
 def redis_at(t, port):
@@ -105,9 +103,9 @@ def flow_controlled_exchange_leaves_its_neighbour_on_the_connection(t):
     slow.wait(oracles["slow"].arrived_all, "all events of the slow one")
     # A connection whose sending is stuck ends, and each goes on with one of its own: what was unconfirmed may
     # come again.
-    check_equal(rest(t, oracles["fast"], d, "fast", {"out": fast}, duplicates_max=2000), [],
+    check_equal(rest(oracles["fast"], d, "fast", {"out": fast}, duplicates_max=2000), [],
                 "problems of the neighbour")
-    check_equal(rest(t, oracles["slow"], d, "slow", {"out": slow}, duplicates_max=2000, ordered=False), [],
+    check_equal(rest(oracles["slow"], d, "slow", {"out": slow}, duplicates_max=2000, ordered=False), [],
                 "problems of the slow one")
 
 
@@ -148,11 +146,12 @@ def key_parked_for_ever_fills_its_backlog_and_pauses_its_route_alone(t):
     r = d.route("r")
     check(r["sinks"][0]["counts"]["held"] > 0, f"nothing is held: {r}")
     feed("good", 100, 100)
+    lasts(d, beside.flows)
     beside.flows(500)
     check_equal(d.dead(), [], "dead letters")
     rabbit.bind(t.name, t.name, "stuck")
     heard.wait(oracle.arrived_all, "all events once the key has somewhere to go")
-    check_equal(rest(t, oracle, d, "r", {"out": heard}), [], "problems")
+    check_equal(rest(oracle, d, "r", {"out": heard}), [], "problems")
     check_equal(d.route("r")["held_back"], "", "held back at the end")
 
 
@@ -181,7 +180,7 @@ def rabbitmq_restarted_in_mid_flow_loses_nothing(t):
     feed(EVENTS)
     own.stop()
     wait_until(lambda: d.route("r")["link"]["state"] != "up", "status telling of the broker", process=d.process)
-    lasts(d)
+    lasts(d, beside.flows)
     beside.flows()
     own.start()
     rabbit = clients.Rabbit(port)
@@ -191,7 +190,7 @@ def rabbitmq_restarted_in_mid_flow_loses_nothing(t):
     t.ends(heard.stop)
     heard.wait(oracle.arrived_all, "all events")
     burnt_nothing(t, d, "r")
-    check_equal(rest(t, oracle, d, "r", {"out": heard}, duplicates_max=40, ordered=False), [], "problems")
+    check_equal(rest(oracle, d, "r", {"out": heard}, duplicates_max=40, ordered=False), [], "problems")
 
 
 CRASHES = 25
@@ -251,12 +250,13 @@ def alarm(t, kind):
     oracle.confirmed(source.feed(oracle.make(EVENTS)))
     wait_until(lambda: d.route("r")["sinks"][0]["link"]["state"] == "blocked", "status telling that it is blocked",
                process=d.process)
+    lasts(d, beside.flows)
     beside.flows()
     check_equal(d.route("r")["accepted"], len(oracle.sent), "accepted while the sink is blocked")
     broker.ctl(*ALARMS[kind][1])
     heard.wait(oracle.arrived_all, "all events")
     burnt_nothing(t, d, "r")
-    check_equal(rest(t, oracle, d, "r", {"out": heard}, ordered=False), [], "problems")
+    check_equal(rest(oracle, d, "r", {"out": heard}, ordered=False), [], "problems")
 
 
 @test
@@ -286,7 +286,7 @@ def kafka_killed_and_back_loses_nothing_and_repeats_a_window(t):
     own.kill()
     wait_until(lambda: d.route("r")["link"]["state"] != "up", "status telling of the broker",
                clients.PATIENCE_SECONDS, d.process)
-    lasts(d)
+    lasts(d, beside.flows)
     beside.flows()
     own.start()
     feed(EVENTS)
@@ -294,7 +294,7 @@ def kafka_killed_and_back_loses_nothing_and_repeats_a_window(t):
     t.ends(heard.stop)
     heard.wait(oracle.arrived_all, "all events")
     burnt_nothing(t, d, "r")
-    check_equal(rest(t, oracle, d, "r", {"out": heard}, duplicates_max=100), [], "problems")
+    check_equal(rest(oracle, d, "r", {"out": heard}, duplicates_max=100), [], "problems")
 
 
 # ---- names ----
@@ -334,9 +334,10 @@ def names_that_nobody_resolves_hold_up_no_other_route(t):
     oracle.confirmed(source.feed(oracle.make(50)))
     wait_until(lambda: "redis.test.invalid" in str(link_of(d, "named")) or "redis.test.invalid" in d.text(),
                "status telling of the name", clients.PATIENCE_SECONDS, d.process)
+    lasts(d, beside.flows)
     beside.flows()
     check_equal(heard.bodies(), [], "arrived without a name")
     hosts.write_text("127.0.0.1 localhost redis.test.invalid\n")
     heard.wait(oracle.arrived_all, "all events")
     burnt_nothing(t, d, "r")
-    check_equal(rest(t, oracle, d, "r", {"out": heard}, ordered=False), [], "problems")
+    check_equal(rest(oracle, d, "r", {"out": heard}, ordered=False), [], "problems")

@@ -264,9 +264,13 @@ def reader_that_never_ends_holds_up_nothing(t):
     t.ends(reader.close)
     reader.execute("BEGIN")
     seen = reader.execute("SELECT count(*) FROM chunk").fetchone()
-    for _ in range(10):
+
+    def flows():
         r.feed(r.make(100))
         r.wait()
+    for _ in range(10):
+        flows()
+    lasts(r.daemon, flows)
     check_equal(reader.execute("SELECT count(*) FROM chunk").fetchone(), seen, "chunks in the reader's view")
     check_equal(r.daemon.json("status")["store"]["full"], False, "full")
     reader.execute("COMMIT")

@@ -63,7 +63,7 @@ def black_hole(t, broker):
     line.relay.listener.wait_count(EVENTS // 6)
     line.proxy.swallow()
     wait_until(lambda: not line.is_up(), f"status telling that {broker} is silent", process=line.daemon.process)
-    lasts(line.daemon)
+    lasts(line.daemon, line.beside.flows)
     line.beside.flows()
     line.proxy.heal()
     flow.done()
@@ -91,7 +91,7 @@ def refused(t, broker):
     wait_until(lambda: not line.is_up(), f"status telling that {broker} is away", process=line.daemon.process)
     line.beside.flows()
     line.relay.feed(line.relay.make(EVENTS // 6))
-    lasts(line.daemon)
+    lasts(line.daemon, line.beside.flows)
     line.proxy.reopen()
     line.settled(times=1)
 

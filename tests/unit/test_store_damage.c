@@ -133,8 +133,8 @@ static uint64_t read_what_is_there(struct store *s, uint64_t route_id, uint64_t 
     return good;
 }
 
-/* All is there, or something says what is not. */
-static void judge(const struct crashed *c, const char *what, size_t at)
+/* All is there, or something says what is not. Returns false when the store was refused. */
+static bool judge(const struct crashed *c, const char *what, size_t at)
 {
     struct lines lines = { 0 };
     struct fault why = { 0 };
@@ -145,22 +145,51 @@ static void judge(const struct crashed *c, const char *what, size_t at)
     if (store_rig_try((struct store_spec){ .inline_io = true }, &s, &why) != 0) {
         CHECK(why.kind == FAULT_BROKEN || why.kind == FAULT_INPUT);
         CHECK_CONTAINS(why.text, "store");
-        return;
+        return false;
     }
     if (store_route_open(s, "orders", NULL, &r, &why) != 0) {
         CHECK_INT(why.kind, FAULT_BROKEN);
         store_free(s, false);
-        return;
+        return false;
     }
     if (r.next_seq == c->next && read_what_is_there(s, r.id, c->next, &named) == c->next - 1) {
         store_free(s, true);
-        return;
+        return true;
     }
     store_free(s, true);
     if (!named && store_check_file(RIG_STORE, take_line, &lines, &why) == 0)
         harness_fail(__FILE__, __LINE__,
             "byte %zu of the %s: the log ends at %llu instead of %llu, and nothing says so", at,
             what, (unsigned long long)r.next_seq, (unsigned long long)c->next);
+    return true;
+}
+
+/* What salvage brings over of what was refused is right, and goes on. Returns how many events, -1
+ * when it could not be opened at all, which was told. */
+static int64_t save_what_is_left(void)
+{
+    struct lines lines = { 0 };
+    struct fault why = { 0 };
+    struct store_route r;
+    struct store *s;
+    uint64_t next;
+    bool named = false;
+    int64_t good;
+
+    (void)unlink("saved.db");
+    if (store_salvage_file(RIG_STORE, "saved.db", digest_sha256, take_line, &lines, &why) < 0) {
+        CHECK_CONTAINS(why.text, "store");
+        return -1;
+    }
+    s = store_rig_open_with((struct store_spec){ .path = "saved.db", .inline_io = true });
+    store_rig_route(s, "orders", &r);
+    good = (int64_t)read_what_is_there(s, r.id, r.next_seq, &named);
+    next = r.next_seq;
+    store_rig_append(s, r.id, &next, 3, RIG_TIME + 100, 300, true);
+    store_rig_commit(s, RIG_TIME + 100);
+    store_free(s, true);
+    (void)unlink("saved.db");
+    return good;
 }
 
 static void flip(struct file *f, size_t at, struct random *dice)
@@ -168,28 +197,68 @@ static void flip(struct file *f, size_t at, struct random *dice)
     f->at[at] ^= (uint8_t)(1u << random_below(dice, 8));
 }
 
-TEST(a_flipped_bit_of_the_database_is_never_read_as_right)
+/* Of the header, of the first page with the schema's root, or of all. */
+static size_t any_place(const struct crashed *c, int i, struct random *dice)
+{
+    size_t all[] = { c->db.n, 4096, 100 };
+
+    return random_below(dice, all[i % 3]);
+}
+
+static void flip_bits(struct crashed *c, int flips, int *refused, int *saved_all)
 {
     struct random dice = { 7 };
+
+    for (int i = 0; i < flips; i++) {
+        size_t at = any_place(c, i, &dice);
+        int64_t saved;
+        uint8_t was = c->db.at[at];
+
+        flip(&c->db, at, &dice);
+        put_back(c);
+        if (!judge(c, "database", at)) {
+            put_back(c);
+            ++*refused;
+            saved = save_what_is_left();
+            /* What SQLite asks of each file before anything else
+             * (fileformat2.html#the_database_header) cannot be read around. */
+            CHECK(saved >= 0 || at < 100);
+            *saved_all += saved == (int64_t)c->next - 1;
+        }
+        c->db.at[at] = was;
+    }
+}
+
+TEST(a_flipped_bit_of_the_database_is_never_read_as_right)
+{
+    int refused = 0, saved_all = 0;
     struct crashed c;
 
     crash(&c, "orders");
     put_back(&c);
     judge(&c, "database", 0);
-    for (int i = 0; i < 150; i++) {
-        /* Every second one in the first page: the header and the schema. */
-        size_t at = random_below(&dice, i % 2 ? 4096 : c.db.n);
-        uint8_t was = c.db.at[at];
-
-        flip(&c.db, at, &dice);
-        put_back(&c);
-        judge(&c, "database", at);
-        c.db.at[at] = was;
-    }
+    flip_bits(&c, 150, &refused, &saved_all);
     crashed_done(&c);
 }
 
-TEST(a_flipped_bit_of_the_wal_is_found_and_named)
+/* After an end in order there is no WAL, in which the first page stands once more. */
+TEST(a_flipped_bit_of_a_header_page_is_named_and_salvaged_around)
+{
+    int refused = 0, saved_all = 0;
+    struct crashed c;
+
+    crash(&c, "orders");
+    put_back(&c);
+    store_free(store_rig_open(), true);
+    free(c.db.at);
+    c.db = load(RIG_STORE);
+    c.wal.n = 0;
+    flip_bits(&c, 300, &refused, &saved_all);
+    CHECK(refused > 20 && saved_all > 5);
+    crashed_done(&c);
+}
+
+TEST(a_flipped_bit_of_the_wal_is_found_named_and_salvaged_around)
 {
     struct random dice = { 8 };
     struct crashed c;
@@ -220,6 +289,8 @@ TEST(a_flipped_bit_of_the_wal_is_found_and_named)
         CHECK_INT(why.kind, FAULT_BROKEN);
         CHECK_CONTAINS(why.text, "is damaged");
         CHECK_CONTAINS(why.text, RIG_STORE "-wal");
+        /* The database, and the WAL up to where it is damaged. */
+        CHECK(save_what_is_left() >= 100);
     }
     CHECK(refused > 100);
     crashed_done(&c);
@@ -336,23 +407,35 @@ TEST(a_backup_put_in_the_place_of_its_store_does_not_take_the_wal_there)
     crashed_done(&copy);
 }
 
+static void check_cut(const struct crashed *c, size_t bytes)
+{
+    struct fault why = { 0 };
+    struct store *s = NULL;
+
+    put_back(c);
+    save(RIG_STORE, &c->db, bytes);
+    CHECK_INT(store_rig_try((struct store_spec){ .inline_io = true }, &s, &why), -1);
+    CHECK_INT(why.kind, FAULT_BROKEN);
+    CHECK(strstr(why.text, "malformed") || strstr(why.text, "cut short"));
+}
+
+/* The schema's pages are the first ones: behind them each page that is there counts. */
 TEST(a_database_cut_short_is_refused_and_salvaged)
 {
+    int64_t saved, before = 0;
     struct crashed c;
 
     crash(&c, "orders");
     for (size_t part = 1; part < 8; part++) {
-        struct lines lines = { 0 };
-        struct fault why = { 0 };
-        struct store *s = NULL;
-
-        put_back(&c);
-        save(RIG_STORE, &c.db, c.db.n * part / 8);
-        CHECK_INT(store_rig_try((struct store_spec){ .inline_io = true }, &s, &why), -1);
-        CHECK_INT(why.kind, FAULT_BROKEN);
-        CHECK(strstr(why.text, "malformed") || strstr(why.text, "cut short"));
-        (void)unlink("saved.db");
-        (void)store_salvage_file(RIG_STORE, "saved.db", digest_sha256, take_line, &lines, &why);
+        check_cut(&c, c.db.n * part / 8);
+        (void)save_what_is_left();
     }
+    for (size_t pages = 8; pages > 0; pages--) {
+        check_cut(&c, c.db.n - pages * 4096);
+        saved = save_what_is_left();
+        CHECK(saved >= before && saved < (int64_t)c.next - 1);
+        before = saved;
+    }
+    CHECK(before > 150);
     crashed_done(&c);
 }
