@@ -14,6 +14,11 @@
 #include <stdarg.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
 
 #define TEST_SECONDS_MAX 600 /* a hang is a failure; no test is measured against it */
 #define EXIT_SKIPPED 77
@@ -47,6 +52,12 @@ void harness_skip(const char *why)
 {
     fprintf(stderr, "  skipped: %s\n", why);
     exit(EXIT_SKIPPED);
+}
+
+void harness_not_under_valgrind(const char *why)
+{
+    if (RUNNING_ON_VALGRIND)
+        harness_skip(why);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,19 +74,30 @@ def linked(suite, objects, place):
     return program
 
 
+def end(suite):
+    """With the test that hangs, which is a child of it, and with the brokers that it started."""
+    os.killpg(suite.pid, signal.SIGTERM)
+    try:
+        suite.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(suite.pid, signal.SIGKILL)
+
+
 def first_failure(command, environment=None):
     """The name of the first test that fails, None when all pass; and how many passed."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False,
-                              timeout=SUITE_SECONDS, env={**os.environ, **(environment or {})})
-    except subprocess.TimeoutExpired:
-        return f"(no end after {SUITE_SECONDS} s)", 0
-    found = FAILED.search(done.stdout)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          env={**os.environ, **(environment or {})}, start_new_session=True) as suite:
+        try:
+            said, _ = suite.communicate(timeout=SUITE_SECONDS)
+        except subprocess.TimeoutExpired:
+            end(suite)
+            return f"(no end after {SUITE_SECONDS} s)", 0
+    found = FAILED.search(said)
     if found:
         return found.group(1), 0
-    summary = SUMMARY.search(done.stdout)
-    if done.returncode or not summary:
-        raise Unfit(f"{command[0]}: exit {done.returncode}: {(done.stdout + done.stderr)[-400:]}")
+    summary = SUMMARY.search(said)
+    if suite.returncode or not summary:
+        raise Unfit(f"{command[0]}: exit {suite.returncode}: {said[-400:]}")
     return None, int(summary.group(1))
 
 
