@@ -24,6 +24,7 @@ BUILD = Path(os.environ.get("BUILD", "build"))
 # What a suite takes without a defect is a tenth of it; a defect that makes it hang was seen as well.
 SUITE_SECONDS = 300
 SEEDS = os.environ.get("BASCULE_SIM_SEEDS", "200")
+NO_BROKER = re.compile(r"^FAIL \S+ did not start.*", re.M)
 FAILED = re.compile(r"^FAIL (\S+)", re.M)
 SUMMARY = re.compile(r"^(\d+) passed, \d+ failed, (\d+) skipped$", re.M)
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -92,6 +93,8 @@ def first_failure(command, environment=None):
         except subprocess.TimeoutExpired:
             end(suite)
             return f"(no end after {SUITE_SECONDS} s)", 0
+    if found := NO_BROKER.search(said):
+        raise Unfit(found.group(0))
     found = FAILED.search(said)
     if found:
         return found.group(1), 0
