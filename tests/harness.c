@@ -14,8 +14,14 @@
 #include <stdarg.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
 
-#define TEST_SECONDS_MAX 600 /* a hang is a failure; no test is measured against it */
+/* A hang is a failure; no test is measured against it. Valgrind is tens of times slower. */
+#define TEST_SECONDS_MAX (RUNNING_ON_VALGRIND ? 6000 : 600)
 #define EXIT_SKIPPED 77
 
 static struct harness_test *tests;
@@ -47,6 +53,12 @@ void harness_skip(const char *why)
 {
     fprintf(stderr, "  skipped: %s\n", why);
     exit(EXIT_SKIPPED);
+}
+
+void harness_not_under_valgrind(const char *why)
+{
+    if (RUNNING_ON_VALGRIND)
+        harness_skip(why);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -22,6 +22,8 @@ void harness_fail(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4), noreturn));
 /* Ends the test as skipped, with the reason. */
 void harness_skip(const char *why) __attribute__((noreturn));
+/* Ends it as skipped under Valgrind, with the reason why that cannot show what is asked. */
+void harness_not_under_valgrind(const char *why);
 
 #define TEST(name)                                                                                 \
     static void test_##name(void);                                                                 \

@@ -163,7 +163,7 @@ DEFECTS = (
     defect("failed-sync-forgiven", "store/writer.c",
            "    if (result == 1) {\n        s->stuck = t;",
            "    if (result < 0)\n        result = 1;\n    if (result == 1) {\n        s->stuck = t;",
-           "a_failed_sync"),
+           "a_failed_sync_ends_the_store"),
     defect("first-sync-not-asked", "store/store.c",
            " ||\n        db_settle(s->db, why) != 0)", ")", "a_start_copies",
            more=(("store/wal.c", "    return db_settle(d, why);", "    return 0;"),)),

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ BUILD = Path(os.environ.get("BUILD", "build"))
 # What a suite takes without a defect is a tenth of it; a defect that makes it hang was seen as well.
 SUITE_SECONDS = 300
 SEEDS = os.environ.get("BASCULE_SIM_SEEDS", "200")
+NO_BROKER = re.compile(r"^FAIL \S+ did not start.*", re.M)
 FAILED = re.compile(r"^FAIL (\S+)", re.M)
 SUMMARY = re.compile(r"^(\d+) passed, \d+ failed, (\d+) skipped$", re.M)
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -73,19 +75,32 @@ def linked(suite, objects, place):
     return program
 
 
+def end(suite):
+    """With the test that hangs, which is a child of it, and with the brokers that it started."""
+    os.killpg(suite.pid, signal.SIGTERM)
+    try:
+        suite.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(suite.pid, signal.SIGKILL)
+
+
 def first_failure(command, environment=None):
     """The name of the first test that fails, None when all pass; and how many passed."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False,
-                              timeout=SUITE_SECONDS, env={**os.environ, **(environment or {})})
-    except subprocess.TimeoutExpired:
-        return f"(no end after {SUITE_SECONDS} s)", 0
-    found = FAILED.search(done.stdout)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          env={**os.environ, **(environment or {})}, start_new_session=True) as suite:
+        try:
+            said, _ = suite.communicate(timeout=SUITE_SECONDS)
+        except subprocess.TimeoutExpired:
+            end(suite)
+            return f"(no end after {SUITE_SECONDS} s)", 0
+    if found := NO_BROKER.search(said):
+        raise Unfit(found.group(0))
+    found = FAILED.search(said)
     if found:
         return found.group(1), 0
-    summary = SUMMARY.search(done.stdout)
-    if done.returncode or not summary:
-        raise Unfit(f"{command[0]}: exit {done.returncode}: {(done.stdout + done.stderr)[-400:]}")
+    summary = SUMMARY.search(said)
+    if suite.returncode or not summary:
+        raise Unfit(f"{command[0]}: exit {suite.returncode}: {said[-400:]}")
     return None, int(summary.group(1))
 
 

@@ -7,9 +7,15 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#include <zstd.h>
+#include <zstd_errors.h>
 
 /* One thread: the store runs inline here. */
 static enum oom_kind failing;
@@ -97,12 +103,61 @@ int oom_asprintf(char **ret, const char *format, ...)
     return n;
 }
 
+/* ---- memory that zstd takes for us ---- */
+
+ZSTD_CCtx *oom_create_cctx(void);
+ZSTD_DCtx *oom_create_dctx(void);
+ZSTD_CDict *oom_create_cdict(const void *from, size_t n, int level);
+ZSTD_DDict *oom_create_ddict(const void *from, size_t n);
+size_t oom_compress2(ZSTD_CCtx *c, void *to, size_t room, const void *from, size_t n);
+size_t oom_decompress(void *to, size_t room, const void *from, size_t n);
+
+#define NO_ROOM ((size_t)-ZSTD_error_memory_allocation)
+
+ZSTD_CCtx *oom_create_cctx(void)
+{
+    return fails(OOM_MEMORY) ? NULL : ZSTD_createCCtx();
+}
+
+ZSTD_DCtx *oom_create_dctx(void)
+{
+    return fails(OOM_MEMORY) ? NULL : ZSTD_createDCtx();
+}
+
+ZSTD_CDict *oom_create_cdict(const void *from, size_t n, int level)
+{
+    return fails(OOM_MEMORY) ? NULL : ZSTD_createCDict(from, n, level);
+}
+
+ZSTD_DDict *oom_create_ddict(const void *from, size_t n)
+{
+    return fails(OOM_MEMORY) ? NULL : ZSTD_createDDict(from, n);
+}
+
+size_t oom_compress2(ZSTD_CCtx *c, void *to, size_t room, const void *from, size_t n)
+{
+    return fails(OOM_MEMORY) ? NO_ROOM : ZSTD_compress2(c, to, room, from, n);
+}
+
+size_t oom_decompress(void *to, size_t room, const void *from, size_t n)
+{
+    return fails(OOM_MEMORY) ? NO_ROOM : ZSTD_decompress(to, room, from, n);
+}
+
 /* ---- system calls ---- */
 
 int oom_open(const char *path, int flags, ...);
 int oom_flock(int fd, int how);
 int oom_fsync(int fd);
 int oom_ftruncate(int fd, off_t n);
+int oom_access(const char *path, int mode);
+int oom_stat(const char *path, struct stat *ret);
+int oom_statvfs(const char *path, struct statvfs *ret);
+int oom_rename(const char *from, const char *to);
+int oom_unlink(const char *path);
+FILE *oom_fopen(const char *path, const char *mode);
+ssize_t oom_read(int fd, void *to, size_t n);
+ssize_t oom_write(int fd, const void *from, size_t n);
 ssize_t oom_pread(int fd, void *to, size_t n, off_t from);
 ssize_t oom_pwrite(int fd, const void *from, size_t n, off_t to);
 int oom_fallocate(int fd, off_t from, off_t n);
@@ -137,6 +192,46 @@ int oom_fsync(int fd)
 int oom_ftruncate(int fd, off_t n)
 {
     return fails(OOM_CALL) ? -1 : ftruncate(fd, n);
+}
+
+int oom_access(const char *path, int mode)
+{
+    return fails(OOM_CALL) ? -1 : access(path, mode);
+}
+
+int oom_stat(const char *path, struct stat *ret)
+{
+    return fails(OOM_CALL) ? -1 : stat(path, ret);
+}
+
+int oom_statvfs(const char *path, struct statvfs *ret)
+{
+    return fails(OOM_CALL) ? -1 : statvfs(path, ret);
+}
+
+int oom_rename(const char *from, const char *to)
+{
+    return fails(OOM_CALL) ? -1 : rename(from, to);
+}
+
+int oom_unlink(const char *path)
+{
+    return fails(OOM_CALL) ? -1 : unlink(path);
+}
+
+FILE *oom_fopen(const char *path, const char *mode)
+{
+    return fails(OOM_CALL) ? NULL : fopen(path, mode);
+}
+
+ssize_t oom_read(int fd, void *to, size_t n)
+{
+    return fails(OOM_CALL) ? -1 : read(fd, to, n);
+}
+
+ssize_t oom_write(int fd, const void *from, size_t n)
+{
+    return fails(OOM_CALL) ? -1 : write(fd, from, n);
 }
 
 ssize_t oom_pread(int fd, void *to, size_t n, off_t from)
@@ -179,7 +274,13 @@ static void *sqlite_realloc(void *old, int n)
     return fails(OOM_MEMORY) ? NULL : memory.xRealloc(old, n);
 }
 
-/* Those that a file's life consists of; its syncs are those of tests/unit/fail_vfs.c. */
+/* Those that a file's life consists of. Its syncs are not among those that can be replaced: the
+ * linker puts this one before libc's, for the library of SQLite too. */
+int fdatasync(int fd)
+{
+    return fails(OOM_CALL) ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
 static int sqlite_open(const char *path, int flags, int mode)
 {
     return fails(OOM_CALL) ? -1 : open(path, flags, mode);
@@ -200,6 +301,53 @@ static int sqlite_truncate(int fd, off_t n)
     return fails(OOM_CALL) ? -1 : ftruncate(fd, n);
 }
 
+static int sqlite_close(int fd)
+{
+    int result = close(fd);
+
+    return fails(OOM_CALL) ? -1 : result;
+}
+
+static int sqlite_access(const char *path, int mode)
+{
+    return fails(OOM_CALL) ? -1 : access(path, mode);
+}
+
+static int sqlite_stat(const char *path, struct stat *ret)
+{
+    return fails(OOM_CALL) ? -1 : stat(path, ret);
+}
+
+static int sqlite_fstat(int fd, struct stat *ret)
+{
+    return fails(OOM_CALL) ? -1 : fstat(fd, ret);
+}
+
+static int sqlite_unlink(const char *path)
+{
+    return fails(OOM_CALL) ? -1 : unlink(path);
+}
+
+static char *sqlite_getcwd(char *to, size_t n)
+{
+    return fails(OOM_CALL) ? NULL : getcwd(to, n);
+}
+
+/* Locks: each has a struct flock. To give one back is not made to fail: kernels refuse that only
+ * when they have no memory to split a range, and SQLite tells of it when it next wants the lock. */
+static int sqlite_fcntl(int fd, int command, ...)
+{
+    struct flock *lock;
+    va_list ap;
+
+    va_start(ap, command);
+    lock = va_arg(ap, struct flock *);
+    va_end(ap);
+    if (command == F_SETLK && lock->l_type != F_UNLCK && fails(OOM_CALL))
+        return -1;
+    return fcntl(fd, command, lock);
+}
+
 void oom_init(void)
 {
     const struct {
@@ -207,6 +355,13 @@ void oom_init(void)
         sqlite3_syscall_ptr call;
     } calls[] = {
         { "open", (sqlite3_syscall_ptr)sqlite_open },
+        { "close", (sqlite3_syscall_ptr)sqlite_close },
+        { "access", (sqlite3_syscall_ptr)sqlite_access },
+        { "stat", (sqlite3_syscall_ptr)sqlite_stat },
+        { "fstat", (sqlite3_syscall_ptr)sqlite_fstat },
+        { "fcntl", (sqlite3_syscall_ptr)sqlite_fcntl },
+        { "unlink", (sqlite3_syscall_ptr)sqlite_unlink },
+        { "getcwd", (sqlite3_syscall_ptr)sqlite_getcwd },
         { "pread", (sqlite3_syscall_ptr)sqlite_read },
         { "pread64", (sqlite3_syscall_ptr)sqlite_read },
         { "pwrite", (sqlite3_syscall_ptr)sqlite_write },

@@ -101,6 +101,8 @@ static void finish(void)
 {
     for (size_t i = 0; i < g.route.sink_count; i++)
         g.world.sinks[i].nack = g.world.sinks[i].lose = 0;
+    /* What failed in the last turn is told in the next. */
+    turn_or_restart();
     if (!g.relay)
         rig_start(&g);
     if (!rig_settle(&g, SETTLE_TURNS)) {

@@ -7,6 +7,7 @@
 
 #define STEP_MS 5000
 #define RETAIN_BYTES (1 << 20)
+#define STEPS_MAX 10000 /* a store that never gets to the end is a failure, not a hang */
 
 int64_t load_setting(const char *name, int64_t otherwise)
 {
@@ -146,8 +147,10 @@ static void acknowledge(struct load *w)
 static bool waited(struct load *w, uint64_t number)
 {
     struct fault why = { 0 };
+    int steps = 0;
 
     do {
+        CHECK(steps++ < STEPS_MAX);
         store_step(w->store);
         w->broken = store_collect(w->store, &why) != 0;
     } while (!w->broken && (store_committed(w->store) < number || store_busy(w->store)));
