@@ -238,6 +238,14 @@ void held_write(struct lane *l, struct entry *e, const char *text)
     replay_touch(l);
 }
 
+void held_remove(struct lane *l, const struct entry *e)
+{
+    store_held_remove(l->o->spec.store, e->number);
+    outflow_dirty(l->o);
+    /* Without its row a job knows of the event by its counts alone. */
+    replay_touch(l);
+}
+
 void held_forget(struct lane *l, struct entry *e)
 {
     struct key *k = key_of(l, e);

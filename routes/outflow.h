@@ -241,6 +241,8 @@ struct entry *held_add(struct lane *l, uint64_t seq, uint64_t key_hash, enum hel
     const struct flight *from, const struct event *event);
 /* Writes the row again after its fields changed. */
 void held_write(struct lane *l, struct entry *e, const char *text);
+/* Takes the row away; what became of the event is in its counts by now. */
+void held_remove(struct lane *l, const struct entry *e);
 /* Forgets it in memory; the row is the caller's. */
 void held_forget(struct lane *l, struct entry *e);
 /* Due again in that time. */
