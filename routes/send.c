@@ -228,6 +228,12 @@ static enum may prepare(struct outflow *o, struct flight *f)
     }
 }
 
+/* Of a replay, also when a person retries a dead letter that it left. */
+static bool is_replay(const struct flight *f)
+{
+    return f->lane->kind == LANE_REPLAY || (f->entry && f->entry->job);
+}
+
 static void fill_message(struct flight *f, struct message *m)
 {
     *m = (struct message){
@@ -238,7 +244,7 @@ static void fill_message(struct flight *f, struct message *m)
         .first_sent_ms = f->unsure ? (f->first_sent_ms ? f->first_sent_ms : f->in.received_ms) : 0,
         .flags = (f->unsure ? (unsigned)MESSAGE_RESEND : 0u) |
                  (f->lane->o->suspects ? (unsigned)MESSAGE_ALONE : 0u) |
-                 (f->lane->kind == LANE_REPLAY ? (unsigned)MESSAGE_REPLAY : 0u),
+                 (is_replay(f) ? (unsigned)MESSAGE_REPLAY : 0u),
     };
     memcpy(m->fields, f->fields, sizeof m->fields);
 }
