@@ -95,6 +95,7 @@ struct lane {
     size_t heap_n, heap_capacity;
     struct entry *keyless; /* held ones without a key, unsorted */
     size_t held_count, following;
+    uint64_t held_high; /* the highest seq of those that a start found held */
     struct entry *loading[OUTFLOW_LOAD_MAX];
     size_t loading_n;
     struct store_job *job; /* LANE_REPLAY: lent from replay.c */

@@ -513,6 +513,38 @@ TEST(whatever_the_seed_nothing_is_lost)
     report(&s);
 }
 
+/* What a seed was shrunk to, and failed before it was mended. */
+static void run_text(const char *text)
+{
+    static struct script s;
+    FILE *f = fmemopen((char *)(uintptr_t)text, strlen(text), "r");
+
+    CHECK(f);
+    CHECK_INT(script_read(&s, f), 0);
+    (void)fclose(f);
+    fail_vfs_register();
+    run_script(&s);
+}
+
+TEST(after_a_kill_an_elder_in_the_log_goes_before_a_held_one_of_its_key)
+{
+    run_text("seed 149\n"
+             "0 sinks 2\n"
+             "4 broker 1 10\n"
+             "5 timeout 1 82\n"
+             "6 start\n"
+             "7 publish 239\n"
+             "8 turn\n"
+             "9 turn\n"
+             "12 turn\n"
+             "37 route-drain\n"
+             "150 pause 1\n"
+             "153 turn\n"
+             "154 turn\n"
+             "193 crash\n"
+             "196 pause 1\n");
+}
+
 static bool has_three(const struct script *s)
 {
     int found = 0;
