@@ -137,9 +137,9 @@ int rig_try_start(struct rig *g, struct fault *why)
     struct relay_spec relay = { .seed = random_next(&g->world.random), .host = "here" };
 
     world_now = &g->world;
-    for (size_t i = 0; i < g->route.sink_count; i++)
+    for (size_t i = 0; i < g->route.sink_count; i++) /* what expires releases its key unseen */
         g->world.sinks[i].ordered = g->sinks[i].ordering == CONFIG_ORDER_KEY && !g->sinks[i].key &&
-                                    !g->route.key && !g->routes;
+                                    !g->sinks[i].expire_after_ms && !g->route.key && !g->routes;
     config_set(g);
     g->running = config_copy(g);
     relay.config = g->running;

@@ -24,6 +24,9 @@ static const struct {
     [ACTION_ECHO] = { "echo", 2 },
     [ACTION_REFUSE] = { "refuse", 2 },
     [ACTION_POISON] = { "poison", 2 },
+    [ACTION_FOREVER] = { "forever", 1 },
+    [ACTION_EXPIRE] = { "expire", 2 },
+    [ACTION_RATE] = { "rate", 2 },
     [ACTION_GIVE_UP] = { "give-up", 1 },
     [ACTION_START] = { "start", 0 },
     [ACTION_TURN] = { "turn", 0 },
@@ -92,6 +95,12 @@ static void add_trouble(struct script *s, struct random *r, int sinks)
             add(s, ACTION_REFUSE, i, 17);
         if (random_below(r, 4) == 0)
             add(s, ACTION_POISON, i, 23);
+        if (random_below(r, 8) == 0)
+            add(s, ACTION_FOREVER, i, 0);
+        if (random_below(r, 8) == 0)
+            add(s, ACTION_EXPIRE, i, 1 + below(r, 200));
+        if (random_below(r, 8) == 0)
+            add(s, ACTION_RATE, i, 10 + below(r, 100));
     }
 }
 

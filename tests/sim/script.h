@@ -26,6 +26,9 @@ enum action {
     ACTION_ECHO,
     ACTION_REFUSE, /* sink a: each b-th event */
     ACTION_POISON,
+    ACTION_FOREVER, /* sink a: max_attempts 0 */
+    ACTION_EXPIRE,  /* sink a: expire_after b * 20 ms */
+    ACTION_RATE,    /* sink a: b * 10 events a second */
     ACTION_GIVE_UP, /* the source's broker gives up each a-th event */
     ACTION_START,
     /* After it. */

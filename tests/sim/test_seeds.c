@@ -68,6 +68,15 @@ static void set_up(struct rig *g, const struct line *l)
     case ACTION_POISON:
         s->poison_every = l->b;
         break;
+    case ACTION_FOREVER:
+        g->sinks[l->a].max_attempts = 0;
+        break;
+    case ACTION_EXPIRE:
+        g->sinks[l->a].expire_after_ms = 20 * l->b;
+        break;
+    case ACTION_RATE:
+        g->sinks[l->a].rate_limit = 10000 * (int64_t)l->b;
+        break;
     case ACTION_GIVE_UP:
         g->world.give_up_every = l->a;
         break;
@@ -79,24 +88,30 @@ static void set_up(struct rig *g, const struct line *l)
 /* Something of a sink, of the route, of the connection, or nothing. */
 static void edit(struct rig *g, struct config_sink *s, int what)
 {
-    switch (what % 7) {
+    switch (what % 9) {
     case 0:
-        s->window_events = 32 + what / 7;
+        s->window_events = 32 + what / 9;
         break;
     case 1:
-        s->max_attempts = 3 + (uint32_t)what / 7 % 4;
+        s->max_attempts = 3 + (uint32_t)what / 9 % 4;
         break;
     case 2:
-        g->route.window_events = 64 + what / 7;
+        g->route.window_events = 64 + what / 9;
         break;
     case 3:
-        g->route.max_backlog = (int64_t)(16 + what / 7) << 20;
+        g->route.max_backlog = (int64_t)(16 + what / 9) << 20;
         break;
     case 4:
         (void)snprintf(g->connection.files, sizeof g->connection.files, "%d", what);
         break;
     case 5:
         s->enabled = !s->enabled;
+        break;
+    case 6:
+        s->max_attempts = 0;
+        break;
+    case 7:
+        g->max_size = (128 + what / 9) << 10;
         break;
     default:
         break;
@@ -288,6 +303,7 @@ static void quiet(struct rig *g)
 {
     disk_full(false);
     world_source_up(&g->world, true);
+    g->max_size = 64 << 20;
     for (size_t i = 0; i < g->route.sink_count; i++) {
         struct world_sink *s = &g->world.sinks[i];
 
