@@ -20,6 +20,7 @@
 #define WORKERS 2                /* processes */
 #define RESERVE_BYTES (20 << 20) /* what a full disk has once the store's reserve is given up */
 #define DRAIN_TURNS 500
+#define MAX_SIZE (64 << 20) /* never full; some edits give less */
 #define FAILING_TURNS 100
 #define FAILURES_MAX 8 /* calls of one transaction that may fail until it is seen */
 /* A script that was shrunk may turn for ever; none takes a tenth of it. */
@@ -145,11 +146,10 @@ static void start_again(struct rig *g)
     rig_start(g);
 }
 
-/* Who waits for a broker that says nothing, or for a disk without room, does so until a deadline.
- */
+/* Who waits for a broker that says nothing, or for room, does so until a deadline. */
 static void stop(struct rig *g)
 {
-    bool waits = disk_is_full;
+    bool waits = disk_is_full || g->max_size < MAX_SIZE;
 
     for (size_t i = 0; i < g->route.sink_count; i++)
         waits = waits || g->world.sinks[i].silent;
@@ -303,7 +303,7 @@ static void quiet(struct rig *g)
 {
     disk_full(false);
     world_source_up(&g->world, true);
-    g->max_size = 64 << 20;
+    g->max_size = MAX_SIZE;
     for (size_t i = 0; i < g->route.sink_count; i++) {
         struct world_sink *s = &g->world.sinks[i];
 
