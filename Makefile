@@ -63,7 +63,7 @@ $(BUILD)/bascule: $(BUILD)/bridge/cli/main.o $(BUILD)/libbascule.a
 
 $(BUILD)/tests/unit.bin: $(UNIT:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
-$(BUILD)/tests/sim.bin: $(SIM:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/libbascule.a
+$(BUILD)/tests/sim.bin: $(SIM:%.c=$(BUILD)/%.o) $(BUILD)/tests/unit/fail_vfs.o $(BUILD)/tests/harness.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@
 $(BUILD)/tests/conformance.bin: $(CONFORMANCE:%.c=$(BUILD)/%.o) $(BUILD)/tests/harness.o $(BUILD)/libbascule.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) $(LIBS) -o $@

@@ -127,7 +127,7 @@ void fate_delivered(struct flight *f)
             e->attempts++;
             held_write(l, e, NULL);
         } else {
-            store_held_remove(o->spec.store, e->number);
+            held_remove(l, e);
         }
         entry_end(f);
     }
@@ -181,7 +181,7 @@ static bool divert(struct flight *f, enum held_reason reason, int code, const ch
     outflow_mark(o, OUTCOME_DIVERTED, f->seq);
     if (f->entry) {
         entry_counts_leave(f);
-        store_held_remove(o->spec.store, f->entry->number);
+        held_remove(f->lane, f->entry);
         entry_end(f);
     } else {
         lane_finish(f->lane, f->seq);
@@ -299,7 +299,7 @@ void fate_dropped(struct flight *f, enum outcome outcome)
             f->entry->state = HELD_DROPPED;
             held_write(l, f->entry, "filtered by today's steps");
         } else {
-            store_held_remove(o->spec.store, f->entry->number);
+            held_remove(f->lane, f->entry);
             if (l->kind == LANE_LIVE)
                 outflow_mark(o, outcome, f->seq);
         }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define UNREAD_MS 2 /* until it is asked again whether the log was read so far */
+
 /* ---- the heap of due ones: the first of each key, and all without a key ---- */
 
 static bool earlier(const struct entry *a, const struct entry *b)
@@ -238,6 +240,14 @@ void held_write(struct lane *l, struct entry *e, const char *text)
     replay_touch(l);
 }
 
+void held_remove(struct lane *l, const struct entry *e)
+{
+    store_held_remove(l->o->spec.store, e->number);
+    outflow_dirty(l->o);
+    /* Without its row a job knows of the event by its counts alone. */
+    replay_touch(l);
+}
+
 void held_forget(struct lane *l, struct entry *e)
 {
     struct key *k = key_of(l, e);
@@ -321,6 +331,13 @@ static bool on_disk(const struct lane *l, const struct entry *e)
     return e->txn <= store_committed(l->o->spec.store);
 }
 
+/* After a start those that were held are known at once, and what is unfinished of the log below
+ * them is still to be read: an elder of the same key may be among it. */
+static bool elders_unread(const struct lane *l, const struct entry *e)
+{
+    return l->has_feed && e->key && e->seq >= l->feed.next;
+}
+
 /* The first one of a key that has failed before goes alone; behind one that never failed, its
  * followers go together. */
 static void take_key(struct lane *l, struct entry *e)
@@ -329,7 +346,7 @@ static void take_key(struct lane *l, struct entry *e)
     if (!e->key || e->attempts > e->attempts_before)
         return;
     for (e = e->next; e && l->loading_n < OUTFLOW_LOAD_MAX; e = e->next) {
-        if (e->busy || e->attempts > e->attempts_before || !on_disk(l, e))
+        if (e->busy || e->attempts > e->attempts_before || !on_disk(l, e) || elders_unread(l, e))
             return;
         take_for_loading(l, e);
     }
@@ -351,6 +368,8 @@ void held_load(struct lane *l)
             break;
         if (k && (k->ready || k->in_flight))
             heap_remove(l, e); /* comes back when these are through: lane.c key_less() */
+        else if (elders_unread(l, e))
+            held_due(l, e, UNREAD_MS);
         else
             take_key(l, e);
     }
@@ -439,6 +458,8 @@ static void restore_one(void *arg, const struct held *h, size_t bytes)
         r->failed = true;
         return;
     }
+    if (h->seq > l->held_high)
+        l->held_high = h->seq;
     if (l == &o->live)
         o->held_bytes += (int64_t)bytes;
     held_due(l, e, h->due_in_ms);

@@ -95,6 +95,7 @@ struct lane {
     size_t heap_n, heap_capacity;
     struct entry *keyless; /* held ones without a key, unsorted */
     size_t held_count, following;
+    uint64_t held_high; /* the highest seq of those that a start found held */
     struct entry *loading[OUTFLOW_LOAD_MAX];
     size_t loading_n;
     struct store_job *job; /* LANE_REPLAY: lent from replay.c */
@@ -241,6 +242,8 @@ struct entry *held_add(struct lane *l, uint64_t seq, uint64_t key_hash, enum hel
     const struct flight *from, const struct event *event);
 /* Writes the row again after its fields changed. */
 void held_write(struct lane *l, struct entry *e, const char *text);
+/* Takes the row away; what became of the event is in its counts by now. */
+void held_remove(struct lane *l, const struct entry *e);
 /* Forgets it in memory; the row is the caller's. */
 void held_forget(struct lane *l, struct entry *e);
 /* Due again in that time. */

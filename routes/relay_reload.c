@@ -153,6 +153,9 @@ int relay_reload(
     for (size_t i = 0; i < r->route_count; i++)
         r->routes[i]->leaving = goes(r->routes[i], l);
     cancel_jobs(r, &l->plan);
+    /* What came in to a changed route must get to disk first, and may wait for this very room. */
+    if (next->store_max_size > r->spec.config->store_max_size)
+        store_limit(r->spec.store, next->store_max_size);
     r->reload = l;
     return 0;
 fail:
@@ -345,6 +348,7 @@ static int take_back(struct relay *r, struct fault *why)
         result = restart_sources(r, why);
     for (size_t i = 0; i < r->route_count; i++)
         r->routes[i]->leaving = false;
+    store_limit(r->spec.store, r->spec.config->store_max_size);
     l->state = RELAY_RELOAD_FAILED;
     return result;
 }

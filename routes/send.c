@@ -29,6 +29,13 @@ static uint64_t key_hash(struct outflow *o, const struct event *e)
 
 /* ---- reading ---- */
 
+/* After a start held ones wait for what is below them in the log, so that is read in any case. */
+static bool held_allow(const struct config_sink *c, const struct lane *l)
+{
+    return l->held_count < OUTFLOW_HELD_MAX &&
+           !(c->ordering == CONFIG_ORDER_SOURCE && l->held_count);
+}
+
 static bool room(const struct outflow *o, const struct lane *l)
 {
     const struct config_sink *c = o->spec.config;
@@ -38,9 +45,9 @@ static bool room(const struct outflow *o, const struct lane *l)
     if (l->kind == LANE_REPLAY)
         window = window / REPLAY_SHARE ? window / REPLAY_SHARE : 1;
     return l->ready_count < limit && l->ready_count + l->in_flight < window &&
-           o->in_flight_bytes < (size_t)c->window_bytes && l->held_count < OUTFLOW_HELD_MAX &&
+           o->in_flight_bytes < (size_t)c->window_bytes &&
            (!o->fallback || o->fallback->live.held_count < OUTFLOW_HELD_MAX) &&
-           !(c->ordering == CONFIG_ORDER_SOURCE && l->held_count);
+           (held_allow(c, l) || l->feed.next <= l->held_high);
 }
 
 /* An event of a key that waits gets a row behind it, so that the cursor can pass. */
@@ -228,6 +235,12 @@ static enum may prepare(struct outflow *o, struct flight *f)
     }
 }
 
+/* Of a replay, also when a person retries a dead letter that it left. */
+static bool is_replay(const struct flight *f)
+{
+    return f->lane->kind == LANE_REPLAY || (f->entry && f->entry->job);
+}
+
 static void fill_message(struct flight *f, struct message *m)
 {
     *m = (struct message){
@@ -238,7 +251,7 @@ static void fill_message(struct flight *f, struct message *m)
         .first_sent_ms = f->unsure ? (f->first_sent_ms ? f->first_sent_ms : f->in.received_ms) : 0,
         .flags = (f->unsure ? (unsigned)MESSAGE_RESEND : 0u) |
                  (f->lane->o->suspects ? (unsigned)MESSAGE_ALONE : 0u) |
-                 (f->lane->kind == LANE_REPLAY ? (unsigned)MESSAGE_REPLAY : 0u),
+                 (is_replay(f) ? (unsigned)MESSAGE_REPLAY : 0u),
     };
     memcpy(m->fields, f->fields, sizeof m->fields);
 }

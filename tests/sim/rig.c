@@ -132,13 +132,14 @@ int rig_try_start(struct rig *g, struct fault *why)
         .readers = 2,
         .inline_io = true,
         .seed = random_next(&g->world.random),
+        .vfs = g->vfs,
     };
     struct relay_spec relay = { .seed = random_next(&g->world.random), .host = "here" };
 
     world_now = &g->world;
-    for (size_t i = 0; i < g->route.sink_count; i++)
+    for (size_t i = 0; i < g->route.sink_count; i++) /* what expires releases its key unseen */
         g->world.sinks[i].ordered = g->sinks[i].ordering == CONFIG_ORDER_KEY && !g->sinks[i].key &&
-                                    !g->route.key && !g->routes;
+                                    !g->sinks[i].expire_after_ms && !g->route.key && !g->routes;
     config_set(g);
     g->running = config_copy(g);
     relay.config = g->running;
@@ -267,21 +268,29 @@ void rig_crash(struct rig *g)
     world_source_lost(&g->world);
 }
 
-void rig_stop(struct rig *g)
+bool rig_end(struct rig *g, size_t turns)
 {
-    bool clean;
+    bool clean, drained;
 
     relay_drain(g->relay);
-    for (int i = 0; i < 10000 && !relay_drained(g->relay); i++)
+    for (; turns && !relay_drained(g->relay); turns--)
         rig_turn(g, false);
-    CHECK(relay_drained(g->relay));
-    clean = !relay_unsure(g->relay);
+    drained = relay_drained(g->relay);
+    clean = drained && !relay_unsure(g->relay);
     relay_free(g->relay);
     configs_drop(g);
     store_free(g->store, clean);
     g->relay = NULL;
     g->store = NULL;
+    for (size_t i = 0; i < g->world.sink_count && !drained; i++)
+        g->world.sinks[i].session++;
     world_source_lost(&g->world);
+    return drained;
+}
+
+void rig_stop(struct rig *g)
+{
+    CHECK(rig_end(g, 10000));
 }
 
 struct relay_sink_status rig_sink(const struct rig *g, size_t sink)
@@ -296,6 +305,9 @@ static bool all_received(const struct rig *g)
 {
     for (size_t i = 0; i < g->world.count; i++)
         if (!g->world.events[i].acknowledged)
+            return false;
+    for (size_t i = 0; i < g->world.gap_count; i++)
+        if (!g->world.gaps[i].kept)
             return false;
     return true;
 }
@@ -347,6 +359,21 @@ void rig_query(struct rig *g, const struct query_spec *spec, struct query_answer
     harness_fail(__FILE__, __LINE__, "no answer to a query");
 }
 
+const struct cell *rig_cell(const struct query_answer *a, size_t row, const char *column)
+{
+    for (size_t c = 0; c < a->rows.column_count; c++)
+        if (strcmp(a->rows.columns[c], column) == 0)
+            return &a->rows.cells[row * a->rows.column_count + c];
+    harness_fail(__FILE__, __LINE__, "no column %s", column);
+}
+
+/* What ended without its broker's word; resolved is delivered after all. */
+static bool ends_dead(struct bytes state)
+{
+    return bytes_equal(state, bytes_text("dead")) || bytes_equal(state, bytes_text("retrying")) ||
+           bytes_equal(state, bytes_text("dropped"));
+}
+
 /* Events that have a dead letter at the sink. */
 static void find_dead(struct rig *g, size_t sink, bool *dead)
 {
@@ -361,18 +388,19 @@ static void find_dead(struct rig *g, size_t sink, bool *dead)
 
     spec.kind = QUERY_DEAD;
     rig_query(g, &spec, &a);
-    for (size_t r = 0; r < a.rows.row_count; r++)
-        for (size_t c = 0; c < a.rows.column_count; c++) {
-            const struct cell *cell = &a.rows.cells[r * a.rows.column_count + c];
-            char text[64] = { 0 };
-            size_t number;
+    CHECK(!a.rows.more);
+    for (size_t r = 0; r < a.rows.row_count; r++) {
+        struct bytes id = rig_cell(&a, r, "id")->bytes;
+        char text[64] = { 0 };
+        size_t number;
 
-            if (strcmp(a.rows.columns[c], "id") != 0)
-                continue;
-            memcpy(text, cell->bytes.at, cell->bytes.n < 63 ? cell->bytes.n : 63);
-            CHECK_INT(sscanf(text, "origin-%zu", &number), 1);
+        memcpy(text, id.at, id.n < 63 ? id.n : 63);
+        CHECK_INT(sscanf(text, "origin-%zu", &number), 1);
+        CHECK(number < WORLD_EVENTS_MAX);
+        /* A dead letter of a replay says nothing of the first delivery. */
+        if (ends_dead(rig_cell(&a, r, "state")->bytes) && rig_cell(&a, r, "job")->i == 0)
             dead[number] = true;
-        }
+    }
     query_answer_done(&a);
 }
 
@@ -410,7 +438,11 @@ bool rig_dead(struct rig *g, size_t sink, char text[2][64], struct relay_dead *r
         text[0][a.rows.cells[6].bytes.n] = 0;
         text[1][0] = 0;
         ret->attempts = (uint32_t)a.rows.cells[9].i;
-        ret->reason = REASON_REFUSED;
+        ret->code = (int32_t)a.rows.cells[7].i;
+        ret->job = (uint64_t)a.rows.cells[12].i;
+        for (ret->reason = REASON_COUNT - 1; ret->reason > REASON_NONE; ret->reason--)
+            if (strcmp(held_reason_text(ret->reason), text[0]) == 0)
+                break;
     }
     query_answer_done(&a);
     return ret->number != 0;
@@ -442,6 +474,26 @@ static void check_sink(struct rig *g, size_t s, bool ordered)
         check_order(g, s);
 }
 
+/* Each gap that the source told is on record, once. */
+static void check_gaps(struct rig *g)
+{
+    struct query_spec spec = {
+        .kind = QUERY_GAPS, .where = { .route = "orders" }, .limit = 1000, .deadline_ms = 100000
+    };
+    size_t found[WORLD_GAPS_MAX] = { 0 };
+    struct query_answer a;
+
+    rig_query(g, &spec, &a);
+    for (size_t r = 0; r < a.rows.row_count; r++)
+        for (size_t i = 0; i < g->world.gap_count; i++)
+            found[i] += rig_cell(&a, r, "start_ms")->i == g->world.gaps[i].start_ms &&
+                        rig_cell(&a, r, "count")->i == (int64_t)g->world.gaps[i].count;
+    for (size_t i = 0; i < g->world.gap_count; i++)
+        if (found[i] != 1)
+            harness_fail(__FILE__, __LINE__, "gap %zu is on record %zu times", i, found[i]);
+    query_answer_done(&a);
+}
+
 void rig_check(struct rig *g, bool ordered)
 {
     struct relay_route_status route;
@@ -452,6 +504,8 @@ void rig_check(struct rig *g, bool ordered)
             route.next_seq - 1);
     for (size_t s = 0; s < g->route.sink_count; s++)
         check_sink(g, s, ordered);
+    if (g->world.gap_count)
+        check_gaps(g);
 }
 
 void rig_tell(const struct rig *g)

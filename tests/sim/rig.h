@@ -26,6 +26,7 @@ struct rig {
     int64_t now_ms, unix_ms;
     uint64_t crashes, turns;
     int64_t max_size;
+    const char *vfs; /* of the store; NULL: the default one */
 };
 
 /* Fills the configuration with defaults for `sinks` sinks; change it before rig_start(). */
@@ -46,7 +47,9 @@ void rig_turn(struct rig *g, bool store_stuck);
 int rig_try_turn(struct rig *g, bool store_stuck, struct fault *why);
 /* As kill -9: nothing is finished in order. */
 void rig_crash(struct rig *g);
-/* As SIGTERM: drains and closes. */
+/* As SIGTERM: drains and closes, in as many turns at most. Returns whether it had drained. */
+bool rig_end(struct rig *g, size_t turns);
+/* The same, and fails the test unless it had. */
 void rig_stop(struct rig *g);
 /* Turns until every event is finished at every sink, at most `turns`. Returns whether it came to
  * that. */
@@ -57,6 +60,7 @@ void rig_done(struct rig *g);
 
 /* Runs a query on the live store, turning it until the answer is there. */
 void rig_query(struct rig *g, const struct query_spec *spec, struct query_answer *ret);
+const struct cell *rig_cell(const struct query_answer *a, size_t row, const char *column);
 /* The first open dead letter of a sink; text[0] gets the word of its reason, text[1] is what it
  * refers to. */
 bool rig_dead(struct rig *g, size_t sink, char text[2][64], struct relay_dead *ret);

@@ -24,6 +24,9 @@ static const struct {
     [ACTION_ECHO] = { "echo", 2 },
     [ACTION_REFUSE] = { "refuse", 2 },
     [ACTION_POISON] = { "poison", 2 },
+    [ACTION_FOREVER] = { "forever", 1 },
+    [ACTION_EXPIRE] = { "expire", 2 },
+    [ACTION_RATE] = { "rate", 2 },
     [ACTION_GIVE_UP] = { "give-up", 1 },
     [ACTION_START] = { "start", 0 },
     [ACTION_TURN] = { "turn", 0 },
@@ -36,6 +39,21 @@ static const struct {
     [ACTION_RETRY] = { "retry", 1 },
     [ACTION_DROP] = { "drop", 1 },
     [ACTION_EDIT] = { "edit", 2 },
+    [ACTION_MEND] = { "mend", 1 },
+    [ACTION_REPLAY] = { "replay", 2 },
+    [ACTION_REPLAY_VERB] = { "replay-verb", 2 },
+    [ACTION_DRAIN] = { "drain", 1 },
+    [ACTION_ROUTE_DRAIN] = { "route-drain", 0 },
+    [ACTION_ROUTE_PAUSE] = { "route-pause", 0 },
+    [ACTION_ROUTE_RESUME] = { "route-resume", 0 },
+    [ACTION_BREAKER] = { "breaker", 2 },
+    [ACTION_SILENT] = { "silent", 1 },
+    [ACTION_SOURCE] = { "source", 0 },
+    [ACTION_GAP] = { "gap", 0 },
+    [ACTION_CLOCK] = { "clock", 2 },
+    [ACTION_DISK_FULL] = { "disk-full", 0 },
+    [ACTION_SYNC_FAILS] = { "sync-fails", 0 },
+    [ACTION_WRITE_FAILS] = { "write-fails", 0 },
     [ACTION_STOP] = { "stop", 0 },
     [ACTION_CRASH] = { "crash", 0 },
     [ACTION_CRASH_COMMITTED] = { "crash-committed", 0 },
@@ -77,19 +95,63 @@ static void add_trouble(struct script *s, struct random *r, int sinks)
             add(s, ACTION_REFUSE, i, 17);
         if (random_below(r, 4) == 0)
             add(s, ACTION_POISON, i, 23);
+        if (random_below(r, 8) == 0)
+            add(s, ACTION_FOREVER, i, 0);
+        if (random_below(r, 8) == 0)
+            add(s, ACTION_EXPIRE, i, 1 + below(r, 200));
+        if (random_below(r, 8) == 0)
+            add(s, ACTION_RATE, i, 10 + below(r, 100));
     }
+}
+
+/* What ends by itself or is ended by the next one of its kind comes once in 70 turns, what stops
+ * much for long more seldom. */
+static const struct {
+    enum action action;
+    uint64_t in_turns, numbers; /* of b; 0: none */
+} deeds[] = {
+    { ACTION_UP, 70, 0 },
+    { ACTION_BLOCK, 70, 0 },
+    { ACTION_SICK, 70, 0 },
+    { ACTION_SILENT, 150, 0 },
+    { ACTION_SOURCE, 150, 0 },
+    { ACTION_GAP, 150, 0 },
+    { ACTION_PUBLISH, 70, 0 },
+    { ACTION_PAUSE, 70, 0 },
+    { ACTION_DRAIN, 300, 0 },
+    { ACTION_ROUTE_PAUSE, 300, 0 },
+    { ACTION_ROUTE_DRAIN, 300, 0 },
+    { ACTION_ROUTE_RESUME, 100, 0 },
+    { ACTION_BREAKER, 150, 2 },
+    { ACTION_RETRY, 70, 0 },
+    { ACTION_DROP, 70, 0 },
+    { ACTION_MEND, 100, 0 },
+    { ACTION_REPLAY, 100, 1000 },
+    { ACTION_REPLAY_VERB, 150, 96 },
+    { ACTION_CLOCK, 300, 61 },
+    { ACTION_DISK_FULL, 300, 0 },
+    { ACTION_SYNC_FAILS, 600, 0 },
+    { ACTION_WRITE_FAILS, 600, 0 },
+};
+
+static void add_deed(
+    struct script *s, struct random *r, enum action action, int sinks, uint64_t numbers)
+{
+    int a = 0, b = 0;
+
+    if (words[action].numbers)
+        a = below(r, action == ACTION_PUBLISH ? 100 : (uint64_t)sinks);
+    if (words[action].numbers > 1)
+        b = below(r, numbers);
+    add(s, action, a, b);
 }
 
 static void add_turn(struct script *s, struct random *r, int sinks)
 {
-    static const enum action at_times[] = { ACTION_UP, ACTION_BLOCK, ACTION_SICK, ACTION_PUBLISH,
-        ACTION_PAUSE, ACTION_RETRY, ACTION_DROP };
-    uint64_t which = random_below(r, 70);
-
     add(s, random_below(r, 3) ? ACTION_TURN : ACTION_STUCK, 0, 0);
-    if (which < sizeof at_times / sizeof *at_times)
-        add(s, at_times[which], below(r, at_times[which] == ACTION_PUBLISH ? 100 : (uint64_t)sinks),
-            0);
+    for (size_t i = 0; i < sizeof deeds / sizeof *deeds; i++)
+        if (random_below(r, deeds[i].in_turns) == 0)
+            add_deed(s, r, deeds[i].action, sinks, deeds[i].numbers);
     if (random_below(r, 60) == 0)
         add(s, ACTION_EDIT, below(r, (uint64_t)sinks), below(r, 1000));
     if (random_below(r, 1000) < CRASHES_PER_MILLE)

@@ -26,6 +26,9 @@ enum action {
     ACTION_ECHO,
     ACTION_REFUSE, /* sink a: each b-th event */
     ACTION_POISON,
+    ACTION_FOREVER, /* sink a: max_attempts 0 */
+    ACTION_EXPIRE,  /* sink a: expire_after b * 20 ms */
+    ACTION_RATE,    /* sink a: b * 10 events a second */
     ACTION_GIVE_UP, /* the source's broker gives up each a-th event */
     ACTION_START,
     /* After it. */
@@ -35,11 +38,26 @@ enum action {
     ACTION_UP,      /* sink a: up, or down if it was up; so the next two */
     ACTION_BLOCK,
     ACTION_SICK,
-    ACTION_PAUSE, /* sink a, by a person; or it goes on */
-    ACTION_RETRY, /* sink a: a person's retry of its first dead letter */
-    ACTION_DROP,  /* sink a: a person drops its first dead letter */
-    ACTION_EDIT,  /* sink a: the files change, b says what, and are loaded */
-    ACTION_STOP,  /* an orderly end and a new start */
+    ACTION_PAUSE,       /* sink a, by a person; or it goes on */
+    ACTION_RETRY,       /* sink a: a person's retry of its first dead letter */
+    ACTION_DROP,        /* sink a: a person drops its first dead letter */
+    ACTION_EDIT,        /* sink a: the files change, b says what, and are loaded */
+    ACTION_MEND,        /* sink a: a person edits its first dead letter */
+    ACTION_REPLAY,      /* sink a: a part of the log again, b says which */
+    ACTION_REPLAY_VERB, /* b says which replay, and what of it */
+    ACTION_DRAIN,       /* sink a, by a person */
+    ACTION_ROUTE_DRAIN,
+    ACTION_ROUTE_PAUSE,
+    ACTION_ROUTE_RESUME, /* with its sinks, whatever held them */
+    ACTION_BREAKER,      /* sink a: open (b 1) or closed by hand */
+    ACTION_SILENT,       /* sink a: takes and does not answer, or answers again */
+    ACTION_SOURCE,       /* the source's connection is lost, or back */
+    ACTION_GAP,          /* the source missed something */
+    ACTION_CLOCK,        /* the wall clock steps, b - 30 hours */
+    ACTION_DISK_FULL,    /* or has room again */
+    ACTION_SYNC_FAILS,   /* until the process has ended and begun anew */
+    ACTION_WRITE_FAILS,
+    ACTION_STOP, /* an orderly end and a new start */
     ACTION_CRASH,
     ACTION_CRASH_COMMITTED, /* after a commit of which nobody heard */
     ACTION_COUNT

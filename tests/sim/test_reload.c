@@ -277,6 +277,32 @@ TEST(a_reload_that_cannot_put_to_disk_what_came_in_fails_and_all_goes_on)
     rig_done(&g);
 }
 
+TEST(a_reload_that_gives_a_full_store_room_changes_a_route_that_waits_for_it)
+{
+    struct relay_route_status status;
+    struct rig g;
+
+    rig_init(&g, 16, 1);
+    g.max_size = 130 << 10;
+    g.world.sinks[0].up = false;
+    rig_start(&g);
+    for (int i = 0; i < 60; i++) {
+        world_publish(&g.world, 60);
+        turns(&g, 20);
+    }
+    relay_route_status(g.relay, 0, &status);
+    CHECK_CONTAINS(status.held_back, "full");
+    g.max_size = 64 << 20;
+    g.route.window_events = 77;
+    rig_reload_now(&g, NULL);
+    CHECK_INT(g.reloaded, RELAY_RELOAD_DONE);
+    g.world.sinks[0].up = true;
+    CHECK(rig_settle(&g, 20000));
+    rig_check(&g, true);
+    rig_stop(&g);
+    rig_done(&g);
+}
+
 TEST(what_was_draining_when_the_daemon_died_can_be_discarded_or_come_back)
 {
     struct config_route routes[2];

@@ -4,8 +4,9 @@
  *   BASCULE_SIM_SEEDS=N   how many     BASCULE_SIM_FIRST=N   from which on
  *   BASCULE_SIM_SCRIPT=/PATH   runs that script instead */
 #include "tests/harness.h"
-#include "tests/sim/rig.h"
+#include "tests/sim/deeds.h"
 #include "tests/sim/script.h"
+#include "tests/unit/fail_vfs.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,7 +17,12 @@
 
 #define SETTLE_TURNS 20000
 #define SHRINK_TRIES 1500
-#define WORKERS 2 /* processes */
+#define WORKERS 2                /* processes */
+#define RESERVE_BYTES (20 << 20) /* what a full disk has once the store's reserve is given up */
+#define DRAIN_TURNS 500
+#define MAX_SIZE (64 << 20) /* never full; some edits give less */
+#define FAILING_TURNS 100
+#define FAILURES_MAX 8 /* calls of one transaction that may fail until it is seen */
 /* A script that was shrunk may turn for ever; none takes a tenth of it. */
 #define SCRIPT_SECONDS 60
 
@@ -63,6 +69,15 @@ static void set_up(struct rig *g, const struct line *l)
     case ACTION_POISON:
         s->poison_every = l->b;
         break;
+    case ACTION_FOREVER:
+        g->sinks[l->a].max_attempts = 0;
+        break;
+    case ACTION_EXPIRE:
+        g->sinks[l->a].expire_after_ms = 20 * l->b;
+        break;
+    case ACTION_RATE:
+        g->sinks[l->a].rate_limit = 10000 * (int64_t)l->b;
+        break;
     case ACTION_GIVE_UP:
         g->world.give_up_every = l->a;
         break;
@@ -71,52 +86,33 @@ static void set_up(struct rig *g, const struct line *l)
     }
 }
 
-/* While the route is just being changed, it is said so. */
-static void person_pauses(struct rig *g, size_t sink)
-{
-    struct fault why = { 0 };
-    int result = relay_pause(g->relay, "orders", g->sinks[sink].name, !rig_sink(g, sink).paused,
-        "uid 0", g->unix_ms, &why);
-
-    CHECK(result == 0 || (g->next && why.kind == FAULT_RETRY));
-}
-
-/* Refused is an answer too: two deeds on one dead letter do not meet. */
-static void person_acts(struct rig *g, size_t sink, bool retry)
-{
-    struct relay_dead d;
-    struct fault why;
-    char text[2][64];
-
-    if (!rig_dead(g, sink, text, &d))
-        return;
-    if (retry)
-        (void)relay_dead_retry(g->relay, &d, g->unix_ms, &why);
-    else
-        (void)relay_dead_drop(g->relay, &d, g->unix_ms, &why);
-}
-
 /* Something of a sink, of the route, of the connection, or nothing. */
 static void edit(struct rig *g, struct config_sink *s, int what)
 {
-    switch (what % 7) {
+    switch (what % 9) {
     case 0:
-        s->window_events = 32 + what / 7;
+        s->window_events = 32 + what / 9;
         break;
     case 1:
-        s->max_attempts = 3 + (uint32_t)what / 7 % 4;
+        s->max_attempts = 3 + (uint32_t)what / 9 % 4;
         break;
     case 2:
-        g->route.window_events = 64 + what / 7;
+        g->route.window_events = 64 + what / 9;
         break;
     case 3:
-        g->route.max_backlog = (int64_t)(16 + what / 7) << 20;
+        g->route.max_backlog = (int64_t)(16 + what / 9) << 20;
         break;
     case 4:
         (void)snprintf(g->connection.files, sizeof g->connection.files, "%d", what);
         break;
     case 5:
         s->enabled = !s->enabled;
+        break;
+    case 6:
+        s->max_attempts = 0;
+        break;
+    case 7:
+        g->max_size = (128 + what / 9) << 10;
         break;
     default:
         break;
@@ -126,16 +122,66 @@ static void edit(struct rig *g, struct config_sink *s, int what)
         harness_fail(__FILE__, __LINE__, "reload: %s", g->reload_why.text);
 }
 
-static void act(struct rig *g, const struct line *l)
+/* ---- after the start ---- */
+
+static bool disk_is_full;
+
+static void disk_full(bool full)
+{
+    disk_is_full = full;
+    fail_vfs_give("store.db.reserve", full ? RESERVE_BYTES : 0);
+    fail_vfs_set(full ? FAIL_FULL : FAIL_NOTHING);
+}
+
+/* A start needs a little room: where there is none, somebody makes some. */
+static void start_again(struct rig *g)
+{
+    struct fault why;
+
+    if (rig_try_start(g, &why) == 0)
+        return;
+    if (!disk_is_full)
+        harness_fail(__FILE__, __LINE__, "start: %s", why.text);
+    disk_full(false);
+    rig_start(g);
+}
+
+/* Who waits for a broker that says nothing, or for room, does so until a deadline. */
+static void stop(struct rig *g)
+{
+    bool waits = disk_is_full || g->max_size < MAX_SIZE;
+
+    for (size_t i = 0; i < g->route.sink_count; i++)
+        waits = waits || g->world.sinks[i].silent;
+    if (waits)
+        (void)rig_end(g, DRAIN_TURNS);
+    else
+        rig_stop(g);
+}
+
+/* After a failed write or sync the process must end by itself. */
+static void fail_until_end(struct rig *g, enum fail_kind kind)
+{
+    struct fault why;
+    int before = fail_vfs_count(), turns;
+
+    fail_vfs_set(kind);
+    for (turns = 0; turns < FAILING_TURNS && rig_try_turn(g, false, &why) == 0; turns++)
+        if (fail_vfs_count() > before + FAILURES_MAX)
+            harness_fail(__FILE__, __LINE__, "it goes on with a failed disk");
+    disk_full(false);
+    if (turns == FAILING_TURNS && fail_vfs_count() == before)
+        return;
+    rig_crash(g);
+    rig_start(g);
+}
+
+static void brokers_act(struct rig *g, const struct line *l)
 {
     size_t sink = (size_t)l->a < g->route.sink_count ? (size_t)l->a : 0;
     struct world_sink *s = &g->world.sinks[sink];
 
     switch (l->action) {
-    case ACTION_TURN:
-    case ACTION_STUCK:
-        rig_turn(g, l->action == ACTION_STUCK);
-        break;
     case ACTION_PUBLISH:
         world_publish(&g->world, (size_t)l->a);
         break;
@@ -149,28 +195,92 @@ static void act(struct rig *g, const struct line *l)
     case ACTION_SICK:
         s->sick = !s->sick;
         break;
+    case ACTION_SILENT:
+        s->silent = !s->silent;
+        break;
+    case ACTION_SOURCE:
+        world_source_up(&g->world, !g->world.source_up);
+        break;
+    case ACTION_GAP:
+        world_gap(&g->world, g->unix_ms);
+        break;
+    default:
+        break;
+    }
+}
+
+static void person_acts(struct rig *g, const struct line *l)
+{
+    size_t sink = (size_t)l->a < g->route.sink_count ? (size_t)l->a : 0;
+
+    switch (l->action) {
     case ACTION_PAUSE:
-        person_pauses(g, sink);
+        deeds_pause(g, sink);
+        break;
+    case ACTION_ROUTE_PAUSE:
+        deeds_pause_route(g);
+        break;
+    case ACTION_ROUTE_RESUME:
+        deeds_resume_route(g);
+        break;
+    case ACTION_DRAIN:
+    case ACTION_ROUTE_DRAIN:
+        deeds_drain(g, l->action == ACTION_DRAIN ? sink : SIZE_MAX);
+        break;
+    case ACTION_BREAKER:
+        deeds_breaker(g, sink, l->b);
         break;
     case ACTION_RETRY:
+        deeds_retry(g, sink);
+        break;
     case ACTION_DROP:
-        person_acts(g, sink, l->action == ACTION_RETRY);
+        deeds_drop(g, sink);
+        break;
+    case ACTION_MEND:
+        deeds_mend(g, sink);
+        break;
+    case ACTION_REPLAY:
+        deeds_replay(g, sink, l->b);
+        break;
+    case ACTION_REPLAY_VERB:
+        deeds_replay_verb(g, l->b);
         break;
     case ACTION_EDIT:
         edit(g, &g->sinks[sink], l->b);
         break;
+    default:
+        break;
+    }
+}
+
+/* What happens to the machine and the process. */
+static void befall(struct rig *g, const struct line *l)
+{
+    switch (l->action) {
+    case ACTION_CLOCK:
+        g->unix_ms += (int64_t)(l->b - 30) * 3600000;
+        break;
+    case ACTION_DISK_FULL:
+        disk_full(!disk_is_full);
+        break;
+    case ACTION_SYNC_FAILS:
+        fail_until_end(g, FAIL_SYNC);
+        break;
+    case ACTION_WRITE_FAILS:
+        fail_until_end(g, FAIL_WRITE);
+        break;
     case ACTION_STOP:
-        rig_stop(g);
-        rig_start(g);
+        stop(g);
+        start_again(g);
         break;
     case ACTION_CRASH_COMMITTED:
         store_step(g->store);
         rig_crash(g);
-        rig_start(g);
+        start_again(g);
         break;
     case ACTION_CRASH:
         rig_crash(g);
-        rig_start(g);
+        start_again(g);
         break;
     default:
         set_up(g, l);
@@ -178,23 +288,39 @@ static void act(struct rig *g, const struct line *l)
     }
 }
 
+static void act(struct rig *g, const struct line *l)
+{
+    if (l->action < ACTION_START)
+        set_up(g, l);
+    else if (l->action == ACTION_TURN || l->action == ACTION_STUCK)
+        rig_turn(g, l->action == ACTION_STUCK);
+    brokers_act(g, l);
+    person_acts(g, l);
+    befall(g, l);
+}
+
 static void quiet(struct rig *g)
 {
+    disk_full(false);
+    world_source_up(&g->world, true);
+    g->max_size = MAX_SIZE;
     for (size_t i = 0; i < g->route.sink_count; i++) {
         struct world_sink *s = &g->world.sinks[i];
 
         s->nack = s->unroutable = s->lose = s->broker_state = s->timeout = s->echo = 0;
         s->up = true;
-        s->blocked = s->sick = false;
+        s->blocked = s->sick = s->silent = false;
         g->sinks[i].enabled = true;
     }
     for (int i = 0; i < SETTLE_TURNS && g->next; i++)
         rig_turn(g, false);
     rig_reload_now(g, NULL);
     CHECK_INT(g->reloaded, RELAY_RELOAD_DONE);
-    for (size_t i = 0; i < g->route.sink_count; i++)
-        if (rig_sink(g, i).paused)
-            person_pauses(g, i);
+    deeds_end(g);
+    for (int i = 0; i < SETTLE_TURNS && !deeds_done(g); i++)
+        rig_turn(g, false);
+    if (!deeds_done(g))
+        harness_fail(__FILE__, __LINE__, "a replay does not end");
 }
 
 /* A source without positions gives what was not yet acknowledged again after an end, as a new event
@@ -214,7 +340,7 @@ static bool ordered(const struct rig *g, const struct script *s)
 static void forget_store(void)
 {
     static const char *const files[] = { "store.db", "store.db-wal", "store.db-shm",
-        "store.db.lock" };
+        "store.db.lock", "store.db.reserve" };
 
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         (void)unlink(files[i]);
@@ -225,7 +351,10 @@ static void run_script(const struct script *s)
     static struct rig g;
 
     forget_store();
+    deeds_init();
+    disk_full(false);
     rig_init(&g, s->seed, s->n ? (size_t)s->lines[0].a : 1);
+    g.vfs = FAIL_VFS;
     for (size_t i = 0; i < s->n; i++) {
         g.world.random.state = script_chance(s, &s->lines[i]);
         if (s->lines[i].action == ACTION_START)
@@ -239,6 +368,7 @@ static void run_script(const struct script *s)
         harness_fail(__FILE__, __LINE__, "not all is finished");
     }
     rig_check(&g, ordered(&g, s));
+    deeds_check(&g);
     rig_stop(&g);
     rig_done(&g);
 }
@@ -380,6 +510,7 @@ TEST(whatever_the_seed_nothing_is_lost)
     struct worker workers[WORKERS];
     static struct script s;
 
+    fail_vfs_register();
     if (file) {
         run_file(file);
         return;
@@ -396,6 +527,38 @@ TEST(whatever_the_seed_nothing_is_lost)
         return;
     script_make(&s, failed);
     report(&s);
+}
+
+/* What a seed was shrunk to, and failed before it was mended. */
+static void run_text(const char *text)
+{
+    static struct script s;
+    FILE *f = fmemopen((char *)(uintptr_t)text, strlen(text), "r");
+
+    CHECK(f);
+    CHECK_INT(script_read(&s, f), 0);
+    (void)fclose(f);
+    fail_vfs_register();
+    run_script(&s);
+}
+
+TEST(after_a_kill_an_elder_in_the_log_goes_before_a_held_one_of_its_key)
+{
+    run_text("seed 149\n"
+             "0 sinks 2\n"
+             "4 broker 1 10\n"
+             "5 timeout 1 82\n"
+             "6 start\n"
+             "7 publish 239\n"
+             "8 turn\n"
+             "9 turn\n"
+             "12 turn\n"
+             "37 route-drain\n"
+             "150 pause 1\n"
+             "153 turn\n"
+             "154 turn\n"
+             "193 crash\n"
+             "196 pause 1\n");
 }
 
 static bool has_three(const struct script *s)

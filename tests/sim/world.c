@@ -19,8 +19,29 @@ void world_publish(struct world *w, size_t n)
 void world_source_lost(struct world *w)
 {
     w->next = 0;
+    w->source_session++;
     for (size_t i = 0; i < w->count; i++)
         w->events[i].lent = false;
+    for (size_t i = 0; i < w->gap_count; i++)
+        w->gaps[i].lent = false;
+}
+
+/* One with positions goes on behind what it gave; a queue gives again what was not acknowledged. */
+void world_source_up(struct world *w, bool up)
+{
+    w->source_up = up;
+    if (!up && !w->keep_position)
+        world_source_lost(w);
+}
+
+void world_gap(struct world *w, int64_t unix_ms)
+{
+    if (w->gap_count < WORLD_GAPS_MAX)
+        w->gaps[w->gap_count] = (struct world_gap){
+            .start_ms = unix_ms - 1000 * (int64_t)WORLD_GAPS_MAX + (int64_t)w->gap_count,
+            .count = random_below(&w->random, 100),
+        };
+    w->gap_count += w->gap_count < WORLD_GAPS_MAX;
 }
 
 int world_number(struct bytes body)
@@ -78,6 +99,9 @@ struct lent {
     struct event events[64];
     char texts[64][3][40];
     size_t numbers[64];
+    uint64_t session; /* of the source */
+    struct source_gap gap;
+    struct world_gap *of_gap; /* NULL: none */
     struct position position;
     char value[24];
 };
@@ -150,6 +174,23 @@ static void fill(struct lent *t, size_t slot, size_t number)
     e->receipts++;
 }
 
+/* At most one with a batch. */
+static void tell_gap(struct lent *t)
+{
+    for (size_t i = 0; i < world_now->gap_count && !t->of_gap; i++) {
+        struct world_gap *gap = &world_now->gaps[i];
+
+        if (gap->kept || gap->lent)
+            continue;
+        gap->lent = true;
+        t->of_gap = gap;
+        t->gap = (struct source_gap){ gap->start_ms, gap->start_ms + 500, gap->count,
+            bytes_text("channel"), bytes_text("the connection was lost") };
+        t->batch.gaps = &t->gap;
+        t->batch.gap_count = 1;
+    }
+}
+
 static struct batch *source_receive(struct source *s, size_t limit)
 {
     struct world *w = world_now;
@@ -163,7 +204,9 @@ static struct batch *source_receive(struct source *s, size_t limit)
     for (; w->next < w->count && t->batch.count < most && t->batch.count < limit; w->next++)
         if (w->keep_position || !w->events[w->next].acknowledged)
             fill(t, t->batch.count++, w->next);
-    if (t->batch.count == 0) {
+    t->session = w->source_session;
+    tell_gap(t);
+    if (t->batch.count == 0 && !t->of_gap) {
         free(t);
         return NULL;
     }
@@ -203,8 +246,14 @@ static void source_settle(struct source *s, struct batch *batch, bool kept)
     assert(s->out > 0);
     s->out--;
     s->lent_events -= (int64_t)batch->count;
+    /* An acknowledgement of a session before this one is void; a position needs none. */
+    kept = kept && (world_now->keep_position || t->session == world_now->source_session);
     for (size_t i = 0; kept && i < batch->count; i++)
         world_now->events[t->numbers[i]].acknowledged = true;
+    if (t->of_gap) {
+        t->of_gap->kept = t->of_gap->kept || kept;
+        t->of_gap->lent = t->of_gap->lent && t->session != world_now->source_session;
+    }
     free(t);
 }
 
@@ -280,6 +329,21 @@ static int sink_open(
     return 0;
 }
 
+/* A retry of a mended dead letter sends what a person made of it; nothing else does. */
+static void check_mended(const struct world_sink *to, const struct message *m, uint64_t seq)
+{
+    struct bytes body = m->event->body;
+    bool mended = memmem(body.at, body.n, WORLD_MENDED, strlen(WORLD_MENDED));
+    uint8_t known = seq < WORLD_SEQS_MAX ? to->mended[seq] : 0;
+
+    if (m->flags & MESSAGE_REPLAY)
+        return;
+    if (mended && !(known && to->generation))
+        harness_fail(__FILE__, __LINE__, "event %" PRIu64 " goes as edited and was not", seq);
+    if (!mended && (known & WORLD_IS_MENDED) && to->generation)
+        harness_fail(__FILE__, __LINE__, "event %" PRIu64 " goes as if nobody had edited it", seq);
+}
+
 /* STORE/ROUTE/SEQ/SINK/GENERATION */
 static uint64_t seq_of(struct world_sink *to, const struct message *m)
 {
@@ -290,6 +354,7 @@ static uint64_t seq_of(struct world_sink *to, const struct message *m)
     if (sscanf(text, "%*[0-9a-f]/%llu/%llu/%llu/%llu", &route, &seq, &sink, &generation) != 4)
         harness_fail(__FILE__, __LINE__, "this is no token: '%s'", text);
     to->generation = generation;
+    check_mended(to, m, seq);
     return generation == 0 && seq < WORLD_SEQS_MAX ? seq : 0;
 }
 

@@ -10,6 +10,8 @@
 #define WORLD_SINKS_MAX 4
 #define WORLD_KEYS 7
 #define WORLD_GIVEN_UP "delivered 5 times and not acknowledged"
+#define WORLD_MENDED "mended" /* in the body of a dead letter that a person edited */
+#define WORLD_GAPS_MAX 64
 /* Places in the log that a sink's broker keeps in mind; more are not looked at. */
 #define WORLD_SEQS_MAX 16384
 
@@ -20,6 +22,16 @@ struct world_event {
     bool lent;
     uint32_t receipts; /* times handed to the bridge */
 };
+
+/* Times of which the source's broker could tell nothing: one comes with a batch until it was kept.
+ */
+struct world_gap {
+    int64_t start_ms;
+    uint64_t count;
+    bool lent, kept;
+};
+
+enum { WORLD_MAY_BE_MENDED = 1, WORLD_IS_MENDED = 2 };
 
 /* What one sink's broker got. */
 struct world_sink {
@@ -46,6 +58,7 @@ struct world_sink {
      * goes again. The latter counted by key. */
     bool tried[WORLD_SEQS_MAX], again[WORLD_SEQS_MAX];
     uint32_t again_of_key[WORLD_KEYS + 1];
+    uint8_t mended[WORLD_SEQS_MAX]; /* a person edited its dead letter */
     /* Chances per 1000 for a message: */
     int nack, unroutable, lose, broker_state, timeout, poison_every;
     int echo; /* a report that was given before comes again */
@@ -59,6 +72,9 @@ struct world {
     size_t count, next; /* published; next to hand over in this session */
     bool keep_position; /* like Kafka: goes on from a stored position */
     bool source_up;
+    uint64_t source_session; /* what was lent in one before it was taken back */
+    struct world_gap gaps[WORLD_GAPS_MAX];
+    size_t gap_count;
     uint32_t source_opens, link_opens;
     bool refuse_sinks;    /* opening one fails: a bridge without memory */
     bool ids;             /* its publishers give ids */
@@ -77,6 +93,9 @@ void world_publish(struct world *w, size_t n);
 /* The source's broker takes back what was not acknowledged: the daemon died or its session ended.
  */
 void world_source_lost(struct world *w);
+/* Its connection is lost, or is there again. */
+void world_source_up(struct world *w, bool up);
+void world_gap(struct world *w, int64_t unix_ms);
 /* The number in a body, -1 when it is not one of ours. */
 int world_number(struct bytes body);
 

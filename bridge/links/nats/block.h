@@ -8,8 +8,8 @@
  * in `bascule-headers` too, in our own encoding as base64, and then rules; properties of text stand
  * beside it to be read by people. What begins with `Nats-`, and `KV-Operation`, belongs to the
  * server: read as HEADER_BROKER, never sent on, but Nats-TTL when asked for. */
-#ifndef BASCULE_BLOCK_H
-#define BASCULE_BLOCK_H
+#ifndef BASCULE_NATS_BLOCK_H
+#define BASCULE_NATS_BLOCK_H
 
 #include "bridge/base/buf.h"
 #include "bridge/connector.h"
