@@ -1,5 +1,6 @@
 """Bridges of another make, as tuned as their documents say, on the same brokers: RabbitMQ's Shovel and Kafka's
-MirrorMaker 2. Both are fetched or enabled only when they are measured."""
+MirrorMaker 2. Both are fetched or enabled only when they are measured. measure() returns the numbers, and where the
+events went."""
 import json
 import os
 import subprocess
@@ -52,7 +53,7 @@ class Shovel:
              "dest-protocol": "amqp091", "dest-uri": uri, "dest-queue": out, "ack-mode": "on-confirm"}))
         try:
             return told(events, *watched(
-                lambda: channel.queue_declare(out, passive=True).method.message_count, events))
+                lambda: channel.queue_declare(out, passive=True).method.message_count, events)), out
         finally:
             broker.ctl("clear_parameter", "shovel", out)
             channel.connection.close()
@@ -108,12 +109,11 @@ b.producer.buffer.memory=67108864
             before = usage(process.pid)[0]  # the start of a JVM is not the relay's cost
             seconds, n = watched(lambda: reader.end_offsets([partition])[partition], events, process)
             cpu, peak = usage(process.pid)
-            return told(events, seconds, n, cpu - before, peak)
+            return told(events, seconds, n, cpu - before, peak), target
         finally:
             process.terminate()
             process.wait()
             reader.close()
-            brokers.drop("kafka", target)
             for topic in ("mm2-configs.a.internal", "mm2-offsets.a.internal", "mm2-status.a.internal",
                           "mm2-offset-syncs.b.internal"):
                 brokers.drop("kafka", topic)
