@@ -608,7 +608,7 @@ static void nats_from_close(void)
 
 /* ---- make, clock and check ---- */
 
-static uint64_t made;
+static uint64_t made, to_make;
 static int64_t rate, made_since_ns;
 static int64_t *ages;
 
@@ -630,6 +630,8 @@ static size_t make_take(const struct to *to)
             (void)poll(NULL, 0, 1);
         n = due > BATCH ? BATCH : due < 0 ? 0 : (size_t)due;
     }
+    if (n > to_make - made)
+        n = to_make - made;
     for (size_t i = 0; i < n; i++, made++) {
         char body[BODY_BYTES + 1], key[32];
         int key_bytes = body_key(key, made);
@@ -803,6 +805,7 @@ int main(int n, char **args)
     ages = calloc(events + BATCH, sizeof *ages);
     if (!ages)
         die("events", "out of memory");
+    to_make = events;
     to->open(args[5], args[6]);
     from->open(args[2], args[3]);
     while (confirmed < events) {

@@ -87,7 +87,7 @@ def spread(ratios):
 
 def ratios_to(results, other, field="rate"):
     """Each run of Bascule against the other's run of the same round."""
-    return [b[field] / a[field] for a, b in zip(results[other], results["bascule"]) if a[field]]
+    return [b[field] / a[field] for a, b in zip(results[other], results["bascule"])]
 
 
 def summary(pair, results):

@@ -1,6 +1,7 @@
 """Pictures of what was measured (SVG), the same bytes for the same numbers. Plain fonts, few strokes, a white ground
 of their own, so that they can be read on any page."""
 from pathlib import Path
+from statistics import median
 
 import matplotlib
 
@@ -29,7 +30,8 @@ def whole(value, _position=None):
 
 
 def rates(found, directory):
-    """A row for each pair, a bar for each relay: median, and from the slowest round to the fastest."""
+    """A row for each pair, a dot for each relay: median, and from the slowest round to the fastest. Dots, because
+    bars of a logarithm would have to begin somewhere."""
     rows = [r for r in rows_of(found) if r["pair"] != "log"]
     bars = [(k, i, name, r) for k, r in enumerate(rows) for i, name in enumerate(r["runs"])]
     if not bars:
@@ -37,13 +39,16 @@ def rates(found, directory):
     figure, axes = pyplot.subplots(figsize=(8, 0.52 * len(rows) + 1.1), layout="constrained")
     for k, i, name, r in bars:
         got = sorted(x["rate"] for x in r["runs"][name])
-        middle = got[len(got) // 2]
-        axes.barh(k + (i - (len(r["runs"]) - 1) / 2) * 0.26, middle, 0.24, color=COLOURS.get(name, OTHER),
-                  xerr=[[middle - got[0]], [got[-1] - middle]], error_kw={"elinewidth": 0.8, "ecolor": "#333333"})
+        middle = median(got)
+        axes.errorbar(middle, k + (i - 1) * 0.22, xerr=[[middle - got[0]], [got[-1] - middle]], marker="o",
+                      markersize=5, elinewidth=1.6, color=COLOURS.get(name, OTHER))
     axes.set_yticks(range(len(rows)), [NAMES[r["pair"]] for r in rows])
     axes.invert_yaxis()
+    axes.grid(axis="y", color="#e4e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(whole))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("events of 256 B a second; lines: slowest to fastest round")
     names = dict.fromkeys(name for _, _, name, _ in bars)
     legend(figure, [(LABELS[name], COLOURS.get(name, OTHER)) for name in ("bare", "bascule") if name in names]
@@ -52,8 +57,10 @@ def rates(found, directory):
 
 
 def legend(figure, entries):
+    """Above all panels, which leave it room."""
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.27 / figure.get_figheight()))
     figure.legend([pyplot.Rectangle((0, 0), 1, 1, color=colour) for _, colour in entries], [t for t, _ in entries],
-                  loc="outside upper center", ncols=len(entries))
+                  loc="upper center", ncol=len(entries))
 
 
 def delay(found, directory):

@@ -11,6 +11,7 @@ from broker import wait_until
 from kafka import KafkaConsumer, TopicPartition
 from kafka_broker import VERSION, libs
 from machine import client, usage
+from relay import timed
 
 POLL_SECONDS = 0.05
 START_SECONDS = 120
@@ -26,14 +27,14 @@ def watched(count, events, process=None):
         if n and first is None:
             first = (at, n)
         if n >= events:
-            return at - first[0], n - first[1]
+            return timed(events, at - first[0], n - first[1])
         if time.monotonic() > end or (process and process.poll() is not None):
             raise RuntimeError(f"the reference stopped at {n} of {events}")
         time.sleep(POLL_SECONDS)
 
 
 def told(events, seconds, n, cpu=0.0, peak=0):
-    return {"events": events, "seconds": seconds, "rate": n / seconds if seconds else 0,
+    return {"events": events, "seconds": seconds, "rate": n / seconds,
             "cpu_us": cpu * 1e6 / events, "peak_kib": peak}
 
 

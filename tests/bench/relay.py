@@ -48,6 +48,12 @@ def delivered_by_all(daemon):
     return sum(r["sinks"][0]["counts"]["delivered"] for r in got)
 
 
+def timed(events, seconds, n):
+    if not n:
+        raise RuntimeError(f"all {events} events were there at the first look: too few to time")
+    return seconds, n
+
+
 def watch(daemon, events, count=delivered):
     """Until all are delivered: seconds and events from the first delivery that was seen."""
     first, end = None, time.monotonic() + PATIENCE_SECONDS
@@ -56,7 +62,7 @@ def watch(daemon, events, count=delivered):
         if n and first is None:
             first = (at, n)
         if n >= events:
-            return at - first[0], n - first[1]
+            return timed(events, at - first[0], n - first[1])
         if at > end or not daemon.running():
             raise RuntimeError(f"{n} of {events} events delivered, then:\n{daemon.text()[-4000:]}")
         time.sleep(POLL_SECONDS)
@@ -81,7 +87,7 @@ def bascule(brokers, directory, source, place, sink, out, events):
         seconds, n = watch(d, events)
         cpu, peak = usage(d.process.pid)
         check_books(d)
-        return {"events": events, "seconds": seconds, "rate": n / seconds if seconds else 0,
+        return {"events": events, "seconds": seconds, "rate": n / seconds,
                 "cpu_us": cpu * 1e6 / events, "peak_kib": peak,
                 "store_bytes": sum(f.stat().st_size for f in Path(directory).glob("bascule.db*"))}
     finally:

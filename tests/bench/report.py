@@ -10,6 +10,7 @@ NAMES = {"kafka-kafka": "Kafka to Kafka", "kafka-redis": "Kafka to a Redis strea
 REFERENCES = {"mirrormaker": "MirrorMaker 2", "shovel": "RabbitMQ's Shovel"}
 BEHIND_MIB, START_SECONDS, TRACE_SECONDS, IDLE_MIB, IDLE_PERCENT = 48, 1, 1, 64, 1
 DISK_AT_SPEED, DISK_AT_TEN = 0.25, 1.2
+LOAD_MAX = 0.5  # of one core, before it began
 WIDTH = 118
 
 
@@ -56,7 +57,13 @@ def at_most(what, got, aim, unit, digits=2):
 
 
 def aims(found):
-    """(what, measured, aim, met) of each that was measured."""
+    """(what, measured, aim, met) of each that was measured; met is None where it was not measured as the aim says."""
+    for step in found["measured"]:
+        for *row, met in step_aims({"measured": {step: found["measured"][step]}}):
+            yield (*row, None if short(found, step) else met)
+
+
+def step_aims(found):
     m = found["measured"]
     for r in rows_of(found):
         yield from pair_aims(r)
@@ -77,7 +84,7 @@ def aims(found):
     if "idle" in m:
         n = f"{m['idle']['routes']:,} idle routes"
         yield at_most(f"{n}: memory", m["idle"]["resident_mib"], IDLE_MIB, "MiB", 0)
-        yield at_most(f"{n}: of a core", m["idle"]["core_share"] * 100, IDLE_PERCENT, "%", 1)
+        yield at_most(f"{n}: of a core", m["idle"]["core_share"] * 100, IDLE_PERCENT, "%")
     if "disk" in m:
         yield at_most("disk at full speed, of a 256 B body", m["disk"]["full_speed"]["disk_of_body"], DISK_AT_SPEED, "")
         yield at_most("disk at ten a second after merging, of a 256 B body",
@@ -85,8 +92,25 @@ def aims(found):
 
 
 def aims_table(found):
-    return table(("", "measured", "aim", ""), [(what, got, aim, "met" if met else "**missed**")
-                                               for what, got, aim, met in aims(found)])
+    verdicts = {True: "met", False: "**missed**", None: "not judged: a short run"}
+    return caveat(found) + table(("", "measured", "aim", ""), [(*row, verdicts[met]) for *row, met in aims(found)])
+
+
+def short(found, step):
+    return not found["steps"].get(step, {}).get("full")
+
+
+def caveat(found):
+    """What a reader must know before the first figure. Empty: all was measured as it should be."""
+    ret, load = [], found["machine"]["load_before"]
+    if load > LOAD_MAX:
+        ret.append(f"the machine was not quiet (load {load:.1f} before it began)")
+    if any(short(found, name) for name in found["measured"]):
+        ret.append("some of it was measured with fewer rounds or events than its aims want")
+    failed = [name for name, s in found["steps"].items() if "failed" in s]
+    if failed:
+        ret.append(f"failed: {', '.join(failed)}")
+    return textwrap.fill(f"**Not for comparison: {'; '.join(ret)}.**", WIDTH) + "\n\n" if ret else ""
 
 
 # ---- all else ----
@@ -248,7 +272,7 @@ def sentences(found):
     if "backlog" in m:
         yield f"With {m['backlog']['pending']:,} events behind, it takes {m['backlog']['resident_mib']:.0f} MiB."
     if "log_size" in m:
-        yield (f"With {m['log_size']['events'] / 1e6:.0f} million in the log, the first delivery comes "
+        yield (f"With {m['log_size']['events']:,} in the log, the first delivery comes "
                f"{max(m['log_size']['to_delivery_s']):.2f} s after a start at the latest.")
     if "idle" in m:
         yield (f"{m['idle']['routes']:,} idle routes take {m['idle']['resident_mib']:.0f} MiB and "
@@ -258,7 +282,7 @@ def sentences(found):
 def summary(found):
     rows = [(NAMES[r["pair"]], f"{r['rate']:,.0f}", between(r), f"{r['cpu_us']:.1f}", f"{r['peak_mib']:.0f}")
             for r in rows_of(found) if r["pair"] != "log"]
-    return (table(("", "events a second", "of the bare loop (spread)", "CPU an event, us", "peak MiB"), rows)
+    return (caveat(found) + table(("", "events a second", "of the bare loop (spread)", "CPU an event, us", "peak MiB"), rows)
             + "\n![Events a second of each pair](tests/bench/plots/rates.svg)\n"
             + "\n" + textwrap.fill(" ".join(sentences(found)), WIDTH) + "\n"
             + "\n![Delay at fixed rates](tests/bench/plots/delay.svg)\n")

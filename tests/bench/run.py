@@ -32,6 +32,7 @@ SCALES = {"backlog": (scale.measure_backlog, 1000000), "log_size": (scale.measur
           "idle": (scale.measure_idle, scale.IDLE_ROUTES), "routes": (scale.measure_routes, scale.ROUTE_EVENTS),
           "bodies": (scale.measure_bodies, 1000000), "neighbours": (scale.measure_neighbours, scale.NEIGHBOUR_EVENTS),
           "disk": (scale.measure_disk, 2000000)}
+ROUNDS = 5  # in turn with what it is compared with
 PUBLISHED = {"json": "tests/bench/results.json", "plots": "tests/bench/plots",
              "markdown": "tests/bench/README.md,README.md"}
 
@@ -46,7 +47,7 @@ def arguments():
     p.add_argument("--scale", help="all, or of " + ", ".join(SCALES))
     p.add_argument("--latency", action="store_true", help="delay at fixed rates")
     p.add_argument("--events", type=int, help="per run, instead of each measurement's own number")
-    p.add_argument("--runs", type=int, default=5, help="rounds of each measurement that has rounds (5)")
+    p.add_argument("--runs", type=int, default=ROUNDS, help="rounds of each measurement that has rounds (5)")
     p.add_argument("--json", help="the file of all numbers (bench.json where the program was built)")
     p.add_argument("--resume", action="store_true", help="leave out what that file already has")
     p.add_argument("--plots", help="write SVG files into this directory")
@@ -68,18 +69,19 @@ def arguments():
 
 
 def steps(options, brokers):
-    """Name, and what is to be called with a directory and keep()."""
+    """Name, what is to be called with a directory and keep(), and whether it is as long as its aims want it."""
     runs = options.runs
     for pair in words(options.pairs or ""):
         events = options.events or pairs.SIZES[pair]
-        yield pair, (partial(pairs.measure_log, events, runs) if pair == "log" else
+        yield pair, runs >= ROUNDS and events >= pairs.SIZES[pair], (partial(pairs.measure_log, events, runs) if pair == "log" else
                      partial(pairs.measure_pair, pair, brokers, events, runs))
     for rate in latency.RATES if options.latency else ():
         seconds = max(1, min(latency.SECONDS, (options.events or 10 ** 9) // rate))
-        yield f"latency_{rate}", partial(latency.measure_latency, brokers, rate, seconds, runs)
+        yield f"latency_{rate}", runs >= ROUNDS and seconds >= latency.SECONDS, partial(latency.measure_latency, brokers, rate, seconds, runs)
     for name in SCALES if options.scale == "all" else words(options.scale or ""):
-        call, events = SCALES[name]
-        yield name, partial(call, brokers, events if name == "idle" else options.events or events, runs)
+        call, full = SCALES[name]
+        events = full if name == "idle" else options.events or full
+        yield name, events >= full, partial(call, brokers, events, runs)
 
 
 class Found:
@@ -104,14 +106,15 @@ class Found:
         return step is not None and "failed" not in step
 
 
-def measure(found, name, call, brokers, root):
+def measure(found, name, full, call, brokers, root):
     print(f"{name}:", file=sys.stderr, flush=True)
     directory, began = root / "work", time.monotonic()
     directory.mkdir()
-    step = {}
+    step = {"full": full}
     try:
         call(directory, partial(found.keep, name))
     except Exception as e:  # whatever it is, the others must be measured
+        step["full"] = False
         step["failed"] = f"{type(e).__name__}: {e}"
         print(f"{name} FAILED: {step['failed']}", file=sys.stderr, flush=True)
         brokers.stop()  # what it left there is nobody's; the next starts them again
@@ -134,9 +137,9 @@ def measure_all(options):
         if found.numbers["machine"]["disk"]["filesystem"] in ("tmpfs", "ramfs"):
             print(f"note: {d} is memory, where a sync costs nothing: set TMPDIR", file=sys.stderr)
         try:
-            for name, call in steps(options, brokers):
+            for name, full, call in steps(options, brokers):
                 if not found.has(name):
-                    measure(found, name, call, brokers, root)
+                    measure(found, name, full, call, brokers, root)
         finally:
             brokers.stop()
     return found.numbers
