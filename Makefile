@@ -249,8 +249,8 @@ mutants: test-binaries ## build deliberate defects one by one; each must be seen
 soak: ## hours: mutants, oom, sanitizers, valgrind, fuzz, outages, torture, a million seeds (SEEDS, DURATION, KILLS, STEPS="NAME…")
 	@SEEDS=$(SEEDS) DURATION=$(DURATION) KILLS=$(KILLS) STEPS='$(STEPS)' tests/soak
 
-bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges; ARGS="--pairs kafka-kafka,log --runs 5 --json FILE"
-	@packaging/install-deps build brokers test bench
+bench: all $(BENCH:%.c=$(BUILD)/%) ## speed beside bare loops and other bridges, half an hour; ARGS="--pairs kafka-kafka,log --runs 3", ARGS=--publish
+	@packaging/install-deps build brokers test
 	@BUILD=$(BUILD) tests/bench/run.py $(ARGS)
 
 ##@ Keep tidy

@@ -2,13 +2,15 @@
  * What Bascule's speed is compared with. Also fills the brokers and measures delays.
  *
  *   bare FROM PORT PLACE TO PORT PLACE EVENTS
+ *   bare FROM PORT PLACE check - - EVENTS
  *
  * FROM: kafka, redis (a stream), rabbitmq (a queue), nats (a JetStream stream), make (bodies; PORT
  * is the rate per second, 0 for none). TO: kafka, redis, rabbitmq (the default exchange; PLACE is
  * the queue), nats (a subject of a stream, PLACE for both), clock (tells how old the bodies of
- * `make` are when they come). Acknowledges at the source what the sink has confirmed. Prints one
- * JSON line when EVENTS are through. */
-#include "tests/bench/body.h"
+ * `make` are when they come), check (tells whether it is what `make` made, whole; ends when it is,
+ * or when nothing comes any more). Acknowledges at the source what the sink has confirmed. Prints
+ * one JSON line when EVENTS are through. */
+#include "tests/bench/tally.h"
 
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
@@ -34,6 +36,8 @@
 #define WINDOW 10000 /* put and not confirmed, as a sink of Bascule has by default */
 #define BATCHES (2 * WINDOW)
 #define IDS_BYTES 32
+#define MISSING_NS 30000000000 /* after so long without one no more events come */
+#define SURPLUS_NS 300000000   /* and after so long none that was not wanted */
 
 struct to {
     void (*open)(const char *port, const char *place);
@@ -295,6 +299,18 @@ static void redis_ask(void)
     asked = true;
 }
 
+/* The value of an entry's field; an empty one where it has none. */
+static const redisReply *redis_field(const redisReply *fields, const char *name)
+{
+    static char nothing_str[1];
+    static const redisReply none = { .str = nothing_str };
+
+    for (size_t i = 0; i + 1 < fields->elements; i += 2)
+        if (strcmp(fields->element[i]->str, name) == 0)
+            return fields->element[i + 1];
+    return &none;
+}
+
 static size_t redis_take(const struct to *to)
 {
     redisReply *r, *entries;
@@ -311,10 +327,11 @@ static size_t redis_take(const struct to *to)
     if (r->type == REDIS_REPLY_ARRAY) {
         entries = r->element[0]->element[1];
         for (n = 0; n < entries->elements; n++) {
-            redisReply *e = entries->element[n], *f = e->element[1];
+            const redisReply *e = entries->element[n], *key = redis_field(e->element[1], "key"),
+                             *body = redis_field(e->element[1], "body");
 
             (void)snprintf(ids[id_end++ % BATCHES], IDS_BYTES, "%s", e->element[0]->str);
-            to->put(f->element[1]->str, f->element[1]->len, f->element[3]->str, f->element[3]->len);
+            to->put(key->str, key->len, body->str, body->len);
         }
     }
     freeReplyObject(r);
@@ -589,9 +606,9 @@ static void nats_from_close(void)
     free(taken);
 }
 
-/* ---- make and clock ---- */
+/* ---- make, clock and check ---- */
 
-static uint64_t made;
+static uint64_t made, to_make;
 static int64_t rate, made_since_ns;
 static int64_t *ages;
 
@@ -613,6 +630,8 @@ static size_t make_take(const struct to *to)
             (void)poll(NULL, 0, 1);
         n = due > BATCH ? BATCH : due < 0 ? 0 : (size_t)due;
     }
+    if (n > to_make - made)
+        n = to_make - made;
     for (size_t i = 0; i < n; i++, made++) {
         char body[BODY_BYTES + 1], key[32];
         int key_bytes = body_key(key, made);
@@ -650,6 +669,13 @@ static void clock_put(const char *key, size_t key_bytes, const char *body, size_
 static void clock_settle(uint64_t left)
 {
     (void)left;
+}
+
+static struct tally tally;
+
+static void check_put(const char *key, size_t key_bytes, const char *body, size_t body_bytes)
+{
+    tally_add(&tally, key, key_bytes, body, body_bytes);
 }
 
 static const struct from *from_of(const char *name)
@@ -734,18 +760,52 @@ static void ack_confirmed(const struct from *from)
     batch_n -= n;
 }
 
+static void took(size_t n)
+{
+    put_count += n;
+    if (n)
+        batches[(batch_first + batch_n++) % BATCHES].end = put_count;
+}
+
+static int check_all(const struct from *from, uint64_t events)
+{
+    static const struct to check = { .put = check_put };
+    int64_t came_ns = now_ns();
+
+    if (!tally_open(&tally, events))
+        die("events", "out of memory");
+    while (now_ns() - came_ns < (tally.distinct < events ? MISSING_NS : SURPLUS_NS)) {
+        size_t got = from->take(&check);
+
+        took(got);
+        confirmed = put_count;
+        ack_confirmed(from);
+        came_ns = got ? now_ns() : came_ns;
+    }
+    tally_print(&tally);
+    from->close();
+    tally_free(&tally);
+    return 0;
+}
+
 int main(int n, char **args)
 {
     const struct from *from = n == 8 ? from_of(args[1]) : NULL;
     const struct to *to = n == 8 ? to_of(args[4]) : NULL;
     uint64_t events = n == 8 ? strtoull(args[7], NULL, 10) : 0;
+    bool checks = n == 8 && strcmp(args[4], "check") == 0;
     int64_t began_ns = 0;
 
-    if (!from || !to || !events)
+    if (!from || (!to && !checks) || !events)
         die("usage", "bare FROM PORT PLACE TO PORT PLACE EVENTS");
+    if (checks) {
+        from->open(args[2], args[3]);
+        return check_all(from, events);
+    }
     ages = calloc(events + BATCH, sizeof *ages);
     if (!ages)
         die("events", "out of memory");
+    to_make = events;
     to->open(args[5], args[6]);
     from->open(args[2], args[3]);
     while (confirmed < events) {
@@ -754,9 +814,7 @@ int main(int n, char **args)
 
         if (got && !began_ns)
             began_ns = asked_ns;
-        put_count += got;
-        if (got)
-            batches[(batch_first + batch_n++) % BATCHES].end = put_count;
+        took(got);
         /* Nothing came: a moment to let the rest through. */
         to->settle(put_count >= events ? 0 : got || rate ? WINDOW - BATCH : 0);
         ack_confirmed(from);

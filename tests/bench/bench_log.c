@@ -2,9 +2,11 @@
  * the same bytes as zstd chunk rows with the same pragmas.
  *
  *   bench_log store|bare DIRECTORY EVENTS CHUNK GROUP
+ *   bench_log check-store|check-bare DIRECTORY EVENTS
  *
  * GROUP chunks of CHUNK events make one transaction of the bare loop; the store is given as many at
- * most while a transaction is in progress. Prints one JSON line. */
+ * most while a transaction is in progress. Prints one JSON line. The check reads a log back and
+ * compares each event. */
 #include "bridge/digest.h"
 #include "store/chunk.h"
 #include "store/store.h"
@@ -19,6 +21,8 @@
 
 /* Made once, given again and again: making them is not what is measured. */
 #define DISTINCT 65536
+#define CHUNK_BYTES                                                                                \
+    ((size_t)16 << 20) /* decoded, read at once: above the largest chunk that is made */
 
 struct texts {
     char body[BODY_BYTES + 1], key[32], origin[32];
@@ -148,7 +152,7 @@ static sqlite3 *bare_open(const char *directory)
         die(path, sqlite3_errmsg(db));
     sql(db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;"
             "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=2048; PRAGMA cache_size=-8192;"
-            "CREATE TABLE chunk (id INTEGER PRIMARY KEY, count INTEGER, raw INTEGER, frame BLOB)");
+            "CREATE TABLE IF NOT EXISTS chunk (id INTEGER PRIMARY KEY, count INTEGER, raw INTEGER, frame BLOB)");
     return db;
 }
 
@@ -204,6 +208,88 @@ static void run_bare(const char *directory, uint64_t events, size_t chunk, size_
     free(frame);
 }
 
+/* ---- what stands in them then ---- */
+
+static uint64_t same(const struct event *e, uint64_t number)
+{
+    struct event want;
+
+    fill(&want, number);
+    return bytes_equal(e->body, want.body) && bytes_equal(e->key, want.key) &&
+           bytes_equal(e->origin, want.origin) && bytes_equal(e->address, want.address);
+}
+
+static uint64_t check_store(const char *directory)
+{
+    struct store_route route;
+    struct store *s = store_start(directory, &route);
+    uint64_t first = 1, found = 0;
+    struct store_read r;
+
+    for (uint64_t seq = first; seq < route.next_seq;) {
+        uint64_t from = seq;
+
+        if (store_read_blocks(s, 1, route.id, seq, CHUNK_BYTES, false) != 0)
+            die("read", "out of memory");
+        while (!store_read_next(s, &r))
+            wait_for(s);
+        if (r.failed)
+            die("read", r.why.text);
+        for (size_t k = 0; k < r.count; k++)
+            for (uint32_t i = 0; i < r.blocks[k]->count; i++, seq++) {
+                struct event e;
+
+                block_event(r.blocks[k], i, &e);
+                found += same(&e, seq);
+            }
+        store_read_done(&r);
+        if (seq == from)
+            die("read", "a hole");
+    }
+    store_free(s, true);
+    return found;
+}
+
+static uint64_t check_bare(const char *directory)
+{
+    sqlite3 *db = bare_open(directory);
+    uint8_t *raw = malloc(CHUNK_BYTES);
+    uint64_t found = 0;
+    sqlite3_stmt *rows;
+
+    if (!raw || sqlite3_prepare_v2(db, "SELECT id, raw, frame FROM chunk ORDER BY id", -1, &rows,
+                    NULL) != SQLITE_OK)
+        die("check", "out of memory");
+    while (sqlite3_step(rows) == SQLITE_ROW) {
+        uint64_t number = (uint64_t)sqlite3_column_int64(rows, 0) - 1;
+        size_t bytes = ZSTD_decompress(
+            raw, CHUNK_BYTES, sqlite3_column_blob(rows, 2), (size_t)sqlite3_column_bytes(rows, 2));
+        struct bytes left = bytes_of(raw, bytes);
+        struct event e;
+
+        if (ZSTD_isError(bytes))
+            die("check", ZSTD_getErrorName(bytes));
+        for (; left.n && chunk_event_get(&left, &e) == 0; number++)
+            found += same(&e, number);
+    }
+    (void)sqlite3_finalize(rows);
+    (void)sqlite3_close(db);
+    free(raw);
+    return found;
+}
+
+static int check(const char *which, const char *directory, uint64_t events)
+{
+    uint64_t found;
+
+    make_texts();
+    found = strcmp(which, "check-store") == 0 ? check_store(directory) : check_bare(directory);
+    free(texts);
+    (void)printf("{\"events\":%llu,\"missing\":%lld}\n", (unsigned long long)events,
+        (long long)(events - found));
+    return 0;
+}
+
 int main(int n, char **args)
 {
     double began, took, cpu;
@@ -211,6 +297,8 @@ int main(int n, char **args)
     uint64_t events;
     size_t chunk, group;
 
+    if (n == 4 && strncmp(args[1], "check-", 6) == 0)
+        return check(args[1], args[2], strtoull(args[3], NULL, 10));
     if (n != 6)
         die("usage", "bench_log store|bare DIRECTORY EVENTS CHUNK GROUP");
     events = strtoull(args[3], NULL, 10);

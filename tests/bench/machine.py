@@ -1,6 +1,8 @@
 """What measurements run on: private brokers, the bare relay, what processes use."""
 import json
 import os
+import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,8 @@ from broker import Broker, answers, free_port, wait_until  # noqa: E402
 
 BARE = BUILD / "tests" / "bench" / "bare"
 TICK = os.sysconf("SC_CLK_TCK")
+MEMORY = Path("/dev/shm")  # for what is measured in bytes: no time is lost over a sync
+PATIENCE_SECONDS = 600  # far above what any tool takes: a hang must end
 
 
 class RedisServer(Broker):
@@ -93,29 +97,99 @@ class Brokers:
         elif kind == "nats":
             self.nats_stream("DELETE", place, {})
         elif kind == "kafka":
-            k = self.get(kind)
-            subprocess.run(k.java("org.apache.kafka.tools.TopicCommand", "--bootstrap-server",
-                                  f"127.0.0.1:{k.port}", "--delete", "--topic", place), check=True,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            from kafka.admin import KafkaAdminClient
+            admin = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{self.port(kind)}")
+            try:
+                admin.delete_topics([place])
+            finally:
+                admin.close()
 
     def stop(self):
-        for b in self.running.values():
-            b.stop()
+        """All of them; one that is wanted again starts afresh."""
+        for kind, b in self.running.items():
+            try:
+                b.stop()
+            except (OSError, subprocess.SubprocessError) as e:
+                print(f"{kind} was not stopped: {e}", file=sys.stderr)
+            shutil.rmtree(b.directory, ignore_errors=True)
+        self.running = {}
+
+
+def said(*command):
+    """The first line that a program says of itself; "?" where it is not there."""
+    try:
+        r = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except OSError:
+        return "?"
+    return ((r.stdout or r.stderr).splitlines() or ["?"])[0].strip()
+
+
+def file_of(path, otherwise="?"):
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return otherwise
+
+
+def disk_of(directory):
+    """Device, file system and model of where the stores lie."""
+    device, kind = (said("findmnt", "-no", "SOURCE,FSTYPE", "-T", str(directory)).split() + ["?", "?"])[:2]
+    name = Path(device).name
+    block = next((b for b in (Path("/sys/block", name), *Path("/sys/block").glob("*")) if (b / name).exists()
+                  or b.name == name), Path("/sys/block", name))
+    return {"device": name, "filesystem": kind, "model": file_of(block / "device" / "model"),
+            "gib": int(file_of(block / "size", "0")) // 2097152,
+            "rotational": file_of(block / "queue" / "rotational") == "1"}
+
+
+def describe(directory):
+    """The machine, and what takes part, by what each says of itself."""
+    from kafka_broker import VERSION
+    cpu = next((line.split(":", 1)[1].strip() for line in file_of("/proc/cpuinfo", "").splitlines()
+                if line.startswith("model name")), "?")
+    libraries = ("rdkafka", "librabbitmq", "hiredis", "libnats", "sqlite3", "libzstd")
+    return {"cores": os.cpu_count(), "cpu": cpu, "memory_gib": round(int(
+                file_of("/proc/meminfo").split()[1]) / 1048576), "kernel": platform.release(),
+            "system": platform.freedesktop_os_release().get("PRETTY_NAME", "?"), "disk": disk_of(directory),
+            "load_before": os.getloadavg()[0],
+            "bascule": said(str(BUILD / "bascule"), "version").removeprefix("bascule "),
+            "commit": said("git", "-C", str(TOP), "describe", "--always", "--dirty"),
+            "brokers": {"Kafka": VERSION, "MirrorMaker": VERSION,
+                        "Redis": said("redis-server", "--version").partition("v=")[2].partition(" ")[0],
+                        "RabbitMQ": said("dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"),
+                        "NATS": said("nats-server", "--version").rpartition("v")[2],
+                        "Java": said("java", "-version").partition('"')[2].partition('"')[0]},
+            "libraries": {name: said("pkg-config", "--modversion", name) for name in libraries}}
 
 
 def client(kind):
     return "rabbitmq" if kind == "quorum" else kind
 
 
+def run(*command):
+    """What a tool prints as JSON, or nothing."""
+    r = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    if r.returncode != 0:
+        raise RuntimeError(f"{Path(command[0]).name} {' '.join(map(str, command[1:]))}: exit {r.returncode}: {r.stderr}")
+    return json.loads(r.stdout) if r.stdout else None
+
+
 def bare(brokers, source, place, sink, out, events):
-    r = subprocess.run([BARE, client(source), brokers.port(source), place, client(sink),
-                        brokers.port(sink), out, str(events)], check=True, capture_output=True, text=True)
-    return json.loads(r.stdout)
+    return run(BARE, client(source), brokers.port(source), place, client(sink), brokers.port(sink), out, events)
 
 
 def fill(brokers, kind, place, events):
-    subprocess.run([BARE, "make", "0", "-", client(kind), brokers.port(kind), place, str(events)], check=True,
-                   capture_output=True)
+    run(BARE, "make", 0, "-", client(kind), brokers.port(kind), place, events)
+
+
+def check(brokers, kind, place, events, keyed=True):
+    """Reads all that arrived there: every event that fill() made, once, unchanged, those of a key in their order."""
+    got = run(BARE, client(kind), brokers.port(kind), place, "check", "-", "-", events)
+    wrong = {k: got[k] for k in ("missing", "repeated", "altered", "reordered") if got[k]}
+    if keyed and got["keyed"] != events:
+        wrong["without their key"] = events - got["keyed"]
+    if wrong:
+        raise RuntimeError(f"of {events} events at {kind}: " + ", ".join(f"{n} {what}" for what, n in wrong.items()))
 
 
 def usage(pid):

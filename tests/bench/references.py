@@ -1,5 +1,6 @@
 """Bridges of another make, as tuned as their documents say, on the same brokers: RabbitMQ's Shovel and Kafka's
-MirrorMaker 2. Both are fetched or enabled only when they are measured."""
+MirrorMaker 2. Both are fetched or enabled only when they are measured. measure() returns the numbers, and where the
+events went."""
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from broker import wait_until
 from kafka import KafkaConsumer, TopicPartition
 from kafka_broker import VERSION, libs
 from machine import client, usage
+from relay import timed
 
 POLL_SECONDS = 0.05
 START_SECONDS = 120
@@ -25,14 +27,14 @@ def watched(count, events, process=None):
         if n and first is None:
             first = (at, n)
         if n >= events:
-            return at - first[0], n - first[1]
+            return timed(events, at - first[0], n - first[1])
         if time.monotonic() > end or (process and process.poll() is not None):
             raise RuntimeError(f"the reference stopped at {n} of {events}")
         time.sleep(POLL_SECONDS)
 
 
 def told(events, seconds, n, cpu=0.0, peak=0):
-    return {"events": events, "seconds": seconds, "rate": n / seconds if seconds else 0,
+    return {"events": events, "seconds": seconds, "rate": n / seconds,
             "cpu_us": cpu * 1e6 / events, "peak_kib": peak}
 
 
@@ -52,7 +54,7 @@ class Shovel:
              "dest-protocol": "amqp091", "dest-uri": uri, "dest-queue": out, "ack-mode": "on-confirm"}))
         try:
             return told(events, *watched(
-                lambda: channel.queue_declare(out, passive=True).method.message_count, events))
+                lambda: channel.queue_declare(out, passive=True).method.message_count, events)), out
         finally:
             broker.ctl("clear_parameter", "shovel", out)
             channel.connection.close()
@@ -108,12 +110,11 @@ b.producer.buffer.memory=67108864
             before = usage(process.pid)[0]  # the start of a JVM is not the relay's cost
             seconds, n = watched(lambda: reader.end_offsets([partition])[partition], events, process)
             cpu, peak = usage(process.pid)
-            return told(events, seconds, n, cpu - before, peak)
+            return told(events, seconds, n, cpu - before, peak), target
         finally:
             process.terminate()
             process.wait()
             reader.close()
-            brokers.drop("kafka", target)
             for topic in ("mm2-configs.a.internal", "mm2-offsets.a.internal", "mm2-status.a.internal",
                           "mm2-offset-syncs.b.internal"):
                 brokers.drop("kafka", topic)

@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from machine import client, usage
 from daemon import Daemon
 
 POLL_SECONDS = 0.05
+PATIENCE_SECONDS = 1200  # far above what any run takes: a hang must end
 
 
 def settings(brokers, source, place, sink, out):
@@ -42,35 +42,54 @@ def pending(daemon):
     return sink_status(daemon)["pending"]
 
 
-def watch(daemon, events):
+def delivered_by_all(daemon):
+    """Of the first sink of each route."""
+    got = json.loads(daemon.http("GET", "/v1/status").read())["routes"]
+    return sum(r["sinks"][0]["counts"]["delivered"] for r in got)
+
+
+def timed(events, seconds, n):
+    if not n:
+        raise RuntimeError(f"all {events} events were there at the first look: too few to time")
+    return seconds, n
+
+
+def watch(daemon, events, count=delivered):
     """Until all are delivered: seconds and events from the first delivery that was seen."""
-    first = None
+    first, end = None, time.monotonic() + PATIENCE_SECONDS
     while True:
-        at, n = time.monotonic(), delivered(daemon)
+        at, n = time.monotonic(), count(daemon)
         if n and first is None:
             first = (at, n)
         if n >= events:
-            return at - first[0], n - first[1]
-        if not daemon.running():
-            raise RuntimeError(daemon.text())
+            return timed(events, at - first[0], n - first[1])
+        if at > end or not daemon.running():
+            raise RuntimeError(f"{n} of {events} events delivered, then:\n{daemon.text()[-4000:]}")
         time.sleep(POLL_SECONDS)
+
+
+def check_books(daemon):
+    """Its own sum must agree, whatever arrived."""
+    problems = daemon.problems()
+    if problems:
+        raise RuntimeError("; ".join(problems))
 
 
 def bascule(brokers, directory, source, place, sink, out, events):
     d = Daemon(directory, *settings(brokers, source, place, sink, out))
     profile = os.environ.get("BENCH_PERF")
-    d.start()
-    recorder = subprocess.Popen(["perf", "record", "-q", "-g", "-F", "499", "-o", profile, "-p",
-                                 str(d.process.pid)]) if profile else None
+    recorder = None
     try:
+        d.start()
+        if profile:
+            recorder = subprocess.Popen(["perf", "record", "-q", "-g", "-F", "499", "-o", profile, "-p",
+                                         str(d.process.pid)])
         seconds, n = watch(d, events)
         cpu, peak = usage(d.process.pid)
-        return {"events": events, "seconds": seconds, "rate": n / seconds if seconds else 0,
+        check_books(d)
+        return {"events": events, "seconds": seconds, "rate": n / seconds,
                 "cpu_us": cpu * 1e6 / events, "peak_kib": peak,
                 "store_bytes": sum(f.stat().st_size for f in Path(directory).glob("bascule.db*"))}
-    except (OSError, RuntimeError):
-        print(d.text()[-4000:], file=sys.stderr)
-        raise
     finally:
         if recorder:
             recorder.terminate()
