@@ -152,7 +152,8 @@ static sqlite3 *bare_open(const char *directory)
         die(path, sqlite3_errmsg(db));
     sql(db, "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;"
             "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=2048; PRAGMA cache_size=-8192;"
-            "CREATE TABLE IF NOT EXISTS chunk (id INTEGER PRIMARY KEY, count INTEGER, raw INTEGER, frame BLOB)");
+            "CREATE TABLE IF NOT EXISTS chunk (id INTEGER PRIMARY KEY, count INTEGER, raw INTEGER, "
+            "frame BLOB)");
     return db;
 }
 
@@ -255,7 +256,7 @@ static uint64_t check_bare(const char *directory)
     sqlite3 *db = bare_open(directory);
     uint8_t *raw = malloc(CHUNK_BYTES);
     uint64_t found = 0;
-    sqlite3_stmt *rows;
+    sqlite3_stmt *rows = NULL;
 
     if (!raw || sqlite3_prepare_v2(db, "SELECT id, raw, frame FROM chunk ORDER BY id", -1, &rows,
                     NULL) != SQLITE_OK)

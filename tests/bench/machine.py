@@ -12,6 +12,7 @@ BUILD = TOP / os.environ.get("BUILD", "build")
 sys.path[:0] = [str(TOP / "tests" / "brokers"), str(TOP / "tests" / "e2e")]
 from broker import Broker, answers, free_port, wait_until  # noqa: E402
 
+os.environ.setdefault("BASCULE_REQUIRE_KAFKA", "1")  # a mock's rates say nothing
 BARE = BUILD / "tests" / "bench" / "bare"
 TICK = os.sysconf("SC_CLK_TCK")
 MEMORY = Path("/dev/shm")  # for what is measured in bytes: no time is lost over a sync
@@ -170,7 +171,8 @@ def run(*command):
     """What a tool prints as JSON, or nothing."""
     r = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     if r.returncode != 0:
-        raise RuntimeError(f"{Path(command[0]).name} {' '.join(map(str, command[1:]))}: exit {r.returncode}: {r.stderr}")
+        words = " ".join([Path(command[0]).name, *map(str, command[1:])])
+        raise RuntimeError(f"{words}: exit {r.returncode}: {r.stderr}")
     return json.loads(r.stdout) if r.stdout else None
 
 

@@ -50,9 +50,9 @@ def rates(found, directory):
     axes.xaxis.set_major_formatter(FuncFormatter(whole))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("events of 256 B a second; lines: slowest to fastest round")
-    names = dict.fromkeys(name for _, _, name, _ in bars)
-    legend(figure, [(LABELS[name], COLOURS.get(name, OTHER)) for name in ("bare", "bascule") if name in names]
-           + [(" or ".join(LABELS[n] for n in names if n not in COLOURS), OTHER)] * any(n not in COLOURS for n in names))
+    others = [n for n in dict.fromkeys(name for _, _, name, _ in bars) if n not in COLOURS]
+    legend(figure, [(LABELS[name], colour) for name, colour in COLOURS.items()]
+           + [(" or ".join(LABELS[n] for n in others), OTHER)] * bool(others))
     save(figure, directory, "rates")
 
 

@@ -73,7 +73,7 @@ def step_aims(found):
         row, aim = m["latency_1000"], added_aim(m["latency_1000"])
         added = row["p99_ms"]
         yield ("p99 added to the bare relay's at 1,000 a second",
-               f"{added['added']:.1f} ms ({added['low']:.1f}-{added['high']:.1f})",
+               f"{added['added']:.1f} ms ({added['low']:.1f} to {added['high']:.1f})",
                f"≤ {aim:.1f} ms: 2 syncs of {row['fdatasync_ms']['median']:.1f} ms, and 1 ms", added["added"] <= aim)
     if "backlog" in m:
         yield at_most(f"memory with {m['backlog']['pending']:,} events behind", m["backlog"]["resident_mib"],
@@ -135,8 +135,8 @@ def machine_text(found):
 
 
 def pairs_table(found):
-    head = ("", "rounds", "bare/s", "Bascule/s", "ratio (spread)", "CPU bare, us", "CPU, us", "broker's CPU with bare, us",
-            "broker's CPU, us", "peak MiB", "disk B")
+    head = ("", "rounds", "bare/s", "Bascule/s", "ratio (spread)", "CPU bare, us", "CPU, us",
+            "broker's CPU with bare, us", "broker's CPU, us", "peak MiB", "disk B")
     return table(head, [(NAMES[r["pair"]], f"{r['rounds']} of {r['events']:,}", f"{r['bare_rate']:,.0f}",
                          f"{r['rate']:,.0f}", between(r), f"{r['bare_cpu_us']:.2f}", f"{r['cpu_us']:.2f}",
                          f"{r['bare_broker_us']:.2f}", f"{r['broker_us']:.2f}", f"{r['peak_mib']:.0f}",
@@ -165,7 +165,7 @@ def latency_table(found):
             rows.append((f"{m['rate']:,}", "bare relay" if which == "bare" else "Bascule", *(
                 f"{m[at][which]:.1f}" for at in ("p50_ms", "p99_ms", "p999_ms"))))
         rows.append((f"{m['rate']:,}", f"added (spread of {m['rounds']})", *(
-            f"{m[at]['added']:.1f} ({m[at]['low']:.1f}-{m[at]['high']:.1f})" for at in ("p50_ms", "p99_ms", "p999_ms"))))
+            f"{g['added']:.1f} ({g['low']:.1f} to {g['high']:.1f})" for g in (m["p50_ms"], m["p99_ms"], m["p999_ms"]))))
         rows.append((f"{m['rate']:,}", "fdatasync of 8 KiB, in the same rounds", f"{m['fdatasync_ms']['median']:.1f}",
                      f"{m['fdatasync_ms']['p99']:.1f}", ""))
     return table(("events a second", "", "p50 ms", "p99 ms", "p999 ms"), rows)
@@ -288,7 +288,8 @@ def sentences(found):
 def summary(found):
     rows = [(NAMES[r["pair"]], f"{r['rate']:,.0f}", between(r), f"{r['cpu_us']:.1f}", f"{r['peak_mib']:.0f}")
             for r in rows_of(found) if r["pair"] != "log"]
-    return (caveat(found) + table(("", "events a second", "of the bare loop (spread)", "CPU an event, us", "peak MiB"), rows)
+    head = ("", "events a second", "of the bare loop (spread)", "CPU an event, us", "peak MiB")
+    return (caveat(found) + table(head, rows)
             + "\n![Events a second of each pair](tests/bench/plots/rates.svg)\n"
             + "\n" + textwrap.fill(" ".join(sentences(found)), WIDTH) + "\n"
             + "\n![Delay at fixed rates](tests/bench/plots/delay.svg)\n")

@@ -56,7 +56,7 @@ def arguments():
                    + ", ".join(PUBLISHED.values()))
     p.add_argument("--from", dest="earlier", metavar="FILE", help="measure nothing: the numbers of --json")
     options = p.parse_args()
-    if options.pairs is None and options.scale is None and not options.latency:
+    if options.pairs is None and (options.scale, options.latency) in ((None, False), ("all", True)):
         options.pairs, options.scale, options.latency = ",".join(pairs.SIZES), "all", True
     for name, place in PUBLISHED.items() if options.publish else ():
         setattr(options, name, ",".join(str(machine.TOP / x) for x in place.split(",")))
@@ -73,11 +73,13 @@ def steps(options, brokers):
     runs = options.runs
     for pair in words(options.pairs or ""):
         events = options.events or pairs.SIZES[pair]
-        yield pair, runs >= ROUNDS and events >= pairs.SIZES[pair], (partial(pairs.measure_log, events, runs) if pair == "log" else
-                     partial(pairs.measure_pair, pair, brokers, events, runs))
+        call = (partial(pairs.measure_log, events, runs) if pair == "log" else
+                partial(pairs.measure_pair, pair, brokers, events, runs))
+        yield pair, runs >= ROUNDS and events >= pairs.SIZES[pair], call
     for rate in latency.RATES if options.latency else ():
         seconds = max(1, min(latency.SECONDS, (options.events or 10 ** 9) // rate))
-        yield f"latency_{rate}", runs >= ROUNDS and seconds >= latency.SECONDS, partial(latency.measure_latency, brokers, rate, seconds, runs)
+        call = partial(latency.measure_latency, brokers, rate, seconds, runs)
+        yield f"latency_{rate}", runs >= ROUNDS and seconds >= latency.SECONDS, call
     for name in SCALES if options.scale == "all" else words(options.scale or ""):
         call, full = SCALES[name]
         events = full if name == "idle" else options.events or full
@@ -136,6 +138,7 @@ def measure_all(options):
         found.numbers.setdefault("machine", machine.describe(root))
         if found.numbers["machine"]["disk"]["filesystem"] in ("tmpfs", "ramfs"):
             print(f"note: {d} is memory, where a sync costs nothing: set TMPDIR", file=sys.stderr)
+        print(f"measuring {', '.join(name for name, _, _ in steps(options, brokers))}", file=sys.stderr, flush=True)
         try:
             for name, full, call in steps(options, brokers):
                 if not found.has(name):
