@@ -36,8 +36,8 @@ def answers(port, host="127.0.0.1"):
 
 
 def make_certificates(directory):
-    """ca.pem, server.pem/.key (CN and SAN localhost, 127.0.0.1), expired.pem for the same key, client.pem/.key,
-    and other-ca.pem that signed none of them. Made once per directory."""
+    """ca.pem, server.pem/.key (CN and SAN localhost, 127.0.0.1), for the same key expired.pem, elsewhere.pem (another
+    name) and renewed.pem; client.pem/.key, and other-ca.pem that signed none of them. Made once per directory."""
     d = Path(directory)
     d.mkdir(parents=True, exist_ok=True)
     if (d / "client.pem").exists():
@@ -57,6 +57,10 @@ def make_certificates(directory):
                 "-subj", f"/CN={cn}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
                 "-CAcreateserial", "-days", "3650", "-extfile", "ext", "-out", f"{name}.pem")
+    (d / "ext-elsewhere").write_text("subjectAltName=DNS:elsewhere.example\n")
+    for name, ext in (("elsewhere", "ext-elsewhere"), ("renewed", "ext")):
+        openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "3650", "-extfile", ext, "-out", f"{name}.pem")
     # Only "openssl ca" sets dates that are past, and wants books to be kept.
     (d / "index").touch()
     (d / "ca.conf").write_text("[ca]\ndefault_ca=it\n[it]\ndatabase=index\nserial=ca.srl\nnew_certs_dir=.\n"

@@ -103,7 +103,7 @@ class RabbitBroker(Broker):
             wait_until(lambda: answers(self.epmd_port), "epmd", process=self.epmd)
         process = self.spawn([SBIN / "rabbitmq-server"], env=env)
         port = self.tls_port or self.port  # the last listener to open
-        wait_until(lambda: answers(port) and answers(self.port), "rabbitmq", 120, process)
+        wait_until(lambda: answers(port) and answers(self.port), "rabbitmq", 300, process)
 
     def ctl(self, *args, check=True):
         account = {}
