@@ -93,7 +93,7 @@ static const char write_pragmas[] = "PRAGMA journal_mode=WAL;"
                                     "PRAGMA synchronous=FULL;"
                                     "PRAGMA wal_autocheckpoint=0;"
                                     "PRAGMA secure_delete=OFF;"
-                                    "PRAGMA cache_size=-4096;"
+                                    "PRAGMA cache_size=-2048;"
                                     "PRAGMA temp_store=MEMORY;"
                                     "PRAGMA foreign_keys=OFF;";
 static const char read_pragmas[] = "PRAGMA query_only=ON;"
