@@ -11,7 +11,7 @@
 
 #include <time.h>
 
-#define NATS_RIG_PATIENCE_MS 30000
+#define NATS_RIG_PATIENCE_MS 120000
 #define NATS_RIG_POSITIONS_MAX 64
 
 extern const struct connector connector_nats;

@@ -12,7 +12,7 @@
 #define CLIENT "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/rabbitmq_client.py "
 #define RAW "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/amqp_raw.py "
 #define BROKER "/usr/bin/python3 \"$BASCULE_ROOT\"/tests/brokers/rabbitmq_broker.py "
-#define WAIT_MS 20000
+#define WAIT_MS 120000 /* a hang must end; a slow machine may take its time */
 #define REPORTS_MAX 4096
 
 extern const struct connector connector_rabbitmq;

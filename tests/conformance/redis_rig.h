@@ -79,7 +79,7 @@ struct report redis_rig_publish(struct message *m);
 struct link_status redis_rig_source_status(void);
 struct link_status redis_rig_sink_status(void);
 
-#define REDIS_RIG_PATIENCE_MS 30000
+#define REDIS_RIG_PATIENCE_MS 120000
 
 #define UNTIL(condition)                                                                           \
     for (int64_t end_ = redis_rig_clock(CLOCK_MONOTONIC) + REDIS_RIG_PATIENCE_MS; !(condition);    \

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #define FIXTURES_MAX 16
-#define PATIENCE_MS 60000
+#define PATIENCE_MS 120000
 #define SINK_WINDOW 100
 #define SOURCE_WINDOW 500
 
