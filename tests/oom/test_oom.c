@@ -1,5 +1,7 @@
-/* Every allocation, and every system call of an opening, fails once in turn: nothing crashes, leaks
- * or lies, and what was refused for want of memory works when it is asked again. A child for each.
+/* Every allocation and every system call of ours and of SQLite's fails once in turn while a store
+ * is opened, events flow, a configuration is reloaded, a replay runs, dead letters are retried:
+ * nothing crashes, leaks or lies, and what was refused for want of memory works when it is asked
+ * again. A child for each.
  *
  *   BASCULE_OOM_STRIDE=N   tries each N-th only (1)
  *   BASCULE_OOM_ONLY=N     tries the N-th alone, in this process */
