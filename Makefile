@@ -224,7 +224,7 @@ FUZZ_BUILD = $(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/fuzz CC=cl
 	fuzzers
 fuzzers: $(FUZZERS)
 
-oom: ## each allocation of start, load, relay, replay, dead letters, each system call of a start, fails once, under asan
+oom: ## each allocation and system call of start, relay, reload, replay and dead letters fails once, under asan
 	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/asan \
 		CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
 		$(BUILD)/asan/tests/oom.bin

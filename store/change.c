@@ -151,6 +151,11 @@ int store_known(struct store *s, struct store_known **ret, size_t *count, struct
     if (result == 0)
         result = count_jobs(s, *ret, *count, why);
     store_db_unlock(s);
+    if (result != 0) {
+        free(*ret);
+        *ret = NULL;
+        *count = 0;
+    }
     return result;
 }
 

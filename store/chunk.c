@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #define VARINT_MAX 10
 #define FILTER_BITS 10
@@ -210,6 +211,7 @@ uint64_t chunk_frame_dictionary(struct bytes frame)
     return get_head(&frame, &number) == 0 ? number : 0;
 }
 
+/* Returns what zstd does: want of memory is an error of its own, never damage. */
 static size_t expand(struct bytes frame, const void *dictionary, uint8_t *to, size_t n)
 {
     ZSTD_DCtx *z;
@@ -219,7 +221,7 @@ static size_t expand(struct bytes frame, const void *dictionary, uint8_t *to, si
         return ZSTD_decompress(to, n, frame.at, frame.n);
     z = ZSTD_createDCtx();
     if (!z)
-        return 0;
+        return (size_t)-ZSTD_error_memory_allocation;
     got = ZSTD_decompress_usingDDict(z, to, n, frame.at, frame.n, dictionary);
     (void)ZSTD_freeDCtx(z);
     return got;
@@ -245,6 +247,8 @@ int chunk_unframe(struct bytes frame, size_t raw_bytes, struct chunk_dictionary 
     n = expand(frame, with.made, data, raw_bytes);
     if (ZSTD_isError(n) || n != raw_bytes) {
         free(data);
+        if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
+            return fault_set(why, FAULT_RETRY, 0, "out of memory for its frame");
         return fault_set(why, FAULT_BROKEN, 0, "its frame is damaged: %s",
             ZSTD_isError(n) ? ZSTD_getErrorName(n) : "wrong length");
     }

@@ -24,6 +24,10 @@ void harness_fail(const char *file, int line, const char *format, ...)
 void harness_skip(const char *why) __attribute__((noreturn));
 /* Ends it as skipped under Valgrind, with the reason why that cannot show what is asked. */
 void harness_not_under_valgrind(const char *why);
+/* For Valgrind: bytes that went to a disk and came back have a value, whatever they were before. */
+void harness_mark_defined(void *at, size_t n);
+/* For Valgrind: this process ends in the middle of a call, and what is held then is not lost. */
+void harness_ends_in_a_call(void);
 
 #define TEST(name)                                                                                 \
     static void test_##name(void);                                                                 \

@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <time.h>
 
+#define TAKE_MS 120000 /* a record that never comes is a failure, not a hang */
+
 static const struct connector *const k = &connector_kafka;
 
 struct member_rig member_rig;
@@ -133,11 +135,13 @@ struct report member_publish_at(struct member *m, const char *key, const char *i
 
 size_t member_take(struct member *m, size_t want, char *ret)
 {
+    int64_t until_ms = member_now_ms() + TAKE_MS;
     size_t n = 0;
 
     while (n < want) {
         struct batch *b = k->source_receive(m->source, 100);
 
+        CHECK(member_now_ms() < until_ms);
         member_turn(m);
         if (!b)
             continue;

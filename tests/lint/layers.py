@@ -27,7 +27,8 @@ LIBRARIES = (
     (r"^nats/", ("bridge/links/nats", "tests/bench/")),
     (r"^sqlite3", ("store/db", "tests/oom/", "tests/unit/fail_vfs", "tests/unit/power_vfs", "tests/bench/")),
     # Stores that older versions wrote are kept packed; who calls chunk_frame() brings the context.
-    (r"^(zstd|zdict)", ("store/", "tests/bench/", "tests/unit/old_stores", "tests/unit/test_codec_identity")),
+    (r"^(zstd|zdict)",
+     ("store/", "tests/bench/", "tests/oom/", "tests/unit/old_stores", "tests/unit/test_codec_identity")),
     (r"^yaml\.h", ("routes/yaml",)),
     (r"^microhttpd", ("bridge/admin/",)),
     (r"^jansson", ("bridge/admin/", "bridge/cli/", "bridge/links/kafka/token", "bridge/trace_export", "schemas/", "tests/")),

@@ -1,5 +1,7 @@
-/* Every allocation, and every system call of an opening, fails once in turn: nothing crashes, leaks
- * or lies, and what was refused for want of memory works when it is asked again. A child for each.
+/* Every allocation and every system call of ours and of SQLite's fails once in turn while a store
+ * is opened, events flow, a configuration is reloaded, a replay runs, dead letters are retried:
+ * nothing crashes, leaks or lies, and what was refused for want of memory works when it is asked
+ * again. A child for each.
  *
  *   BASCULE_OOM_STRIDE=N   tries each N-th only (1)
  *   BASCULE_OOM_ONLY=N     tries the N-th alone, in this process */
@@ -193,6 +195,34 @@ TEST(events_on_their_way_without_memory_are_not_lost)
 TEST(events_on_their_way_whose_system_calls_fail_are_not_lost)
 {
     try_each(&(struct scenario){ started, some_turns, finish }, OOM_CALL);
+}
+
+/* Chunks enough that they are read from the log once the sinks are there. */
+static void behind(void)
+{
+    with_trouble();
+    for (size_t i = 0; i < g.route.sink_count; i++)
+        g.world.sinks[i].up = false;
+    rig_start(&g);
+    for (int i = 0; i < 6; i++) {
+        world_publish(&g.world, 10);
+        for (int k = 0; k < 5; k++)
+            rig_turn(&g, false);
+    }
+    rig_crash(&g);
+    for (size_t i = 0; i < g.route.sink_count; i++)
+        g.world.sinks[i].up = true;
+    rig_start(&g);
+}
+
+TEST(a_backlog_read_from_the_log_without_memory_is_not_lost)
+{
+    try_each(&(struct scenario){ behind, some_turns, finish }, OOM_MEMORY);
+}
+
+TEST(a_backlog_read_from_the_log_while_system_calls_fail_is_not_lost)
+{
+    try_each(&(struct scenario){ behind, some_turns, finish }, OOM_CALL);
 }
 
 static struct relay_dead dead;

@@ -118,6 +118,7 @@ static void add_change(struct disk_file *d, struct change c, const void *data)
     if (data) {
         c.data = grown(NULL, c.n);
         memcpy(c.data, data, c.n);
+        harness_mark_defined(c.data, c.n); /* SQLite leaves the unused part of a page as it is */
     }
     d->changes[d->change_n++] = c;
 }

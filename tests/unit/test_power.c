@@ -62,6 +62,7 @@ static void judge_apart(struct load *w, uint64_t seed)
             power_vfs_cuts(20, seed, cut, w);
         }
         w->judge(w);
+        harness_ends_in_a_call();
         _exit(0);
     }
     CHECK(waitpid(pid, &status, 0) == pid);
