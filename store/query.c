@@ -455,7 +455,9 @@ int store_query_file(
     }
     query_run(db, spec, ret);
     db_close(db);
-    if (ret->failed)
-        *why = ret->why;
-    return ret->failed ? -1 : 0;
+    if (!ret->failed)
+        return 0;
+    *why = ret->why;
+    query_answer_done(ret); /* rows until it failed */
+    return -1;
 }

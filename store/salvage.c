@@ -125,7 +125,10 @@ static void copy_chunks(struct salvage *v)
             db_reset(st);
             break;
         }
-        if (got == 1)
+        /* A damaged page may have its rows in any order: going back would never end. */
+        if (got == 1 && db_int(st, 0) <= after)
+            got = fault_set(&why, FAULT_BROKEN, 0, "chunks are not in their order");
+        else if (got == 1)
             after = db_int(st, 0);
         if (got == 1 && read_chunk(st, &b, &why) == 0 &&
             copy_row(v, st,

@@ -1,6 +1,6 @@
-/* A store's file with any of its bytes changed: it is opened, read, checked and salvaged, or
- * refused, and nothing else. The input is a list of changes, five bytes each: where (three bytes),
- * how (what to add to the byte there), how many bytes from there on. */
+/* A store's file with any of its bytes changed: it is asked, opened, read, checked and salvaged,
+ * or refused, and nothing else. The input is a list of changes, five bytes each: where (three
+ * bytes), how (what to add to the byte there), how many bytes from there on. */
 #include "bridge/digest.h"
 #include "store/query.h"
 #include "store/store.h"
@@ -88,6 +88,27 @@ static void read_log(struct store *s, uint64_t route_id)
     abort(); /* every question has an answer */
 }
 
+/* What people ask of a store, of the file itself. */
+static void ask_store(void)
+{
+    for (enum query_kind kind = QUERY_DEAD; kind <= QUERY_PLAN; kind++) {
+        struct query_spec spec = { .kind = kind,
+            .where = { .route = "orders" },
+            .number = kind == QUERY_DEAD_SHOW,
+            .all = true,
+            .digest = digest_sha256,
+            .limit = 1000,
+            .deadline_ms = 60000 };
+        struct query_answer a;
+        struct fault why;
+
+        if (kind == QUERY_TRACE || kind == QUERY_ATTEMPTS)
+            spec.where.first_seq = spec.where.last_seq = 4;
+        if (store_query_file("fuzzed.db", &spec, &a, &why) == 0)
+            query_answer_done(&a);
+    }
+}
+
 static void use_store(void)
 {
     struct store_spec spec = { .path = "fuzzed.db",
@@ -167,6 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     write_changed(data, n);
     (void)store_check_file("fuzzed.db", say_nothing, NULL, &why);
     (void)store_salvage_file("fuzzed.db", "saved.db", digest_sha256, say_nothing, NULL, &why);
+    ask_store();
     use_store();
     return 0;
 }

@@ -164,7 +164,7 @@ void deeds_replay(struct rig *g, size_t sink, int which)
     if (relay_replay_plan(g->relay, &ask, g->unix_ms, &number, &left_out, &why) == 0) {
         deeds.replays[deeds.replay_count++] = number;
         CHECK_INT(relay_replay_do(g->relay, number, RELAY_REPLAY_RUN, g->unix_ms, &why), 0);
-    } else if (!g->next && g->sinks[sink].enabled) {
+    } else if (!g->next && rig_sink(g, sink).enabled) {
         harness_fail(__FILE__, __LINE__, "replay: %s", why.text);
     }
     query_answer_done(&a);

@@ -41,7 +41,7 @@ static int64_t make_number(struct random *r, int bits, bool with_sign)
     uint64_t low = random_next(r) >> (64 - bits) >> random_below(r, (uint64_t)bits);
 
     if (random_below(r, 8) == 0)
-        low = UINT64_MAX >> (64 - bits); /* the largest, and below the smallest */
+        low = UINT64_MAX >> 1 >> (63 - bits); /* the largest, and below the smallest */
     return with_sign && random_below(r, 2) ? -(int64_t)low - 1 : (int64_t)low;
 }
 
