@@ -394,6 +394,18 @@ static void check_sent(struct sink *s, const struct message *m, const struct sen
                 s->sent[i].number);
 }
 
+/* After seq_of(), which tells whether a person sends it. */
+static int number_of(const struct world_sink *to, const struct message *m)
+{
+    int number = world_number(m->event->body);
+
+    if (number >= 0 && number < WORLD_FOREIGN)
+        return number;
+    if (to->generation == 0 && !(m->flags & MESSAGE_REPLAY))
+        harness_fail(__FILE__, __LINE__, "nobody published such a body");
+    return WORLD_FOREIGN;
+}
+
 static void remember(struct world_sink *to, const struct message *m)
 {
     size_t n = m->event->headers.n;
@@ -412,15 +424,16 @@ static size_t sink_publish(struct sink *s, const struct message *messages, size_
         return 0;
     for (i = 0; i < n && s->n < s->window; i++) {
         int64_t due = s->link->now_ms + (int64_t)random_below(&world_now->random, 8);
+        uint64_t seq = seq_of(s->to, &messages[i]);
 
         s->last_due_ms = due > s->last_due_ms ? due : s->last_due_ms;
         assert(messages[i].token.n > 0);
         assert(bytes_present(messages[i].fields[0]));
         s->sent[s->n] = (struct sent){
             .ref = messages[i].ref,
-            .seq = seq_of(s->to, &messages[i]),
+            .seq = seq,
             .session = s->session,
-            .number = world_number(messages[i].event->body),
+            .number = number_of(s->to, &messages[i]),
             .replay = messages[i].flags & MESSAGE_REPLAY,
             .alone = messages[i].flags & MESSAGE_ALONE,
             .due_ms = s->last_due_ms,

@@ -7,6 +7,7 @@
 #include "bridge/connector.h"
 
 #define WORLD_EVENTS_MAX 4096
+#define WORLD_FOREIGN WORLD_EVENTS_MAX /* stands for all whose body a person wrote anew */
 #define WORLD_SINKS_MAX 4
 #define WORLD_KEYS 7
 #define WORLD_GIVEN_UP "delivered 5 times and not acknowledged"
@@ -35,8 +36,8 @@ enum { WORLD_MAY_BE_MENDED = 1, WORLD_IS_MENDED = 2 };
 
 /* What one sink's broker got. */
 struct world_sink {
-    uint32_t arrived[WORLD_EVENTS_MAX];     /* times */
-    uint32_t first_order[WORLD_EVENTS_MAX]; /* 1-based order of its first arrival */
+    uint32_t arrived[WORLD_EVENTS_MAX + 1];     /* times */
+    uint32_t first_order[WORLD_EVENTS_MAX + 1]; /* 1-based order of its first arrival */
     uint32_t order;
     uint32_t replayed; /* arrivals flagged as replay */
     uint32_t opens;    /* times the bridge opened it */
@@ -68,7 +69,7 @@ struct world_sink {
 
 struct world {
     struct random random;
-    struct world_event events[WORLD_EVENTS_MAX];
+    struct world_event events[WORLD_EVENTS_MAX + 1];
     size_t count, next; /* published; next to hand over in this session */
     bool keep_position; /* like Kafka: goes on from a stored position */
     bool source_up;
