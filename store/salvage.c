@@ -61,8 +61,10 @@ static void copy_table(
         v->say(v->arg, 0, line);
 }
 
-/* Can a chunk behind this one be found, or be found not to be there? */
-static bool can_seek(struct salvage *v, int64_t after)
+/* The id of the next chunk behind this one, whether or not the rest of it can be read; INT64_MAX:
+ * there is none. False: it cannot be found. A damaged page may have its rows in any order, and what
+ * is not behind is not found. */
+static bool next_chunk(struct salvage *v, int64_t after, int64_t *ret)
 {
     struct statement *st =
         db_prepare(v->from, "SELECT id FROM chunk WHERE id > ?1 ORDER BY id LIMIT 1", NULL);
@@ -71,16 +73,17 @@ static bool can_seek(struct salvage *v, int64_t after)
     if (st) {
         db_bind_int(st, 1, after);
         got = db_step(st, NULL);
+        *ret = got == 1 ? db_int(st, 0) : INT64_MAX;
         db_reset(st);
     }
-    return got >= 0;
+    return got >= 0 && *ret > after;
 }
 
 /* The nearest place behind a damaged page from where it goes on: found by doubling, then halving.
  * INT64_MAX: nowhere. Chunks of the next page may lie far behind it, those of the next route do. */
 static int64_t behind_damage(struct salvage *v, int64_t lost_at)
 {
-    int64_t low = lost_at, high = lost_at, step = 1;
+    int64_t low = lost_at, high = lost_at, step = 1, next;
 
     do {
         low = high;
@@ -88,11 +91,11 @@ static int64_t behind_damage(struct salvage *v, int64_t lost_at)
             return INT64_MAX;
         high += step;
         step *= step <= INT64_MAX / 2 ? 2 : 1;
-    } while (!can_seek(v, high));
+    } while (!next_chunk(v, high, &next));
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
 
-        if (can_seek(v, middle))
+        if (next_chunk(v, middle, &next))
             high = middle;
         else
             low = middle;
@@ -104,7 +107,7 @@ static int64_t behind_damage(struct salvage *v, int64_t lost_at)
 static void copy_chunks(struct salvage *v)
 {
     struct fault why = { 0 };
-    int64_t after = 0;
+    int64_t after = 0, next;
     uint64_t saved = 0, gone = 0;
     char line[700];
 
@@ -144,8 +147,9 @@ static void copy_chunks(struct salvage *v)
         }
         block_unref(b);
         db_reset(st);
+        /* Its row alone, or its page. Each turn passes a row that is there, so it ends. */
         if (got != 1)
-            after = behind_damage(v, after);
+            after = next_chunk(v, after, &next) ? next : behind_damage(v, after);
     }
     (void)snprintf(
         line, sizeof line, "log: %" PRIu64 " events saved, %" PRIu64 " chunks lost", saved, gone);
