@@ -8,6 +8,7 @@ from pathlib import Path
 
 TESTS = []
 LOG_TAIL_LINES = 40
+HALVES = ["--even", "--odd"]  # every other test, for two that run side by side
 
 
 class Skip(Exception):
@@ -112,10 +113,11 @@ def run_all(parts, world_of):
     root.chmod(0o755)  # brokers run as other users
     world = world_of(root)
     verbose = "-v" in parts
-    parts = [p for p in parts if p != "-v"]
+    halves = [HALVES.index(p) for p in parts if p in HALVES]
+    parts = [p for p in parts if p != "-v" and p not in HALVES]
     try:
         for number, (name, function) in enumerate(TESTS):
-            if parts and not any(p in name for p in parts):
+            if (parts and not any(p in name for p in parts)) or (halves and number % len(HALVES) not in halves):
                 continue
             start = time.monotonic()
             result = run_one(name, function, number, root, world)
